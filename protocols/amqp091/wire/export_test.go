@@ -1,0 +1,4 @@
+package wire
+
+// NewMethod lets tests make a method from its id.
+var NewMethod = newMethod
