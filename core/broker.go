@@ -1,0 +1,254 @@
+package core
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Broker is the engine: it owns the vhosts, and the memory and disk budgets that they share.
+type Broker struct {
+	opt        Options
+	store      Store
+	vhosts     atomic.Pointer[pmap[*VHost]]
+	lastQueue  atomic.Uint32 // of the ids made in this epoch
+	unroutable atomic.Uint64
+	past       pastStats // of queues that are gone
+	loads      loadList
+	draining   chan struct{}
+	drainOnce  sync.Once
+
+	held    atomic.Int64 // bytes of messages in memory, give or take a few KiB per queue
+	noSpace atomic.Bool  // the store lacks disk space
+	gate    gate
+
+	stop    context.CancelFunc
+	work    sync.WaitGroup
+	failMu  sync.Mutex
+	failErr error
+	failed  chan struct{}
+}
+
+// Open recovers what the store holds and starts the engine. The store stays the caller's to close, after Close.
+func Open(ctx context.Context, store Store, opt Options) (*Broker, error) {
+	if err := opt.validate(); err != nil {
+		return nil, err
+	}
+	b := &Broker{opt: opt, store: store, draining: make(chan struct{}), failed: make(chan struct{})}
+	b.vhosts.Store(&pmap[*VHost]{})
+	b.loads.signal = make(chan struct{}, 1)
+	b.gate.opened = make(chan struct{})
+	if err := b.recover(ctx); err != nil {
+		return nil, err
+	}
+	if b.vhost(DefaultVHost) == nil {
+		v := newVHost(b, DefaultVHost)
+		b.addVHost(v)
+		store.Commit([]Op{v.definition()})
+	}
+	ctx, b.stop = context.WithCancel(context.WithoutCancel(ctx))
+	b.work.Go(func() { b.loader(ctx) })
+	b.work.Go(func() { b.minder(ctx) })
+	return b, nil
+}
+
+// Draining is closed when the broker begins to shut down.
+func (b *Broker) Draining() <-chan struct{} { return b.draining }
+
+// Drain announces the shutdown to whoever watches Draining.
+func (b *Broker) Drain() { b.drainOnce.Do(func() { close(b.draining) }) }
+
+// Failed is closed when the broker cannot go on: its store has failed. Err says why. There is no way back: the process ends.
+func (b *Broker) Failed() <-chan struct{} { return b.failed }
+
+// Err is the failure, nil while there is none.
+func (b *Broker) Err() error {
+	b.failMu.Lock()
+	defer b.failMu.Unlock()
+	return b.failErr
+}
+
+func (b *Broker) fail(err error) {
+	b.failMu.Lock()
+	defer b.failMu.Unlock()
+	if b.failErr == nil {
+		b.failErr = err
+		close(b.failed)
+	}
+}
+
+// Close stops the engine. Sessions are closed before.
+func (b *Broker) Close() {
+	b.Drain()
+	b.stop()
+	b.work.Wait()
+}
+
+func (b *Broker) vhost(name string) *VHost {
+	v, _ := b.vhosts.Load().get(name)
+	return v
+}
+
+func (b *Broker) addVHost(v *VHost) {
+	next := b.vhosts.Load().with(v.name, v)
+	b.vhosts.Store(&next)
+}
+
+// newQueueID makes an id that no queue ever had: the epoch is new to this broker.
+func (b *Broker) newQueueID() QueueID {
+	return QueueID(b.opt.Epoch)<<32 | QueueID(b.lastQueue.Add(1))
+}
+
+// GeneratedName makes a name that no one else has, as RabbitMQ makes them: a prefix and 22 characters.
+func GeneratedName(prefix string) string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand aborts the process instead
+	return prefix + base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// hold adds to the bytes that messages take in memory; what falls below the mark lets publishers go on.
+func (b *Broker) hold(n int64) {
+	if now := b.held.Add(n); n < 0 && b.gate.waiting.Load() > 0 && now < b.opt.MemoryBudget-b.opt.MemoryBudget/16 {
+		b.gate.wake()
+	}
+}
+
+// crowded reports whether messages that the store can read back should leave memory.
+func (b *Broker) crowded() bool { return b.held.Load() > b.opt.PageAt }
+
+// open reports whether publishers may go on, as far as memory and disk go.
+func (b *Broker) open() bool { return b.held.Load() < b.opt.MemoryBudget && !b.noSpace.Load() }
+
+// admit is the slow way of Session.Admit.
+func (b *Broker) admit(ctx context.Context) error {
+	for !b.open() {
+		b.gate.waiting.Add(1)
+		opened := b.gate.ch()
+		if !b.open() { // what changed before we were counted woke nobody
+			select {
+			case <-opened:
+			case <-ctx.Done():
+			case <-b.failed:
+			}
+		}
+		b.gate.waiting.Add(-1)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := b.Err(); err != nil {
+			return err
+		}
+	}
+	if b.store.Pending() < b.opt.PendingLimit {
+		return nil
+	}
+	// What is pending now has passed when a record behind it has.
+	p := newPromise()
+	b.store.Commit([]Op{{Kind: OpNone, Done: p}})
+	return p.wait(ctx)
+}
+
+// gate is where publishers wait; wake lets all of them look again.
+type gate struct {
+	waiting atomic.Int64
+
+	mu     sync.Mutex
+	opened chan struct{}
+}
+
+func (g *gate) ch() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.opened
+}
+
+func (g *gate) wake() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	close(g.opened)
+	g.opened = make(chan struct{})
+}
+
+// minder looks after what no client's action would: disk space, and memory held by queues that nobody publishes to any more.
+func (b *Broker) minder(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			b.mind()
+		case <-b.store.Failed():
+			b.fail(fmt.Errorf("the store failed: %w", b.store.Err()))
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (b *Broker) mind() {
+	space := b.store.Space()
+	if lack := space.Level != SpaceOK; lack != b.noSpace.Swap(lack) {
+		if lack {
+			b.opt.Logger.Warn("disk space is low: publishers wait", slog.Int64("free_bytes", space.Free))
+		} else {
+			b.opt.Logger.Info("disk space is sufficient again: publishers go on", slog.Int64("free_bytes", space.Free))
+			b.gate.wake()
+		}
+	}
+	if b.crowded() {
+		for q := range b.allQueues() {
+			q.mu.Lock()
+			q.pageOut(0)
+			q.mu.Unlock()
+		}
+	}
+}
+
+// loader reads messages back from the store for queues that consumers are about to need.
+func (b *Broker) loader(ctx context.Context) {
+	for {
+		select {
+		case <-b.loads.signal:
+		case <-ctx.Done():
+			return
+		}
+		for _, q := range b.loads.take() {
+			if err := q.load(); err != nil {
+				b.fail(fmt.Errorf("read messages of %s back: %w", q.vhost.queueName(q.spec.Name), err))
+				return
+			}
+		}
+	}
+}
+
+// loadList is the queues that wait for the loader. Its lock is a leaf.
+type loadList struct {
+	signal chan struct{}
+
+	mu   sync.Mutex
+	list []*Queue
+}
+
+func (l *loadList) add(q *Queue) {
+	l.mu.Lock()
+	l.list = append(l.list, q)
+	l.mu.Unlock()
+	select {
+	case l.signal <- struct{}{}:
+	default: // the loader is told already
+	}
+}
+
+func (l *loadList) take() []*Queue {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := l.list
+	l.list = nil
+	return list
+}

@@ -1,0 +1,125 @@
+package core
+
+import (
+	"context"
+	"fmt"
+)
+
+// Outcome is what a consumer decides about a delivery.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Accept  Outcome = iota // done with
+	Reject                 // not wanted: dropped
+	Requeue                // put back at its place, to be delivered again
+)
+
+// Consume subscribes to a queue. Deliveries may arrive before it returns; OnReady runs before the first of them.
+func (s *Session) Consume(_ context.Context, spec ConsumerSpec) (*Consumer, error) {
+	const op = "consume"
+	q, err := s.find(op, spec.Queue)
+	if err != nil {
+		return nil, err
+	}
+	if spec.Window == nil {
+		spec.Window = NewWindow(s.broker.opt.OpenWindow)
+	}
+	c := &Consumer{spec: spec, session: s, queue: q}
+	s.sweep()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case q.deleted:
+		return nil, s.vhost.noQueue(op, spec.Queue)
+	case q.exclusive || spec.Exclusive && len(q.consumers) > 0:
+		object := s.vhost.queueName(spec.Queue)
+		return nil, &Error{Kind: Refused, Op: op, Name: object, Text: fmt.Sprintf("%s in exclusive use", object)}
+	}
+	s.consumers[c] = struct{}{}
+	q.consumers = append(q.consumers, c)
+	q.exclusive = spec.Exclusive
+	c.listed = true
+	q.listed = append(q.listed, c)
+	if spec.OnReady != nil {
+		spec.OnReady()
+	}
+	q.dispatch()
+	return c, nil
+}
+
+// sweep forgets consumers that ended with their queues, each time their number has doubled.
+func (s *Session) sweep() {
+	if len(s.consumers) < s.sweepAt {
+		return
+	}
+	for c := range s.consumers {
+		if c.ended() {
+			delete(s.consumers, c)
+		}
+	}
+	s.sweepAt = max(16, 2*len(s.consumers))
+}
+
+// Get takes one message from a queue. ok is false when none can be had now; remaining is how many are ready behind it.
+func (s *Session) Get(ctx context.Context, queue string, noAck bool) (d Delivery, remaining int, ok bool, err error) {
+	q, err := s.find("get", queue)
+	if err != nil {
+		return Delivery{}, 0, false, err
+	}
+	for {
+		d, remaining, ok, cold := q.get(noAck)
+		if ok || !cold {
+			return d, remaining, ok, nil
+		}
+		if err := q.load(); err != nil {
+			return Delivery{}, 0, false, err
+		}
+		if ctx.Err() != nil {
+			return Delivery{}, 0, false, context.Cause(ctx)
+		}
+	}
+}
+
+// get takes the next entry. cold says that there is one, but in the store.
+func (q *Queue) get(noAck bool) (d Delivery, remaining int, ok, cold bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.peek() == nil {
+		return Delivery{}, q.stats.Ready, false, q.cold.n > 0 && !q.deleted
+	}
+	e := q.pop()
+	d = Delivery{
+		Message: e.msg, Seq: e.seq, Delivered: e.delivered, Redelivered: e.delivered > 0,
+		queue: q, durable: e.durable,
+	}
+	q.countDelivery(&d)
+	if noAck {
+		q.forget(&d)
+		q.commitRanges(OpSettle)
+	}
+	return d, q.stats.Ready, true, false
+}
+
+// Settle applies one outcome to deliveries of any mix of queues and consumers, in the order given. Each delivery is settled once; the
+// front-end keeps the list of those that are outstanding.
+func (s *Session) Settle(ds []Delivery, o Outcome) {
+	for i := 0; i < len(ds); {
+		j := i + 1
+		for j < len(ds) && ds[j].queue == ds[i].queue {
+			j++
+		}
+		ds[i].queue.settle(ds[i:j], o)
+		i = j
+	}
+	for i := 0; i < len(ds); {
+		j := i + 1
+		for j < len(ds) && ds[j].Consumer == ds[i].Consumer {
+			j++
+		}
+		if c := ds[i].Consumer; c != nil {
+			c.grant(j - i)
+		}
+		i = j
+	}
+}

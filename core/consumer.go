@@ -1,0 +1,104 @@
+package core
+
+import "github.com/batonmq/baton/core/field"
+
+// Receiver is where a front-end takes what a consumer is given. Its methods are called by any goroutine, with the queue's lock held:
+// they append to the connection's outbox, never block and never call the engine.
+type Receiver interface {
+	// Ready reports whether the outbox has room. After a false, the front-end calls Session.Resume once there is room again.
+	Ready() bool
+	// Deliver hands d over. The front-end keeps d until it settles it, or drops it when the consumer was made with NoAck.
+	Deliver(d Delivery)
+	// Cancelled tells that the queue is gone, and with it the consumer. Outstanding deliveries need no settling, though it does no harm.
+	Cancelled(c *Consumer)
+}
+
+// ConsumerSpec asks for a consumer.
+type ConsumerSpec struct {
+	Queue     string
+	Tag       string // the client's name for it, for logs
+	NoAck     bool   // what is delivered is settled at once; windows do not apply
+	Exclusive bool   // refuse, and be refused beside, other consumers
+	Args      field.Table
+	Receiver  Receiver
+	Window    *Window // the consumer's own credit; nil: as much as Options.OpenWindow
+	Shared    *Window // credit it shares with others, also needed for a delivery; nil: none
+	OnReady   func()  // called with the queue's lock held before the first delivery; may be nil
+}
+
+// Consumer is a session's subscription to one queue.
+type Consumer struct {
+	spec    ConsumerSpec
+	session *Session
+	queue   *Queue
+
+	// guarded by queue.mu
+	listed    bool // in the queue's list of consumers that may have credit
+	cancelled bool
+}
+
+// Tag is the name the client gave the consumer.
+func (c *Consumer) Tag() string { return c.spec.Tag }
+
+// Cancel ends the consumer. No delivery happens after it returns; outstanding ones stay so until they are settled. An auto-delete
+// queue goes with its last consumer. It may be called more than once.
+func (c *Consumer) Cancel() {
+	delete(c.session.consumers, c)
+	if c.queue.drop(c) {
+		c.queue.vhost.deleteUnused(c.queue)
+		delete(c.session.exclusive, c.queue)
+	}
+}
+
+func (c *Consumer) ended() bool {
+	c.queue.mu.Lock()
+	defer c.queue.mu.Unlock()
+	return c.cancelled
+}
+
+// take claims credit for one delivery, all or nothing. When there is none c waits where it was missing and will be woken.
+func (c *Consumer) take() bool {
+	if r := c.spec.Receiver; !r.Ready() {
+		c.session.stall.add(c)
+		if !r.Ready() { // room made before c was listed woke nobody
+			return false
+		}
+	}
+	if c.spec.NoAck {
+		return true
+	}
+	if !c.spec.Window.take(c) {
+		return false
+	}
+	if s := c.spec.Shared; s != nil && !s.take(c) {
+		c.spec.Window.used.Add(-1) // c waits in the shared window; nobody else waits in its own
+		return false
+	}
+	return true
+}
+
+// grant gives the credit of n settled deliveries back. No lock may be held.
+func (c *Consumer) grant(n int) {
+	if c.spec.NoAck {
+		return
+	}
+	c.spec.Window.grant(n)
+	if c.spec.Shared != nil {
+		c.spec.Shared.grant(n)
+	}
+}
+
+// Delivery is one message in a consumer's hands. The front-end keeps it by value and gives it back to Session.Settle.
+type Delivery struct {
+	Message     *Message
+	Consumer    *Consumer // nil for what Get returned
+	Seq         Seq
+	Delivered   uint32 // how often it may have been delivered before
+	Redelivered bool   // it may have been delivered before
+
+	queue   *Queue
+	durable bool
+}
+
+// Queue is the name of the queue the message came from.
+func (d *Delivery) Queue() string { return d.queue.spec.Name }

@@ -1,0 +1,47 @@
+package core
+
+// deque is a growable ring. The zero value is empty and ready. It gives memory back when it has become much too large, so that a
+// drained backlog does not stay in RAM.
+type deque[T any] struct {
+	buf  []T // len(buf) is 0 or a power of two
+	head int // index of the first element
+	n    int
+}
+
+const dequeMin = 8
+
+func (d *deque[T]) len() int { return d.n }
+
+// at returns the i-th element from the front. The pointer is valid until the next push or pop.
+func (d *deque[T]) at(i int) *T { return &d.buf[(d.head+i)&(len(d.buf)-1)] }
+
+func (d *deque[T]) pushBack(v T) {
+	if d.n == len(d.buf) {
+		d.resize(max(dequeMin, 2*d.n))
+	}
+	d.buf[(d.head+d.n)&(len(d.buf)-1)] = v
+	d.n++
+}
+
+func (d *deque[T]) popFront() T {
+	var zero T
+	v := d.buf[d.head]
+	d.buf[d.head] = zero
+	d.head = (d.head + 1) & (len(d.buf) - 1)
+	d.n--
+	if len(d.buf) > 64*dequeMin && d.n < len(d.buf)/8 {
+		d.resize(len(d.buf) / 4)
+	}
+	return v
+}
+
+// clear drops all elements and their memory.
+func (d *deque[T]) clear() { *d = deque[T]{} }
+
+func (d *deque[T]) resize(size int) {
+	buf := make([]T, size)
+	for i := range d.n {
+		buf[i] = *d.at(i)
+	}
+	d.buf, d.head = buf, 0
+}

@@ -1,0 +1,105 @@
+package core
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/batonmq/baton/core/field"
+)
+
+// difference finds the first inequivalent property of a redeclaration and says it in RabbitMQ's words, which clients and their test
+// suites match on.
+type difference struct {
+	op, object string
+	text       string
+}
+
+func (d *difference) compare(name string, received, current any) {
+	if d.text == "" && received != current {
+		d.text = fmt.Sprintf("inequivalent arg '%s' for %s: received '%v' but current is '%v'", name, d.object, received, current)
+	}
+}
+
+func (d *difference) compareArg(name string, received, current field.Table) {
+	r, hasR := received.Get(name)
+	c, hasC := current.Get(name)
+	if d.text != "" || hasR == hasC && (!hasR || field.Equal(r, c)) {
+		return
+	}
+	said := func(v any, has, both bool) string {
+		switch {
+		case !has:
+			return "none"
+		case both:
+			return "'" + field.Text(v) + "'"
+		}
+		return fmt.Sprintf("the value '%s' of type '%s'", field.Text(v), field.TypeName(v))
+	}
+	both := hasR && hasC
+	d.text = fmt.Sprintf("inequivalent arg '%s' for %s: received %s but current is %s", name, d.object, said(r, hasR, both), said(c, hasC, both))
+}
+
+func (d *difference) err() error {
+	if d.text == "" {
+		return nil
+	}
+	return &Error{Kind: Inequivalent, Op: d.op, Name: d.object, Text: d.text}
+}
+
+// unsupportedQueueArgs would change how the queue behaves in ways that are not implemented: they are refused rather than ignored.
+// Unknown arguments are kept and compared, as clients expect.
+var unsupportedQueueArgs = []string{
+	"x-expires", "x-message-ttl", "x-max-length", "x-max-length-bytes", "x-overflow", "x-dead-letter-exchange",
+	"x-dead-letter-routing-key", "x-max-priority", "x-single-active-consumer", "x-delivery-limit",
+}
+
+const argQueueType = "x-queue-type"
+
+// checkQueueArgs refuses arguments that cannot be honoured.
+func checkQueueArgs(object string, args field.Table) error {
+	refuse := func(arg, why string) error {
+		return &Error{
+			Kind: Invalid, Op: "declare queue", Name: object,
+			Text: fmt.Sprintf("invalid arg '%s' for %s: %s", arg, object, why),
+		}
+	}
+	for _, name := range unsupportedQueueArgs {
+		if _, ok := args.Get(name); ok {
+			return refuse(name, "not supported by this version of the broker")
+		}
+	}
+	if v, ok := args.Get(argQueueType); ok && v != "classic" {
+		return refuse(argQueueType, fmt.Sprintf("'%s' is not supported by this version of the broker, only 'classic' is", field.Text(v)))
+	}
+	return nil
+}
+
+// equivalent compares a redeclaration with what exists, after the owner was checked: durable, auto_delete, then every argument of
+// either side. An absent x-queue-type is classic.
+func (q *Queue) equivalent(spec QueueSpec) error {
+	d := difference{op: "declare queue", object: q.vhost.queueName(q.spec.Name)}
+	d.compare("durable", spec.Durable, q.spec.Durable)
+	d.compare("auto_delete", spec.AutoDelete, q.spec.AutoDelete)
+	for _, args := range []field.Table{spec.Args, q.spec.Args} {
+		for _, f := range args {
+			if f.Key != argQueueType {
+				d.compareArg(f.Key, spec.Args, q.spec.Args)
+			}
+		}
+	}
+	return d.err()
+}
+
+func stringArg(args field.Table, name string) (string, bool) {
+	v, _ := args.Get(name)
+	s, ok := v.(string)
+	return s, ok
+}
+
+// cleanName drops line breaks from a name, as RabbitMQ does.
+func cleanName(name string) string {
+	if !strings.ContainsAny(name, "\r\n") {
+		return name
+	}
+	return strings.NewReplacer("\r", "", "\n", "").Replace(name)
+}

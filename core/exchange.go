@@ -1,0 +1,90 @@
+package core
+
+import (
+	"sync/atomic"
+
+	"github.com/batonmq/baton/core/field"
+)
+
+// ExchangeSpec asks for an exchange.
+type ExchangeSpec struct {
+	Name       string
+	Kind       string // direct, fanout, topic or headers
+	Durable    bool   // outlives the process
+	AutoDelete bool   // deleted when its last binding goes
+	Internal   bool   // not published to by clients
+	Passive    bool   // only ask whether it exists
+	NoWait     bool   // return before it is durable
+	Args       field.Table
+}
+
+// BindingSpec names one edge: all its fields but NoWait make its identity.
+type BindingSpec struct {
+	Source       string
+	Dest         string
+	DestExchange bool // Dest is an exchange
+	Key          string
+	Args         field.Table
+	NoWait       bool
+}
+
+// Exchange routes messages to queues and exchanges.
+type Exchange struct {
+	vhost     *VHost
+	spec      ExchangeSpec
+	alternate string // where messages go that match no binding; "" for nowhere
+
+	table atomic.Pointer[router]
+
+	// guarded by vhost.mu
+	outbound map[string]*binding // by identity
+	inbound  map[string]*binding
+	bound    bool // had a binding once: auto-delete applies
+}
+
+const argAlternate = "alternate-exchange"
+
+// newExchange makes an exchange without bindings. Its kind is known to exist.
+func newExchange(v *VHost, spec ExchangeSpec) *Exchange {
+	x := &Exchange{vhost: v, spec: spec, outbound: map[string]*binding{}, inbound: map[string]*binding{}}
+	x.alternate, _ = stringArg(spec.Args, argAlternate)
+	table, _ := newRouter(spec.Kind)
+	x.table.Store(&table)
+	return x
+}
+
+// attach and detach put an edge into the routing table. vhost.mu is held.
+func (x *Exchange) attach(id string, b *binding) {
+	x.bound = true
+	x.outbound[id] = b
+	if b.queue != nil {
+		b.queue.inbound[id] = b
+	} else {
+		b.exchange.inbound[id] = b
+	}
+	next := (*x.table.Load()).with(b)
+	x.table.Store(&next)
+}
+
+func (x *Exchange) detach(id string, b *binding) {
+	delete(x.outbound, id)
+	if b.queue != nil {
+		delete(b.queue.inbound, id)
+	} else {
+		delete(b.exchange.inbound, id)
+	}
+	next := (*x.table.Load()).without(b)
+	x.table.Store(&next)
+}
+
+// equivalent compares a redeclaration with what exists, in RabbitMQ's order: type, durable, auto_delete, internal, then the one
+// argument that exchanges check.
+func (x *Exchange) equivalent(spec ExchangeSpec) error {
+	d := difference{op: "declare exchange", object: x.vhost.exchangeName(x.spec.Name)}
+	d.compare("type", spec.Kind, x.spec.Kind)
+	d.compare("durable", spec.Durable, x.spec.Durable)
+	d.compare("auto_delete", spec.AutoDelete, x.spec.AutoDelete)
+	d.compare("internal", spec.Internal, x.spec.Internal)
+	d.compareArg(argAlternate, spec.Args, x.spec.Args)
+	return d.err()
+}

@@ -1,0 +1,426 @@
+package core
+
+import (
+	"sync"
+
+	"github.com/batonmq/baton/core/field"
+)
+
+// QueueSpec asks for a queue.
+type QueueSpec struct {
+	Name       string // "" lets the broker make a name
+	Durable    bool   // outlives the process; an exclusive queue never does
+	Exclusive  bool   // used by the declaring session only, and deleted with it
+	AutoDelete bool   // deleted when its last consumer goes
+	Passive    bool   // only ask whether it exists
+	NoWait     bool   // return before it is durable
+	Args       field.Table
+}
+
+// QueueInfo is what a declaration answers.
+type QueueInfo struct {
+	Name      string
+	Messages  int // ready to be delivered
+	Consumers int
+}
+
+// Queue holds messages in order until consumers take and settle them.
+//
+// Every place the queue ever gave out is in exactly one of these states, and for those in memory the entry is held by one holder:
+//
+//	returned   put back after a delivery                       (heap by Seq)
+//	head       waiting, loaded ahead of the consumers          (deque)
+//	cold       waiting, only in the store: a range of places   (no memory)
+//	tail       waiting, as published                           (deque, one entry per place)
+//	out        with a consumer                                 (the front-end holds the Delivery)
+//	settled    gone
+//
+// Places grow in this order: whatever is returned or out is below everything in head, head is below cold, cold below tail. So the
+// next message is always the first of returned, head, cold, tail.
+type Queue struct {
+	vhost   *VHost
+	spec    QueueSpec
+	id      QueueID             // 0 for a transient queue
+	owner   *Session            // of an exclusive queue
+	inbound map[string]*binding // by identity; guarded by vhost.mu
+
+	mu        sync.Mutex
+	deleted   bool
+	next      Seq // the place the next publish takes
+	returned  entryHeap
+	head      deque[entry]
+	cold      coldRange
+	tail      deque[entry]
+	consumers []*Consumer // all, in the order of their making
+	listed    []*Consumer // those that may have credit
+	turn      int         // index in listed of the one to be served next
+	exclusive bool        // the one consumer is exclusive
+	loading   bool        // the loader has the queue on its list
+	bytes     int64       // of entries in memory, delivered ones included
+	unsaid    int64       // of bytes, what the broker's sum does not show yet
+	stats     QueueStats
+	ops       []Op    // scratch for one commit
+	ranges    []Range // scratch for its ranges
+}
+
+// QueueStats counts what passed through a queue.
+type QueueStats struct {
+	Ready     int // waiting for a consumer
+	Unsettled int // with a consumer
+	Published uint64
+	Delivered uint64 // redeliveries included
+	Redone    uint64 // of Delivered, those that may have been delivered before
+	Settled   uint64
+}
+
+func (s *QueueStats) add(o QueueStats) {
+	s.Ready += o.Ready
+	s.Unsettled += o.Unsettled
+	s.Published += o.Published
+	s.Delivered += o.Delivered
+	s.Redone += o.Redone
+	s.Settled += o.Settled
+}
+
+// pastStats sums the counters of queues that are gone. Its lock is a leaf.
+type pastStats struct {
+	mu  sync.Mutex
+	sum QueueStats
+}
+
+func (p *pastStats) add(s QueueStats) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.Ready, s.Unsettled = 0, 0
+	p.sum.add(s)
+}
+
+func (p *pastStats) get() QueueStats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sum
+}
+
+// entry is one place in memory. delivered counts earlier deliveries.
+type entry struct {
+	seq       Seq
+	msg       *Message
+	delivered uint32
+	durable   bool // its record is, or will be, in the store
+	hidden    bool // reserved: its record is not with the store yet
+}
+
+// coldRange is the places from From to To, of which n live ones are in the store and none in memory.
+type coldRange struct {
+	from, to Seq
+	n        int
+}
+
+// entryCost is what an entry costs in memory beside its message's Size: the entry, the Message, allocator slack.
+const entryCost = 160
+
+// push makes m the last entry and returns its place. The caller dispatches, and commits first when the entry is durable.
+func (q *Queue) push(m *Message, durable, hidden bool) Seq {
+	seq := q.next
+	q.next++
+	q.stats.Published++
+	q.stats.Ready++
+	q.account(int64(m.Size()) + entryCost)
+	q.tail.pushBack(entry{seq: seq, msg: m, durable: durable, hidden: hidden})
+	return seq
+}
+
+// show makes a reserved entry visible.
+func (q *Queue) show(seq Seq) {
+	if q.tail.len() == 0 {
+		return // purged with the queue
+	}
+	// The tail has one entry per place, so the place tells the index.
+	if i := seq - q.tail.at(0).seq; i < Seq(q.tail.len()) {
+		q.tail.at(int(i)).hidden = false
+	}
+}
+
+// peek returns the next entry to be delivered, nil when there is none that can be delivered now.
+func (q *Queue) peek() *entry {
+	switch {
+	case len(q.returned) > 0:
+		return &q.returned[0]
+	case q.head.len() > 0:
+		return q.head.at(0)
+	case q.cold.n > 0:
+		return nil // the loader brings it
+	case q.tail.len() > 0 && !q.tail.at(0).hidden:
+		return q.tail.at(0)
+	}
+	return nil
+}
+
+// pop removes the entry that peek returned.
+func (q *Queue) pop() entry {
+	q.stats.Ready--
+	switch {
+	case len(q.returned) > 0:
+		return q.returned.pop()
+	case q.head.len() > 0:
+		return q.head.popFront()
+	}
+	return q.tail.popFront()
+}
+
+// dispatch hands out what it can: entries in order, consumers in turn.
+func (q *Queue) dispatch() {
+	for len(q.listed) > 0 {
+		if q.cold.n > 0 && q.head.len() < loadAhead {
+			q.requestLoad()
+		}
+		if q.peek() == nil {
+			return
+		}
+		c := q.pick()
+		if c == nil {
+			return
+		}
+		q.deliver(c, q.pop())
+	}
+}
+
+// pick returns the next consumer that has credit, and takes it. Consumers without credit leave the list until they are woken.
+func (q *Queue) pick() *Consumer {
+	for len(q.listed) > 0 {
+		if q.turn >= len(q.listed) {
+			q.turn = 0
+		}
+		c := q.listed[q.turn]
+		if c.take() {
+			q.turn++
+			return c
+		}
+		q.unlist(q.turn)
+	}
+	return nil
+}
+
+func (q *Queue) unlist(i int) {
+	q.listed[i].listed = false
+	q.listed = append(q.listed[:i], q.listed[i+1:]...)
+	if q.turn > i {
+		q.turn--
+	}
+}
+
+// deliver hands e to c. Without acknowledgements that also settles it.
+func (q *Queue) deliver(c *Consumer, e entry) {
+	d := Delivery{
+		Message: e.msg, Consumer: c, Seq: e.seq, Delivered: e.delivered, Redelivered: e.delivered > 0,
+		queue: q, durable: e.durable,
+	}
+	q.countDelivery(&d)
+	if c.spec.NoAck {
+		q.forget(&d)
+		q.commitRanges(OpSettle)
+	}
+	c.spec.Receiver.Deliver(d)
+}
+
+func (q *Queue) countDelivery(d *Delivery) {
+	q.stats.Delivered++
+	q.stats.Unsettled++
+	if d.Redelivered {
+		q.stats.Redone++
+	}
+}
+
+// forget ends d's entry; its record ends with the next commitRanges.
+func (q *Queue) forget(d *Delivery) {
+	q.stats.Unsettled--
+	q.stats.Settled++
+	q.account(-int64(d.Message.Size()) - entryCost)
+	if d.durable {
+		q.addRange(d.Seq)
+	}
+}
+
+// giveBack returns d's entry to its place.
+func (q *Queue) giveBack(d *Delivery) {
+	q.stats.Unsettled--
+	q.stats.Ready++
+	q.returned.push(entry{seq: d.Seq, msg: d.Message, delivered: d.Delivered + 1, durable: d.durable})
+	if d.durable {
+		q.addRange(d.Seq)
+	}
+}
+
+// addRange notes a place for the next commitRanges.
+func (q *Queue) addRange(seq Seq) {
+	if n := len(q.ranges); n > 0 && q.ranges[n-1].Last+1 == seq {
+		q.ranges[n-1].Last = seq
+		return
+	}
+	q.ranges = append(q.ranges, Range{First: seq, Last: seq})
+}
+
+// commitRanges records kind for the places noted since the last call.
+func (q *Queue) commitRanges(kind OpKind) {
+	if len(q.ranges) == 0 {
+		return
+	}
+	q.ops = append(q.ops[:0], Op{Kind: kind, Queue: q.id, Ranges: q.ranges})
+	q.vhost.broker.store.Commit(q.ops)
+	q.ranges = q.ranges[:0]
+}
+
+// settle applies one outcome to deliveries of this queue, in one record.
+func (q *Queue) settle(ds []Delivery, o Outcome) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.deleted {
+		return
+	}
+	for i := range ds {
+		if o == Requeue {
+			q.giveBack(&ds[i])
+		} else {
+			q.forget(&ds[i])
+		}
+	}
+	if o == Requeue {
+		q.commitRanges(OpMark)
+		q.dispatch()
+		return
+	}
+	q.commitRanges(OpSettle)
+}
+
+// purge drops what waits, not what consumers hold, and returns the number of messages dropped.
+func (q *Queue) purge() int {
+	n := q.stats.Ready
+	for len(q.returned) > 0 {
+		q.discard(q.returned.pop())
+	}
+	for q.head.len() > 0 {
+		q.discard(q.head.popFront())
+	}
+	if q.cold.n > 0 {
+		q.ranges = append(q.ranges, Range{First: q.cold.from, Last: q.cold.to})
+		q.stats.Ready -= q.cold.n
+		q.stats.Settled += uint64(q.cold.n)
+		q.cold = coldRange{}
+	}
+	// A reserved entry stays: its record comes after this one.
+	for q.tail.len() > 0 && !q.tail.at(0).hidden {
+		q.discard(q.tail.popFront())
+	}
+	q.commitRanges(OpSettle)
+	return n - q.stats.Ready
+}
+
+func (q *Queue) discard(e entry) {
+	q.stats.Ready--
+	q.stats.Settled++
+	q.account(-int64(e.msg.Size()) - entryCost)
+	if e.durable {
+		q.addRange(e.seq)
+	}
+}
+
+// account adds to the bytes the queue holds in memory. The broker's sum follows in steps, to keep queues off one cache line.
+func (q *Queue) account(n int64) {
+	const step = 4 << 10
+	q.bytes += n
+	q.unsaid += n
+	if q.unsaid >= step || q.unsaid <= -step {
+		q.vhost.broker.hold(q.unsaid)
+		q.unsaid = 0
+	}
+}
+
+// wake lists c again, as it may have credit now, and serves it.
+func (q *Queue) wake(c *Consumer) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if c.cancelled || c.listed {
+		return
+	}
+	c.listed = true
+	q.listed = append(q.listed, c)
+	q.dispatch()
+}
+
+// drop removes c and reports whether the queue is to be deleted with it.
+func (q *Queue) drop(c *Consumer) (last bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if c.cancelled {
+		return false
+	}
+	c.cancelled = true
+	for i, o := range q.listed {
+		if o == c {
+			q.unlist(i)
+			break
+		}
+	}
+	for i, o := range q.consumers {
+		if o == c {
+			q.consumers = append(q.consumers[:i], q.consumers[i+1:]...)
+			break
+		}
+	}
+	if len(q.consumers) == 0 {
+		q.exclusive = false
+	}
+	return q.spec.AutoDelete && len(q.consumers) == 0 && !q.deleted
+}
+
+// info answers a declaration.
+func (q *Queue) info() QueueInfo {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return QueueInfo{Name: q.spec.Name, Messages: q.stats.Ready, Consumers: len(q.consumers)}
+}
+
+// entryHeap is a binary min-heap of entries by place.
+type entryHeap []entry
+
+func (h *entryHeap) push(e entry) {
+	s := append(*h, e)
+	i := len(s) - 1
+	for i > 0 {
+		up := (i - 1) / 2
+		if s[up].seq <= s[i].seq {
+			break
+		}
+		s[up], s[i] = s[i], s[up]
+		i = up
+	}
+	*h = s
+}
+
+func (h *entryHeap) pop() entry {
+	s := *h
+	e := s[0]
+	last := len(s) - 1
+	s[0] = s[last]
+	s[last] = entry{}
+	s = s[:last]
+	for i := 0; ; {
+		least, l, r := i, 2*i+1, 2*i+2
+		if l < last && s[l].seq < s[least].seq {
+			least = l
+		}
+		if r < last && s[r].seq < s[least].seq {
+			least = r
+		}
+		if least == i {
+			break
+		}
+		s[i], s[least] = s[least], s[i]
+		i = least
+	}
+	*h = s
+	if last == 0 {
+		*h = nil
+	}
+	return e
+}

@@ -1,0 +1,155 @@
+package core
+
+import (
+	"slices"
+
+	"github.com/batonmq/baton/core/field"
+)
+
+// router is the routing table of one exchange: an immutable value that publishers read without locks. Binding and unbinding make the
+// next one.
+type router interface {
+	// match appends the bindings that m follows. One binding is appended at most once.
+	match(m *Message, to []*binding) []*binding
+	with(b *binding) router
+	without(b *binding) router
+}
+
+// binding is one edge from an exchange to a queue or to another exchange. It is identified by all of its spec.
+type binding struct {
+	spec     BindingSpec
+	source   *Exchange
+	queue    *Queue    // nil when the destination is an exchange
+	exchange *Exchange // nil when the destination is a queue
+	headers  headersMatch
+	durable  bool
+}
+
+// newRouter returns the empty table of an exchange kind, or false for an unknown kind. More kinds are more cases here.
+func newRouter(kind string) (router, bool) {
+	switch kind {
+	case "direct":
+		return directRouter{}, true
+	case "fanout":
+		return fanoutRouter{}, true
+	case "topic":
+		return topicRouter{}, true
+	case "headers":
+		return headersRouter{}, true
+	}
+	return nil, false
+}
+
+// directRouter follows the bindings whose key equals the routing key (AMQP 0-9-1, 3.1.3.1).
+type directRouter struct{ keys pmap[[]*binding] }
+
+func (r directRouter) match(m *Message, to []*binding) []*binding {
+	found, _ := r.keys.get(m.Key)
+	return append(to, found...)
+}
+
+func (r directRouter) with(b *binding) router {
+	old, _ := r.keys.get(b.spec.Key)
+	return directRouter{keys: r.keys.with(b.spec.Key, appended(old, b))}
+}
+
+func (r directRouter) without(b *binding) router {
+	old, _ := r.keys.get(b.spec.Key)
+	if left := removed(old, b); len(left) > 0 {
+		return directRouter{keys: r.keys.with(b.spec.Key, left)}
+	}
+	return directRouter{keys: r.keys.without(b.spec.Key)}
+}
+
+// fanoutRouter follows every binding (AMQP 0-9-1, 3.1.3.2).
+type fanoutRouter struct{ all []*binding }
+
+func (r fanoutRouter) match(_ *Message, to []*binding) []*binding {
+	return append(to, r.all...)
+}
+
+func (r fanoutRouter) with(b *binding) router {
+	return fanoutRouter{all: appended(r.all, b)}
+}
+
+func (r fanoutRouter) without(b *binding) router {
+	return fanoutRouter{all: removed(r.all, b)}
+}
+
+// appended and removed return new slices: the old one may be in a reader's hands.
+func appended(list []*binding, b *binding) []*binding { return append(slices.Clip(list), b) }
+
+func removed(list []*binding, b *binding) []*binding {
+	return slices.DeleteFunc(slices.Clone(list), func(o *binding) bool { return o == b })
+}
+
+// headersRouter follows the bindings whose arguments match the message's headers (AMQP 0-9-1, 3.1.3.4). Every binding is looked at:
+// the cost grows with their number, as in every broker.
+type headersRouter struct{ all []*binding }
+
+func (r headersRouter) with(b *binding) router {
+	return headersRouter{all: appended(r.all, b)}
+}
+
+func (r headersRouter) without(b *binding) router {
+	return headersRouter{all: removed(r.all, b)}
+}
+
+func (r headersRouter) match(m *Message, to []*binding) []*binding {
+	if len(r.all) == 0 {
+		return to
+	}
+	var headers field.Table
+	if sum, err := field.CheckProperties(m.Props); err == nil && len(sum.Headers) > 0 {
+		headers, _, _ = field.ParseTable(sum.Headers) // CheckProperties has checked the table too
+	}
+	for _, b := range r.all {
+		if b.headers.matches(headers) {
+			to = append(to, b)
+		}
+	}
+	return to
+}
+
+// headersMatch is a headers binding's arguments, parsed once when it is made.
+type headersMatch struct {
+	any     bool // x-match any or any-with-x: one match is enough
+	entries []field.Field
+}
+
+// parseHeadersMatch reads x-match (all, any, all-with-x, any-with-x; all when absent) and keeps the arguments to compare: those that
+// begin with x- only in the with-x modes.
+func parseHeadersMatch(args field.Table) (headersMatch, bool) {
+	mode, withX := "all", false
+	if v, ok := args.Get("x-match"); ok {
+		if mode, ok = v.(string); !ok {
+			return headersMatch{}, false
+		}
+	}
+	switch mode {
+	case "all", "any":
+	case "all-with-x", "any-with-x":
+		withX = true
+	default:
+		return headersMatch{}, false
+	}
+	h := headersMatch{any: mode == "any" || mode == "any-with-x"}
+	for _, f := range args {
+		if f.Key == "x-match" || !withX && len(f.Key) >= 2 && f.Key[:2] == "x-" {
+			continue
+		}
+		h.entries = append(h.entries, f)
+	}
+	return h, true
+}
+
+func (h *headersMatch) matches(headers field.Table) bool {
+	for _, e := range h.entries {
+		v, ok := headers.Get(e.Key)
+		// A void argument asks only that the header is there.
+		if ok = ok && (e.Value == nil || field.Equal(e.Value, v)); ok == h.any {
+			return ok
+		}
+	}
+	return !h.any
+}

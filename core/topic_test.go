@@ -1,0 +1,124 @@
+package core
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// naiveMatch is the definition of topic matching, word by word.
+func naiveMatch(pattern, key []string) bool {
+	if len(pattern) == 0 {
+		return len(key) == 0
+	}
+	if pattern[0] == "#" {
+		return naiveMatch(pattern[1:], key) || len(key) > 0 && naiveMatch(pattern, key[1:])
+	}
+	return len(key) > 0 && (pattern[0] == "*" || pattern[0] == key[0]) && naiveMatch(pattern[1:], key[1:])
+}
+
+func words(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Split(s, ".")
+}
+
+func TestTopicTrieEqualsNaiveMatcher(t *testing.T) {
+	word := rapid.SampledFrom([]string{"a", "b", "c", ""})
+	wild := rapid.SampledFrom([]string{"a", "b", "*", "#", "#", ""})
+	rapid.Check(t, func(t *rapid.T) {
+		var r router = topicRouter{}
+		var bound []*binding
+		for i := range rapid.IntRange(1, 60).Draw(t, "steps") {
+			if len(bound) > 0 && rapid.IntRange(0, 3).Draw(t, "unbind") == 0 {
+				j := rapid.IntRange(0, len(bound)-1).Draw(t, "which")
+				r = r.without(bound[j])
+				bound = slices.Delete(bound, j, j+1)
+				continue
+			}
+			b := &binding{spec: BindingSpec{
+				Key:  strings.Join(rapid.SliceOfN(wild, 0, 5).Draw(t, "pattern"), "."),
+				Dest: fmt.Sprint(i),
+			}}
+			r = r.with(b)
+			bound = append(bound, b)
+		}
+		key := strings.Join(rapid.SliceOfN(word, 0, 6).Draw(t, "key"), ".")
+		got := map[*binding]int{}
+		for _, b := range r.match(&Message{Key: key}, nil) {
+			got[b]++
+		}
+		for _, b := range bound {
+			want := 0
+			if naiveMatch(words(b.spec.Key), words(key)) {
+				want = 1
+			}
+			if got[b] != want {
+				t.Fatalf("key %q matches %q %d times, want %d", key, b.spec.Key, got[b], want)
+			}
+		}
+		for _, b := range bound {
+			r = r.without(b)
+		}
+		if r.(topicRouter).root != nil {
+			t.Fatal("the trie is not empty after all bindings went")
+		}
+	})
+}
+
+func TestTopicTable(t *testing.T) {
+	for _, c := range []struct {
+		pattern, key string
+		want         bool
+	}{
+		{"#", "", true},
+		{"", "", true},
+		{"*", "", false},
+		{"a.#", "a", true},
+		{"a.#.b", "a.b", true},
+		{"a.#.b", "a.x.y.b", true},
+		{"a.#.b", "a.x.y.c", false},
+		{"#.#", "", true},
+		{"*.#.*", "a", false},
+		{"*.#.*", "a.b", true},
+		{"a.*", "a.", true},
+		{"a..b", "a..b", true},
+		{"a.*.b", "a..b", true},
+	} {
+		b := &binding{spec: BindingSpec{Key: c.pattern}}
+		got := len(topicRouter{}.with(b).match(&Message{Key: c.key}, nil)) == 1
+		if got != c.want {
+			t.Errorf("pattern %q, key %q: %t, want %t", c.pattern, c.key, got, c.want)
+		}
+	}
+}
+
+func BenchmarkTopicMatchAmong10000Bindings(b *testing.B) {
+	var r router = topicRouter{}
+	for i := range 10_000 {
+		r = r.with(&binding{spec: BindingSpec{Key: fmt.Sprintf("dev.%d.*.temp", i)}})
+	}
+	m := &Message{Key: "dev.4711.kitchen.temp"}
+	var found []*binding
+	b.ReportAllocs()
+	for b.Loop() {
+		found = r.match(m, found[:0])
+	}
+	if len(found) != 1 {
+		b.Fatalf("%d matches", len(found))
+	}
+}
+
+func BenchmarkTopicBind(b *testing.B) {
+	var r router = topicRouter{}
+	i := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		r = r.with(&binding{spec: BindingSpec{Key: fmt.Sprintf("dev.%d.*.temp", i)}})
+		i++
+	}
+}

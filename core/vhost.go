@@ -1,0 +1,207 @@
+package core
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// VHost is a name space of exchanges, queues and bindings. Changes take its lock; routing reads snapshots without it.
+type VHost struct {
+	broker *Broker
+	name   string
+
+	mu        sync.Mutex // guards changes of everything below; held while their records are committed, so that both have one order
+	exchanges atomic.Pointer[pmap[*Exchange]]
+	queues    atomic.Pointer[pmap[*Queue]]
+}
+
+// DefaultVHost is the name of the vhost that always exists.
+const DefaultVHost = "/"
+
+// newVHost makes a vhost with the exchanges that every vhost has (AMQP 0-9-1, 3.1.3; amq.rabbitmq.trace is RabbitMQ's).
+func newVHost(b *Broker, name string) *VHost {
+	v := &VHost{broker: b, name: name}
+	v.exchanges.Store(&pmap[*Exchange]{})
+	v.queues.Store(&pmap[*Queue]{})
+	for _, spec := range []ExchangeSpec{
+		{Name: "", Kind: "direct"},
+		{Name: "amq.direct", Kind: "direct"},
+		{Name: "amq.fanout", Kind: "fanout"},
+		{Name: "amq.topic", Kind: "topic"},
+		{Name: "amq.headers", Kind: "headers"},
+		{Name: "amq.match", Kind: "headers"},
+		{Name: "amq.rabbitmq.trace", Kind: "topic", Internal: true},
+	} {
+		spec.Durable = true
+		v.addExchange(newExchange(v, spec))
+	}
+	return v
+}
+
+// predeclared reports whether every vhost has an exchange of this name; such exchanges need no definition.
+func predeclared(name string) bool {
+	switch name {
+	case "", "amq.direct", "amq.fanout", "amq.topic", "amq.headers", "amq.match", "amq.rabbitmq.trace":
+		return true
+	}
+	return false
+}
+
+func (v *VHost) exchange(name string) *Exchange {
+	x, _ := v.exchanges.Load().get(name)
+	return x
+}
+
+func (v *VHost) queue(name string) *Queue {
+	q, _ := v.queues.Load().get(name)
+	return q
+}
+
+func (v *VHost) addExchange(x *Exchange) {
+	next := v.exchanges.Load().with(x.spec.Name, x)
+	v.exchanges.Store(&next)
+}
+
+func (v *VHost) addQueue(q *Queue) {
+	next := v.queues.Load().with(q.spec.Name, q)
+	v.queues.Store(&next)
+}
+
+// exchangeName and queueName print objects as RabbitMQ does.
+func (v *VHost) exchangeName(name string) string {
+	return fmt.Sprintf("exchange '%s' in vhost '%s'", name, v.name)
+}
+
+func (v *VHost) queueName(name string) string {
+	return fmt.Sprintf("queue '%s' in vhost '%s'", name, v.name)
+}
+
+func (v *VHost) noExchange(op, name string) error {
+	object := v.exchangeName(name)
+	return &Error{Kind: NotFound, Op: op, Name: object, Text: "no " + object}
+}
+
+func (v *VHost) noQueue(op, name string) error {
+	object := v.queueName(name)
+	return &Error{Kind: NotFound, Op: op, Name: object, Text: "no " + object}
+}
+
+// reserved refuses to make objects whose names begin with amq.
+func reserved(op, class, object, name string) error {
+	if !strings.HasPrefix(name, "amq.") {
+		return nil
+	}
+	return &Error{
+		Kind: Refused, Op: op, Name: object,
+		Text: fmt.Sprintf("%s name '%s' contains reserved prefix 'amq.*'", class, name),
+	}
+}
+
+// deletion collects what goes when an object is deleted: an exchange or queue takes its bindings along, the last binding of an
+// auto-delete exchange that exchange, and so on. Everything goes in one commit. mu is held throughout.
+type deletion struct {
+	vhost *VHost
+	ops   []Op
+}
+
+func (d *deletion) queue(q *Queue) (messages int) {
+	next := d.vhost.queues.Load().without(q.spec.Name)
+	d.vhost.queues.Store(&next)
+	for id, b := range q.inbound {
+		d.binding(id, b)
+	}
+	if q.id != 0 {
+		d.ops = append(d.ops, removeOp(q.definition()))
+	}
+	return q.end()
+}
+
+func (d *deletion) exchange(x *Exchange) {
+	if d.vhost.exchange(x.spec.Name) != x {
+		return // already gone in this deletion
+	}
+	next := d.vhost.exchanges.Load().without(x.spec.Name)
+	d.vhost.exchanges.Store(&next)
+	for id, b := range x.outbound {
+		d.binding(id, b)
+	}
+	for id, b := range x.inbound {
+		d.binding(id, b)
+	}
+	if x.spec.Durable {
+		d.ops = append(d.ops, removeOp(x.definition()))
+	}
+}
+
+func (d *deletion) binding(id string, b *binding) {
+	x := b.source
+	if x.outbound[id] != b {
+		return
+	}
+	x.detach(id, b)
+	if b.durable {
+		d.ops = append(d.ops, removeOp(b.definition(d.vhost, id)))
+	}
+	if x.spec.AutoDelete && len(x.outbound) == 0 {
+		d.exchange(x)
+	}
+}
+
+// commit records the deletion; mu is still held.
+func (d *deletion) commit(done Completion) {
+	if len(d.ops) == 0 {
+		d.ops = append(d.ops, Op{Kind: OpNone})
+		if done == nil {
+			return
+		}
+	}
+	d.ops[len(d.ops)-1].Done = done
+	d.vhost.broker.store.Commit(d.ops)
+}
+
+// deleteUnused deletes an auto-delete queue that has no consumer any more.
+func (v *VHost) deleteUnused(q *Queue) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.queue(q.spec.Name) != q || q.info().Consumers > 0 {
+		return
+	}
+	d := deletion{vhost: v}
+	d.queue(q)
+	d.commit(nil)
+}
+
+// deleteExclusive deletes a session's exclusive queue.
+func (v *VHost) deleteExclusive(q *Queue) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.queue(q.spec.Name) != q {
+		return
+	}
+	d := deletion{vhost: v}
+	d.queue(q)
+	d.commit(nil)
+}
+
+// end empties a queue that is being deleted and tells its consumers. It returns the number of messages that were ready.
+func (q *Queue) end() (messages int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	messages = q.stats.Ready
+	q.deleted = true
+	for _, c := range q.consumers {
+		c.cancelled, c.listed = true, false
+		c.spec.Receiver.Cancelled(c)
+	}
+	q.consumers, q.listed = nil, nil
+	q.returned, q.cold = nil, coldRange{}
+	q.head.clear()
+	q.tail.clear()
+	q.vhost.broker.hold(q.unsaid - q.bytes) // the sum knows all but what was not said
+	q.bytes, q.unsaid = 0, 0
+	q.vhost.broker.past.add(q.stats)
+	q.stats = QueueStats{}
+	return messages
+}
