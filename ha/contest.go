@@ -1,0 +1,181 @@
+package ha
+
+import (
+	"fmt"
+	"time"
+)
+
+// contest is one node's way from a directory it knows nothing of to an epoch it
+// may activate, as a state machine without I/O and without a clock: next names a
+// step, the caller carries it out and reports with the method of the same name.
+//
+// Its safety is in the order of the steps: claim e, mark every fence from the
+// floor to e-1, and only then look for the source. Of two contenders the higher
+// has marked the lower before either may have become a source for the other, so
+// the lower can never promise. Whether the highest holder lives is decided before
+// that and decides only how soon, never whether, this is safe.
+type contest struct {
+	standby  bool          // wait for a living holder, instead of giving up
+	patience time.Duration // a lease unchanged for so long is a dead holder's, where locks tell nothing
+
+	step   step
+	holder sighting  // the highest claim seen
+	since  time.Time // when holder was first seen as it is
+
+	floor  uint64 // 0: not known, everything counts
+	above  uint64 // the epoch must be above this one
+	epoch  uint64 // the number claimed
+	source uint64 // 0: the store is empty
+}
+
+type stepKind int
+
+const (
+	stepLook   stepKind = iota // see the highest claim: looked
+	stepWait                   // let some time pass: waited
+	stepSurvey                 // read what a contender must know: surveyed
+	stepClaim                  // claim step.epoch: claimed
+	stepMark                   // mark the fence of step.epoch: marked
+	stepProbe                  // read whether step.epoch was active: probed
+	stepHeld                   // the end: another holds the directory
+	stepOpen                   // the end: epoch and source are known
+)
+
+// step is what next asks for; epoch is 0 where the kind needs none.
+type step struct {
+	kind  stepKind
+	epoch uint64
+}
+
+// sighting is what one look at the highest claim showed.
+type sighting struct {
+	epoch    uint64 // 0: there is no claim
+	lease    lease
+	readable bool   // lease holds a sound record
+	print    uint32 // checksum of the lease's page: differs after every renewal
+	lock     lockHint
+}
+
+// lockHint is what the lock tells of the holder's process.
+type lockHint int
+
+const (
+	lockUnknown lockHint = iota // no locks here: only the counter tells
+	lockHeld
+	lockFree
+)
+
+// survey is what a contender reads before it claims.
+type survey struct {
+	floor   uint64 // 0: none, or unreadable
+	active  bool   // at least one epoch, from the floor on, was active
+	journal uint64 // highest epoch named by a journal segment
+	above   uint64 // highest epoch named elsewhere
+}
+
+// maxGap bounds how many numbers a contender claims only to get above an epoch
+// named elsewhere. Claims have no gaps, so each of them is a directory.
+const maxGap = 1024
+
+func (c *contest) next() step { return c.step }
+
+// looked takes what was seen of the highest claim at now, and decides whether
+// its holder may still live.
+func (c *contest) looked(now time.Time, s sighting) {
+	renewed := s.epoch == c.holder.epoch && s.print != c.holder.print
+	if renewed || s.epoch != c.holder.epoch {
+		c.since = now
+	}
+	c.holder = s
+	switch {
+	case s.epoch == 0, s.readable && s.lease.state.over(), s.lock == lockFree:
+		c.step = step{kind: stepSurvey}
+	case s.lock == lockUnknown && now.Sub(c.since) >= c.patience:
+		c.step = step{kind: stepSurvey}
+	case !c.standby && (renewed || s.lock == lockHeld):
+		c.step = step{kind: stepHeld}
+	default:
+		c.step = step{kind: stepWait}
+	}
+}
+
+func (c *contest) waited() { c.step = step{kind: stepLook} }
+
+// surveyed refuses a directory whose parts contradict each other, before a
+// number is spent on it.
+//
+// A journal segment of an epoch that was claimed but never active is no
+// contradiction: its writer died before it could promise. A segment of an epoch
+// that ha/ does not know is: with that claim a lineage is missing, and whatever
+// was promised in it.
+func (c *contest) surveyed(s survey) error {
+	highest := c.holder.epoch
+	switch {
+	case s.journal > highest:
+		return fmt.Errorf("%w: the journal has segments of epoch %d, but the highest claim in ha/ is %d: ha/ was removed or is from an older copy; restore it together with the journal", ErrDamage, s.journal, highest)
+	case s.floor > highest:
+		return fmt.Errorf("%w: ha/floor names epoch %d, but the highest claim in ha/ is %d: claims were removed or are from an older copy; restore ha/ as a whole", ErrDamage, s.floor, highest)
+	case s.above > highest+maxGap:
+		return fmt.Errorf("%w: an index names epoch %d, but the highest claim in ha/ is %d: it belongs to another store, or ha/ is from a much older copy", ErrDamage, s.above, highest)
+	}
+	c.floor, c.above = s.floor, s.above
+	if !s.active {
+		if err := c.sourceless(); err != nil {
+			return err
+		}
+	}
+	c.step = step{stepClaim, highest + 1}
+	return nil
+}
+
+// overtaken tells that there are claims above the one that was looked at.
+func (c *contest) overtaken() { c.step = step{kind: stepLook} }
+
+// claimed takes whether the claim of step.epoch succeeded. If another was
+// faster, all that was seen is out of date.
+func (c *contest) claimed(ok bool) {
+	switch e := c.step.epoch; {
+	case !ok:
+		c.step = step{kind: stepLook}
+	case e <= c.above:
+		c.step = step{stepClaim, e + 1}
+	default:
+		c.epoch = e
+		c.step = step{stepMark, max(c.floor, 1)}
+		if c.step.epoch == e {
+			c.step = step{kind: stepOpen}
+		}
+	}
+}
+
+func (c *contest) marked() {
+	c.step.epoch++
+	if c.step.epoch == c.epoch {
+		c.step = step{stepProbe, c.epoch - 1}
+	}
+}
+
+// probed takes whether step.epoch was active, and goes down to the floor until
+// one was.
+func (c *contest) probed(active bool) error {
+	if active {
+		c.source = c.step.epoch
+		c.step = step{kind: stepOpen}
+		return nil
+	}
+	c.step.epoch--
+	if c.step.epoch >= max(c.floor, 1) {
+		return nil
+	}
+	c.step = step{kind: stepOpen}
+	return c.sourceless()
+}
+
+// sourceless tells whether a store without an active epoch may be taken for an
+// empty one: not with a floor, which only an active epoch writes.
+func (c *contest) sourceless() error {
+	if c.floor == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: ha/floor says that epoch %d was active, but no active file from there on holds a lineage: restore ha/ from a copy", ErrDamage, c.floor)
+}

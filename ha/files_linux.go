@@ -1,0 +1,128 @@
+package ha
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+const directFlag = unix.O_DIRECT
+
+// oneKernel lists the file systems that only the kernel that mounted them writes
+// to. FUSE, NFS, SMB, 9p, Ceph, GFS2 and OCFS2 are not among them, nor is what
+// nobody has named yet.
+var oneKernel = map[int64]string{
+	unix.EXT4_SUPER_MAGIC:      "ext2, ext3 or ext4",
+	unix.XFS_SUPER_MAGIC:       "xfs",
+	unix.BTRFS_SUPER_MAGIC:     "btrfs",
+	unix.F2FS_SUPER_MAGIC:      "f2fs",
+	unix.TMPFS_MAGIC:           "tmpfs",
+	unix.RAMFS_MAGIC:           "ramfs",
+	unix.OVERLAYFS_SUPER_MAGIC: "overlayfs",
+	unix.MSDOS_SUPER_MAGIC:     "vfat",
+	unix.EXFAT_SUPER_MAGIC:     "exfat",
+	unix.REISERFS_SUPER_MAGIC:  "reiserfs",
+	0x2fc12fc1:                 "zfs",
+	0xca451a4e:                 "bcachefs",
+	0x3153464a:                 "jfs",
+	0x7366746e:                 "ntfs3",
+}
+
+func freshness(dir string) (Freshness, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return Stale, err
+	}
+	// The type is a signed word on some architectures.
+	if _, ok := oneKernel[int64(uint32(st.Type))]; ok {
+		return Cached, nil
+	}
+	return probeDirect(dir)
+}
+
+// probeDirect finds out whether files under dir can be read past the cache.
+func probeDirect(dir string) (Freshness, error) {
+	f, err := os.CreateTemp(dir, ".direct-")
+	if err != nil {
+		return Stale, err
+	}
+	name := f.Name()
+	defer os.Remove(name)
+	if err := f.Close(); err != nil {
+		return Stale, err
+	}
+	d, err := os.OpenFile(filepath.Clean(name), os.O_RDWR|directFlag, 0)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
+		return Stale, nil
+	}
+	if err != nil {
+		return Stale, err
+	}
+	defer d.Close()
+	page := alignedPages(1)
+	if _, err := d.WriteAt(page, 0); err != nil {
+		return Stale, nil
+	}
+	if _, err := d.ReadAt(page, 0); err != nil {
+		return Stale, nil
+	}
+	return Direct, nil
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func syncData(f *os.File) error {
+	return onDescriptor(f, func(fd uintptr) error {
+		for {
+			if err := unix.Fdatasync(int(fd)); err != unix.EINTR {
+				return pathError("fdatasync", f, err)
+			}
+		}
+	})
+}
+
+// lockFile takes an open file description lock: it belongs to this open file,
+// not to the process, and survives the renaming of the directory it lies in.
+func lockFile(f *os.File) error {
+	return onDescriptor(f, func(fd uintptr) error {
+		lk := unix.Flock_t{Type: unix.F_WRLCK}
+		err := unix.FcntlFlock(fd, unix.F_OFD_SETLK, &lk)
+		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
+			return pathError("lock", f, errLocked)
+		}
+		return pathError("lock", f, lockError(err))
+	})
+}
+
+// lockedFile only asks: a lock taken to find out would, for a moment, make a
+// dead holder look alive to another who asks.
+func lockedFile(f *os.File) (bool, error) {
+	locked := false
+	err := onDescriptor(f, func(fd uintptr) error {
+		lk := unix.Flock_t{Type: unix.F_WRLCK}
+		err := unix.FcntlFlock(fd, unix.F_OFD_GETLK, &lk)
+		locked = lk.Type != unix.F_UNLCK
+		return pathError("lock", f, lockError(err))
+	})
+	return locked, err
+}
+
+// lockError turns what a file system or kernel without such locks answers into
+// errors.ErrUnsupported.
+func lockError(err error) error {
+	for _, without := range []unix.Errno{unix.ENOLCK, unix.EINVAL, unix.ENOSYS, unix.EOPNOTSUPP} {
+		if errors.Is(err, without) {
+			return fmt.Errorf("%w: open file description locks: %w", errors.ErrUnsupported, err)
+		}
+	}
+	return err
+}

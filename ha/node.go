@@ -1,0 +1,244 @@
+package ha
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	defaultTTL = 3 * time.Second
+	// lookEvery is how often a waiting node looks where looking is cheap.
+	lookEvery = 50 * time.Millisecond
+)
+
+// node is one taking part on a directory: it carries out what contest asks for.
+type node struct {
+	opt     Options
+	files   Files
+	log     *slog.Logger
+	fresh   Freshness
+	id      storeID
+	nonce   [16]byte // ours in every claim we make
+	pid     uint32
+	attempt int // claims tried, to name their temporary directories
+}
+
+func newNode(opt Options) (*node, error) {
+	n := &node{opt: opt, files: opt.Files, log: opt.Logger, pid: uint32(os.Getpid())}
+	if n.opt.Dir == "" {
+		return nil, errors.New("no directory is given")
+	}
+	if n.opt.Node == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return nil, fmt.Errorf("find a name for this node: %w", err)
+		}
+		n.opt.Node = host
+	}
+	if n.opt.TTL < 0 {
+		return nil, fmt.Errorf("ttl %v is negative", n.opt.TTL)
+	}
+	if n.opt.TTL == 0 {
+		n.opt.TTL = defaultTTL
+	}
+	if n.files == nil {
+		n.files = new(osFiles)
+	}
+	if n.log == nil {
+		n.log = slog.New(slog.DiscardHandler)
+	}
+	rand.Read(n.nonce[:])
+	l := n.newLease(0)
+	if err := l.check(); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *node) newLease(epoch uint64) lease {
+	return lease{
+		epoch: epoch, nonce: n.nonce, counter: 1, ttl: n.opt.TTL, state: stateClaimed, pid: n.pid,
+		node: n.opt.Node, configHash: n.opt.ConfigHash, advertise: n.opt.Advertise,
+	}
+}
+
+// Paths below the shared directory.
+func (n *node) storePath() string                 { return filepath.Join(n.opt.Dir, "store.id") }
+func (n *node) haDir() string                     { return filepath.Join(n.opt.Dir, "ha") }
+func (n *node) floorPath() string                 { return filepath.Join(n.haDir(), "floor") }
+func (n *node) journalDir() string                { return filepath.Join(n.opt.Dir, "journal") }
+func (n *node) claim(e uint64) string             { return filepath.Join(n.haDir(), fmt.Sprintf("e%010d", e)) }
+func (n *node) path(e uint64, file string) string { return filepath.Join(n.claim(e), file) }
+
+// epochOf reads the number of a claim or a journal segment from its name.
+func epochOf(name string) (uint64, bool) {
+	digits, ok := strings.CutPrefix(name, "e")
+	if !ok {
+		return 0, false
+	}
+	digits, _, _ = strings.Cut(digits, "-")
+	if len(digits) < 10 {
+		return 0, false
+	}
+	e, err := strconv.ParseUint(digits, 10, 64)
+	return e, err == nil && e > 0
+}
+
+// highestIn returns the highest epoch named in dir, 0 for none.
+func (n *node) highestIn(dir string) (highest uint64, err error) {
+	names, err := n.files.Names(dir)
+	if err != nil {
+		return 0, fmt.Errorf("look for epochs: %w", err)
+	}
+	for _, name := range names {
+		if e, ok := epochOf(name); ok {
+			highest = max(highest, e)
+		}
+	}
+	return highest, nil
+}
+
+// prepare makes the directory and learns, or makes, the store's identity.
+func (n *node) prepare() error {
+	if err := n.files.Mkdir(n.opt.Dir); err != nil {
+		return fmt.Errorf("make the store's directory: %w", err)
+	}
+	var err error
+	if n.fresh, err = n.files.Fresh(n.opt.Dir); err != nil {
+		return err
+	}
+	if n.fresh == Stale && n.opt.Standby {
+		return fmt.Errorf("%w: %s cannot be shared by a primary and its standbys; use a local file system, NFS or another one with O_DIRECT, or serve without --ha", ErrStale, n.opt.Dir)
+	}
+	if err := n.identify(); err != nil {
+		return err
+	}
+	if err := n.files.Mkdir(n.haDir()); err != nil {
+		return fmt.Errorf("make the store's directory: %w", err)
+	}
+	return nil
+}
+
+// identify reads store.id, making it first in an empty directory. Whoever makes
+// it reads it too: of several makers only one has won.
+func (n *node) identify() error {
+	err := n.readStore()
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	claim, err := n.highestIn(n.haDir())
+	if err != nil {
+		return err
+	}
+	segment, err := n.highestIn(n.journalDir())
+	if err != nil {
+		return err
+	}
+	if claim > 0 || segment > 0 {
+		// Unless another was making all of this while we looked.
+		err := n.readStore()
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%w: %s is missing, though the directory holds epoch %d; restore it from a copy", ErrDamage, n.storePath(), max(claim, segment))
+		}
+		return err
+	}
+	var id storeID
+	rand.Read(id[:])
+	if err := n.install(n.storePath(), encodeStore(id)); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return n.readStore()
+}
+
+func (n *node) readStore() error {
+	page, err := n.readPage(n.storePath())
+	if err != nil {
+		return err
+	}
+	if n.id, err = decodeStore(page); err != nil {
+		return fmt.Errorf("read %s: %w", n.storePath(), err)
+	}
+	return nil
+}
+
+// install makes the file path with page as its content, whole or not at all;
+// fs.ErrExist if it is there already.
+func (n *node) install(path string, page []byte) error {
+	temp := fmt.Sprintf("%s.%x", path, n.nonce)
+	if err := n.create(temp, page); err != nil {
+		return err
+	}
+	return n.files.Place(temp, path)
+}
+
+func (n *node) create(path string, content []byte) error {
+	f, err := n.files.Open(path, true)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Write(content, 0, true), f.Close())
+}
+
+// overwrite replaces the first bytes of a file that must exist.
+func (n *node) overwrite(path string, page []byte) error {
+	f, err := n.files.Open(path, false)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Write(page, 0, true), f.Close())
+}
+
+// readPage reads the first page of a file freshly; a shorter file ends in zeros.
+func (n *node) readPage(path string) ([]byte, error) {
+	f, err := n.files.Open(path, false)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	page := alignedPages(1)
+	if _, err := f.ReadAt(page, 0); err != nil && err != io.EOF {
+		return nil, err
+	}
+	return page, nil
+}
+
+// readAll reads a whole file freshly.
+func (n *node) readAll(path string) ([]byte, error) {
+	f, err := n.files.Open(path, false)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	for pages := 4; ; pages *= 2 {
+		b := alignedPages(pages)
+		got, err := f.ReadAt(b, 0)
+		if err == io.EOF {
+			return b[:got], nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// pause waits for d, or returns why ctx ended.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,384 @@
+package ha
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Tenure is one epoch's life in the process that holds it. Its methods may be
+// called from any goroutine.
+//
+// It is lost, once and for good, at the first sign that it might be another's
+// turn: a fence that is marked, missing or another file, an error of a lease
+// write or a fence read and, with Options.Standby, a lease not renewed for its
+// TTL. It also ends when Run returns, so that no Guard succeeds after that.
+type Tenure struct {
+	node      *node
+	epoch     uint64
+	source    Source
+	hasSource bool
+	pages     int  // of a copy of the active file
+	lock      File // nil where locks do not exist
+
+	promised   atomic.Uint64
+	brokerTime atomic.Int64 // nanoseconds since 1970, 0: unknown
+
+	born    time.Time
+	renewed atomic.Int64 // when the last renewal began, in nanoseconds since born
+	watch   *time.Timer  // ends the tenure if that is too long ago; nil without Standby
+
+	stopRenewer context.CancelFunc
+	renewer     chan struct{} // closed when it has ended
+
+	loss sync.Once
+	lost chan struct{}
+	err  error // set before lost is closed
+
+	fenceMu   sync.Mutex
+	fence     File
+	fencePage []byte
+
+	leaseMu   sync.Mutex // held while the lease is written: one write at a time
+	leaseFile File
+	leasePage []byte // as it is in the file
+	lease     lease
+	activated bool
+}
+
+// newTenure opens what the claim of l.epoch, which is ours, holds.
+func newTenure(n *node, l lease, leasePage []byte, pages int) (*Tenure, error) {
+	leaseFile, err := n.files.Open(n.path(l.epoch, "lease"), false)
+	if err != nil {
+		return nil, err
+	}
+	fence, err := n.files.Open(n.path(l.epoch, "fence"), false)
+	if err != nil {
+		return nil, errors.Join(err, leaseFile.Close())
+	}
+	return &Tenure{
+		node: n, epoch: l.epoch, pages: pages, born: time.Now(), lost: make(chan struct{}),
+		fence: fence, fencePage: alignedPages(1),
+		leaseFile: leaseFile, leasePage: leasePage, lease: l,
+	}, nil
+}
+
+// Epoch is the number claimed.
+func (t *Tenure) Epoch() uint64 { return t.epoch }
+
+// StoreID is the directory's identity, the same for every epoch.
+func (t *Tenure) StoreID() [16]byte { return t.node.id }
+
+// Source is what this epoch continues; false: the store is empty. The lineage
+// belongs to the tenure and must not be changed.
+func (t *Tenure) Source() (Source, bool) { return t.source, t.hasSource }
+
+// Lost is closed when the tenure was lost. The caller must stop promising and
+// delivering, cut its sockets without goodbyes and exit.
+func (t *Tenure) Lost() <-chan struct{} { return t.lost }
+
+// Err is why the tenure was lost, nil while it is held.
+func (t *Tenure) Err() error {
+	select {
+	case <-t.lost:
+		return t.err
+	default:
+		return nil
+	}
+}
+
+// lose ends the tenure for the first reason given, and returns that.
+func (t *Tenure) lose(reason error) error {
+	t.loss.Do(func() {
+		t.err = fmt.Errorf("%w: epoch %d: %w", ErrLost, t.epoch, reason)
+		close(t.lost)
+	})
+	return t.Err()
+}
+
+// Guard is called after a group's fdatasync has returned and before any of its
+// promises is made; nil means the group has passed. One Guard serves every group
+// synced before it began. Any error is final.
+//
+// It reads the fence, freshly, through a descriptor kept open: a fence replaced
+// by another file is found by the renewer.
+func (t *Tenure) Guard() error {
+	if err := t.Err(); err != nil {
+		return err
+	}
+	t.fenceMu.Lock()
+	err := t.readFence(t.fence, t.fencePage)
+	t.fenceMu.Unlock()
+	if err != nil {
+		return t.lose(err)
+	}
+	if t.node.opt.Standby {
+		if late := t.sinceRenewal(); late > t.node.opt.TTL {
+			return t.lose(errLate)
+		}
+	}
+	return t.Err()
+}
+
+var errLate = errors.New("the lease was not renewed within its ttl")
+
+// readFence returns an error unless the fence is a whole page of zeros.
+func (t *Tenure) readFence(f File, page []byte) error {
+	if _, err := f.ReadAt(page, 0); err != nil {
+		return err
+	}
+	if isZero(page) {
+		return nil
+	}
+	if by := successorOf(page, t.node.id); by != 0 {
+		return fmt.Errorf("superseded by epoch %d", by)
+	}
+	return errors.New("the fence is marked")
+}
+
+// reopenFence reads the fence by its path and makes sure that it is the file
+// Guard reads.
+func (t *Tenure) reopenFence() error {
+	f, err := t.node.files.Open(t.node.path(t.epoch, "fence"), false)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	same, err := f.Same(t.fence)
+	if err != nil {
+		return err
+	}
+	if !same {
+		return errors.New("our fence was replaced by another file")
+	}
+	return t.readFence(f, alignedPages(1))
+}
+
+// NameSegment durably names journal segment n in the lease. It must return
+// before the first promise whose records lie in n, so that a successor knows how
+// far to read where a directory listing may be stale. Segments number from 1;
+// naming one again, or a lower one, does nothing.
+func (t *Tenure) NameSegment(n uint64) error {
+	return t.writeLease(true, func(l *lease) bool {
+		named := n <= l.segment
+		l.segment = max(n, l.segment)
+		return !named
+	})
+}
+
+// Promised notes how far promises were made and the broker clock then; the next
+// renewal carries it. It costs two atomic stores.
+func (t *Tenure) Promised(offset uint64, brokerTime time.Time) {
+	t.promised.Store(offset)
+	if !brokerTime.IsZero() {
+		t.brokerTime.Store(brokerTime.UnixNano())
+	}
+}
+
+// writeLease is the one way the lease is written: change edits the record and
+// tells whether it need be written. A durable write is on stable storage when it
+// returns. Others are signs of life: on a file system of one kernel its cache
+// shows them, and they stay out of the data's way to the disk.
+func (t *Tenure) writeLease(durable bool, change func(*lease) bool) error {
+	t.leaseMu.Lock()
+	defer t.leaseMu.Unlock()
+	if err := t.Err(); err != nil {
+		return err
+	}
+	next := t.lease
+	if !change(&next) {
+		return nil
+	}
+	begun := time.Since(t.born)
+	if err := t.notice(begun); err != nil {
+		return err
+	}
+	next.counter++
+	next.promised, next.brokerTime = t.promised.Load(), t.brokerTime.Load()
+	next.encodeInto(t.leasePage, t.node.id)
+	if err := t.leaseFile.Write(t.leasePage, 0, durable || t.node.fresh != Cached); err != nil {
+		return t.lose(err)
+	}
+	t.lease = next
+	t.renewed.Store(int64(begun))
+	if t.watch != nil {
+		t.watch.Reset(t.node.opt.TTL - (time.Since(t.born) - begun))
+	}
+	return nil
+}
+
+// notice deals with a renewal that comes too late: the end where others wait for
+// their turn, a line in the log where they do not.
+func (t *Tenure) notice(begun time.Duration) error {
+	late := begun - time.Duration(t.renewed.Load())
+	if late <= t.node.opt.TTL {
+		return nil
+	}
+	if t.node.opt.Standby {
+		return t.lose(errLate)
+	}
+	t.node.log.Warn("lease renewed late", "epoch", t.epoch, "after", late, "ttl", t.node.opt.TTL)
+	return nil
+}
+
+func (t *Tenure) sinceRenewal() time.Duration {
+	return time.Since(t.born) - time.Duration(t.renewed.Load())
+}
+
+// start begins the renewals.
+func (t *Tenure) start() {
+	if t.node.opt.Standby {
+		t.watch = time.AfterFunc(t.node.opt.TTL, func() { t.lose(errLate) })
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	t.stopRenewer, t.renewer = cancel, make(chan struct{})
+	go func() {
+		defer close(t.renewer)
+		t.renew(ctx)
+	}()
+}
+
+// renew renews the lease and looks at the fence by its path, until the tenure
+// ends.
+func (t *Tenure) renew(ctx context.Context) {
+	tick := time.NewTicker(t.node.opt.TTL / 5)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		case <-t.lost:
+			return
+		}
+		if err := t.writeLease(false, func(*lease) bool { return true }); err != nil {
+			return
+		}
+		if err := t.reopenFence(); err != nil {
+			t.lose(err)
+			return
+		}
+	}
+}
+
+// Activate makes the epoch primary: its active file, with the lineage it
+// continues, is on stable storage, and its fence was still unmarked after that.
+// No promise may be made before. The lineage is the source's (less the epochs of
+// which no journal segment is left) and then the source's own seal; it is empty
+// when there is no source.
+func (t *Tenure) Activate(lineage []Seal) error {
+	if err := t.checkLineage(lineage); err != nil {
+		return fmt.Errorf("activate epoch %d: %w", t.epoch, err)
+	}
+	if err := t.Err(); err != nil {
+		return err
+	}
+	if err := t.writeActive(lineage); err != nil {
+		return t.lose(fmt.Errorf("activate: %w", err))
+	}
+	if err := t.reopenFence(); err != nil {
+		return t.lose(err)
+	}
+	if err := t.writeLease(true, func(l *lease) bool { l.state = stateServing; return true }); err != nil {
+		return err
+	}
+	if err := t.raiseFloor(); err != nil {
+		return t.lose(err)
+	}
+	t.node.log.Info("epoch active", "epoch", t.epoch, "lineage", len(lineage))
+	return nil
+}
+
+func (t *Tenure) checkLineage(lineage []Seal) error {
+	if n := activeCapacity(t.pages); len(lineage) > n {
+		return fmt.Errorf("a lineage of %d epochs exceeds the %d that its active file was made for", len(lineage), n)
+	}
+	last := uint64(0)
+	for _, s := range lineage {
+		if s.Epoch <= last {
+			return errors.New("the lineage's epochs do not ascend")
+		}
+		last = s.Epoch
+	}
+	if last != t.source.Epoch {
+		return fmt.Errorf("the lineage ends with epoch %d, the source is epoch %d", last, t.source.Epoch)
+	}
+	t.leaseMu.Lock()
+	defer t.leaseMu.Unlock()
+	if t.activated {
+		return errors.New("it is active already")
+	}
+	t.activated = true
+	return nil
+}
+
+// writeActive syncs the first copy before it begins the second; see format.go.
+func (t *Tenure) writeActive(lineage []Seal) error {
+	f, err := t.node.files.Open(t.node.path(t.epoch, "active"), false)
+	if err != nil {
+		return err
+	}
+	record := encodeActive(t.pages, t.node.id, t.epoch, lineage)
+	err = f.Write(record, 0, true)
+	if err == nil {
+		err = f.Write(record, int64(len(record)), true)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// raiseFloor spares later epochs what lies below this one: its fences are marked
+// and its lineage is in our active file. A floor that an older epoch writes over
+// ours is lower, which costs time and nothing else.
+func (t *Tenure) raiseFloor() error {
+	path, page := t.node.floorPath(), encodeFloor(t.node.id, t.epoch)
+	err := t.node.overwrite(path, page)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = t.node.install(path, page)
+	}
+	return err
+}
+
+// end gives the epoch back in the given state. Guard fails from then on.
+func (t *Tenure) end(state leaseState) error {
+	t.stopRenewer()
+	<-t.renewer
+	err := t.writeLease(true, func(l *lease) bool { l.state = state; return true })
+	t.lose(fmt.Errorf("it was given back as %v", state))
+	return errors.Join(err, t.close())
+}
+
+// abandonGrace is how long a lost tenure waits for a renewal under way.
+const abandonGrace = 100 * time.Millisecond
+
+// abandon lets go of a tenure that was lost, writing nothing more. A renewal that
+// hangs may hang for ever; then the files stay open until the process ends, which
+// is about to happen.
+func (t *Tenure) abandon() error {
+	t.stopRenewer()
+	grace := time.NewTimer(abandonGrace)
+	defer grace.Stop()
+	select {
+	case <-t.renewer:
+		return t.close()
+	case <-grace.C:
+		return nil
+	}
+}
+
+func (t *Tenure) close() error {
+	if t.watch != nil {
+		t.watch.Stop()
+	}
+	err := t.leaseFile.Close()
+	t.fenceMu.Lock()
+	err = errors.Join(err, t.fence.Close())
+	t.fenceMu.Unlock()
+	if t.lock != nil {
+		err = errors.Join(err, t.lock.Close())
+	}
+	return err
+}
