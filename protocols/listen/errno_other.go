@@ -1,0 +1,15 @@
+//go:build !windows
+
+package listen
+
+import (
+	"errors"
+	"syscall"
+)
+
+func isInUse(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }
+
+// isUnavailable reports an address, or an address family, this host lacks.
+func isUnavailable(err error) bool {
+	return errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)
+}

@@ -1,0 +1,57 @@
+//go:build unix
+
+package listen
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+)
+
+// openRaw takes the socket below a TCP connection. Anything else (TLS, a pipe)
+// has no socket whose bytes are ours to take.
+func (r *Reader) openRaw() {
+	tcp, ok := r.conn.(*net.TCPConn)
+	if !ok {
+		return
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return // closed already: the first plain read says so
+	}
+	r.raw = raw
+	r.tryRead = r.readFD
+}
+
+// readFD is called with a socket that does not block: it reads once and returns
+// true, or gives an empty buffer back and returns false to be called again when
+// there is something to read.
+func (r *Reader) readFD(fd uintptr) bool {
+	r.makeRoom(r.need)
+	for {
+		n, err := syscall.Read(int(fd), r.buf.data[r.end:])
+		switch {
+		case n > 0:
+			r.end += n
+			return true
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case errors.Is(err, syscall.EAGAIN):
+			if r.end == 0 {
+				r.Release()
+			}
+			return false
+		case err != nil:
+			r.err = &net.OpError{
+				Op: "read", Net: "tcp", Source: r.conn.LocalAddr(), Addr: r.conn.RemoteAddr(),
+				Err: os.NewSyscallError("read", err),
+			}
+			return true
+		default:
+			r.err = io.EOF
+			return true
+		}
+	}
+}
