@@ -1,0 +1,31 @@
+// Package admin is the broker's HTTP side: health for supervisors, metrics for
+// Prometheus, profiles for whoever debugs it. It runs on every node, also on
+// one that is dark to messaging clients.
+//
+//	GET /livez         200 while the process lives
+//	GET /readyz        200 on the active primary, else 503; JSON {role, epoch, reason}
+//	GET /metrics       Prometheus text; the only path of a metrics-only address
+//	GET /debug/pprof/  loopback peers only, else 403
+//
+// It guarantees:
+//   - /livez waits for no lock of the broker: it answers as long as the process
+//     schedules goroutines, so a broker that is busy is not restarted for it.
+//   - /readyz says 200 only after cmd has said that this node serves, and stops
+//     saying so before the first client is told to leave.
+//   - No request can hold a connection for ever: headers, writes and idle
+//     connections have deadlines.
+//
+// It does not guarantee secrecy: whoever reaches an address reads health and
+// metrics. A proxy on the same machine makes every peer a loopback peer.
+//
+// # Metrics
+//
+// A value that means what RabbitMQ's means has RabbitMQ's name, so that existing
+// dashboards work; Baton's own are named baton_…. Values are sums over the
+// broker, without labels.
+//
+// # Who owns what
+//
+// The [Server] owns its sockets and one goroutine per socket, and waits for them
+// in Close. [Health] is written by whoever runs the broker and read here.
+package admin

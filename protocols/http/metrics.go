@@ -1,0 +1,159 @@
+package admin
+
+import (
+	"runtime"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// Stats is a snapshot of the broker's counters. Fields that end in Total only
+// grow while the process lives; the others are what is there now.
+type Stats struct {
+	Connections, Channels, Queues, Consumers int
+
+	Ready, Unacked int64 // messages
+
+	ConnectionsOpenedTotal, ConnectionsClosedTotal uint64
+	ConnectionsRefusedTotal                        uint64 // by the connection limit
+	LoginsRefusedTotal                             uint64
+	ChannelsOpenedTotal, ChannelsClosedTotal       uint64
+	BytesReadTotal, BytesWrittenTotal              uint64
+
+	ReceivedTotal, ReceivedConfirmTotal, ConfirmedTotal    uint64 // of publishers
+	RoutedTotal                                            uint64 // once per queue
+	UnroutableDroppedTotal, UnroutableReturnedTotal        uint64
+	DeliveredTotal, RedeliveredTotal                       uint64
+	DeliveredConsumeAutoTotal, DeliveredConsumeManualTotal uint64
+	DeliveredGetAutoTotal, DeliveredGetManualTotal         uint64
+	GetEmptyTotal, AcknowledgedTotal                       uint64
+
+	MemoryBytes, MemoryLimitBytes int64 // message bodies and entries held in memory, and their budget
+	PendingBytes                  int64 // committed, not yet on stable storage
+	DiskFreeBytes, DiskLimitBytes int64 // of the data directory, and where publishers begin to wait
+}
+
+// A metric renders one field of a snapshot.
+type metric struct {
+	name, help string
+	kind       prometheus.ValueType
+	value      func(*Stats) float64
+}
+
+// brokerMetrics are rendered where a broker runs. The names are RabbitMQ's as
+// far as the meaning is the same.
+func brokerMetrics() []metric {
+	const gauge, counter = prometheus.GaugeValue, prometheus.CounterValue
+	return []metric{
+		{"rabbitmq_connections", "Connections currently open", gauge, func(s *Stats) float64 { return float64(s.Connections) }},
+		{"rabbitmq_channels", "Channels currently open", gauge, func(s *Stats) float64 { return float64(s.Channels) }},
+		{"rabbitmq_queues", "Queues available", gauge, func(s *Stats) float64 { return float64(s.Queues) }},
+		{"rabbitmq_consumers", "Consumers currently connected", gauge, func(s *Stats) float64 { return float64(s.Consumers) }},
+		{"rabbitmq_queue_messages", "Sum of ready and unacknowledged messages", gauge, func(s *Stats) float64 { return float64(s.Ready + s.Unacked) }},
+		{"rabbitmq_queue_messages_ready", "Messages ready to be delivered to consumers", gauge, func(s *Stats) float64 { return float64(s.Ready) }},
+		{"rabbitmq_queue_messages_unacked", "Messages delivered to consumers but not yet acknowledged", gauge, func(s *Stats) float64 { return float64(s.Unacked) }},
+		{"rabbitmq_connections_opened_total", "Connections opened", counter, func(s *Stats) float64 { return float64(s.ConnectionsOpenedTotal) }},
+		{"rabbitmq_connections_closed_total", "Connections closed", counter, func(s *Stats) float64 { return float64(s.ConnectionsClosedTotal) }},
+		{"rabbitmq_channels_opened_total", "Channels opened", counter, func(s *Stats) float64 { return float64(s.ChannelsOpenedTotal) }},
+		{"rabbitmq_channels_closed_total", "Channels closed", counter, func(s *Stats) float64 { return float64(s.ChannelsClosedTotal) }},
+		{"rabbitmq_global_messages_received_total", "Messages received from publishers", counter, func(s *Stats) float64 { return float64(s.ReceivedTotal) }},
+		{"rabbitmq_global_messages_received_confirm_total", "Messages received from publishers using confirms", counter, func(s *Stats) float64 { return float64(s.ReceivedConfirmTotal) }},
+		{"rabbitmq_global_messages_confirmed_total", "Messages confirmed to publishers", counter, func(s *Stats) float64 { return float64(s.ConfirmedTotal) }},
+		{"rabbitmq_global_messages_routed_total", "Messages routed to queues, once for each queue", counter, func(s *Stats) float64 { return float64(s.RoutedTotal) }},
+		{"rabbitmq_global_messages_unroutable_dropped_total", "Messages dropped because no queue matched", counter, func(s *Stats) float64 { return float64(s.UnroutableDroppedTotal) }},
+		{"rabbitmq_global_messages_unroutable_returned_total", "Mandatory messages returned because no queue matched", counter, func(s *Stats) float64 { return float64(s.UnroutableReturnedTotal) }},
+		{"rabbitmq_global_messages_delivered_total", "Messages delivered to consumers", counter, func(s *Stats) float64 { return float64(s.DeliveredTotal) }},
+		{"rabbitmq_global_messages_delivered_consume_auto_ack_total", "Messages delivered to consumers with automatic acknowledgement", counter, func(s *Stats) float64 { return float64(s.DeliveredConsumeAutoTotal) }},
+		{"rabbitmq_global_messages_delivered_consume_manual_ack_total", "Messages delivered to consumers with manual acknowledgement", counter, func(s *Stats) float64 { return float64(s.DeliveredConsumeManualTotal) }},
+		{"rabbitmq_global_messages_delivered_get_auto_ack_total", "Messages fetched with automatic acknowledgement", counter, func(s *Stats) float64 { return float64(s.DeliveredGetAutoTotal) }},
+		{"rabbitmq_global_messages_delivered_get_manual_ack_total", "Messages fetched with manual acknowledgement", counter, func(s *Stats) float64 { return float64(s.DeliveredGetManualTotal) }},
+		{"rabbitmq_global_messages_get_empty_total", "Fetches of an empty queue", counter, func(s *Stats) float64 { return float64(s.GetEmptyTotal) }},
+		{"rabbitmq_global_messages_redelivered_total", "Messages delivered again", counter, func(s *Stats) float64 { return float64(s.RedeliveredTotal) }},
+		{"rabbitmq_global_messages_acknowledged_total", "Messages acknowledged by consumers", counter, func(s *Stats) float64 { return float64(s.AcknowledgedTotal) }},
+		{"rabbitmq_disk_space_available_bytes", "Free space of the data directory's file system", gauge, func(s *Stats) float64 { return float64(s.DiskFreeBytes) }},
+		{"rabbitmq_disk_space_available_limit_bytes", "Free space below which publishers wait", gauge, func(s *Stats) float64 { return float64(s.DiskLimitBytes) }},
+		{"baton_logins_refused_total", "Logins refused", counter, func(s *Stats) float64 { return float64(s.LoginsRefusedTotal) }},
+		{"baton_received_bytes_total", "Bytes read from clients", counter, func(s *Stats) float64 { return float64(s.BytesReadTotal) }},
+		{"baton_sent_bytes_total", "Bytes written to clients", counter, func(s *Stats) float64 { return float64(s.BytesWrittenTotal) }},
+		{"baton_connections_refused_total", "Connections refused by the connection limit", counter, func(s *Stats) float64 { return float64(s.ConnectionsRefusedTotal) }},
+		{"baton_message_memory_bytes", "Memory held by messages", gauge, func(s *Stats) float64 { return float64(s.MemoryBytes) }},
+		{"baton_message_memory_limit_bytes", "Memory messages may hold before publishers wait", gauge, func(s *Stats) float64 { return float64(s.MemoryLimitBytes) }},
+		{"baton_store_pending_bytes", "Bytes committed and not yet on stable storage", gauge, func(s *Stats) float64 { return float64(s.PendingBytes) }},
+	}
+}
+
+// collector renders health, and a snapshot of the broker where one runs.
+type collector struct {
+	stats   func() (Stats, bool)
+	health  *Health
+	metrics []metric
+	descs   []*prometheus.Desc // of metrics, in their order
+	ready   *prometheus.Desc
+	epoch   *prometheus.Desc
+}
+
+var _ prometheus.Collector = (*collector)(nil)
+
+func newCollector(opt *Options) *collector {
+	c := &collector{
+		stats: opt.Stats, health: opt.Health, metrics: brokerMetrics(),
+		ready: prometheus.NewDesc("baton_ready", "1 on the active primary, else 0", nil, nil),
+		epoch: prometheus.NewDesc("baton_epoch", "The epoch this node holds, 0 when none", nil, nil),
+	}
+	for _, m := range c.metrics {
+		c.descs = append(c.descs, prometheus.NewDesc(m.name, m.help, nil, nil))
+	}
+	return c
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- c.ready
+	ch <- c.epoch
+	for _, d := range c.descs {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	state := c.health.State()
+	ready := 0.0
+	if state.Ready() {
+		ready = 1
+	}
+	ch <- prometheus.MustNewConstMetric(c.ready, prometheus.GaugeValue, ready)
+	ch <- prometheus.MustNewConstMetric(c.epoch, prometheus.GaugeValue, float64(state.Epoch))
+	stats, ok := c.stats()
+	if !ok {
+		return
+	}
+	for i, m := range c.metrics {
+		ch <- prometheus.MustNewConstMetric(c.descs[i], m.kind, m.value(&stats))
+	}
+}
+
+// newRegistry is this process's own: nothing registers itself by being imported.
+func newRegistry(opt *Options) *prometheus.Registry {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister( // fails only on a name given twice, which the tests would show
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		// Once more under the names RabbitMQ gives the same values.
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{Namespace: "rabbitmq"}),
+		info("rabbitmq_identity_info", "The node these values are of", prometheus.Labels{
+			"rabbitmq_node": opt.Node, "rabbitmq_cluster": opt.Node,
+		}),
+		info("rabbitmq_build_info", "The version of the broker", prometheus.Labels{
+			"product_name": "Baton", "product_version": opt.Version, "go_version": runtime.Version(),
+		}),
+		newCollector(opt),
+	)
+	return reg
+}
+
+// info is a metric that is always 1 and says what it says in its labels.
+func info(name, help string, labels prometheus.Labels) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help, ConstLabels: labels},
+		func() float64 { return 1 })
+}

@@ -1,0 +1,210 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/batonmq/baton/protocols/listen"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func start(t *testing.T, opt Options) *Server {
+	t.Helper()
+	if opt.Health == nil {
+		opt.Health = new(Health)
+	}
+	opt.Admin, opt.Metrics = []string{"127.0.0.1:0"}, []string{"127.0.0.1:0"}
+	s, err := Start(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections()
+		if err := s.Close(context.WithoutCancel(t.Context())); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return s
+}
+
+func get(t *testing.T, addr net.Addr, path string) (code int, body string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr.String()+path, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+func TestHealth(t *testing.T) {
+	health := new(Health)
+	s := start(t, Options{Health: health})
+	for _, tt := range []struct {
+		name  string
+		state *State // nil: as before
+		code  int
+		body  string
+	}{
+		{"starting", nil, 503, `{"role":"starting","epoch":0,"reason":"the broker is starting"}`},
+		{"standby", &State{RoleStandby, 0, "node a is the primary"}, 503, `{"role":"standby","epoch":0,"reason":"node a is the primary"}`},
+		{"primary", &State{RolePrimary, 3, ""}, 200, `{"role":"primary","epoch":3,"reason":""}`},
+		{"stopping", &State{RoleStopping, 3, "the broker is stopping"}, 503, `{"role":"stopping","epoch":3,"reason":"the broker is stopping"}`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.state != nil {
+				health.Set(*tt.state)
+			}
+			if code, body := get(t, s.AdminAddrs()[0], "/readyz"); code != tt.code || strings.TrimSpace(body) != tt.body {
+				t.Errorf("/readyz = %d %s, want %d %s", code, body, tt.code, tt.body)
+			}
+			if code, _ := get(t, s.AdminAddrs()[0], "/livez"); code != 200 {
+				t.Errorf("/livez = %d", code)
+			}
+		})
+	}
+}
+
+func TestMetricsAddressServesMetricsAlone(t *testing.T) {
+	s := start(t, Options{})
+	for path, want := range map[string]int{"/metrics": 200, "/livez": 404, "/readyz": 404, "/debug/pprof/": 404, "/": 404} {
+		if code, _ := get(t, s.MetricsAddrs()[0], path); code != want {
+			t.Errorf("metrics address: %s = %d, want %d", path, code, want)
+		}
+	}
+	if code, _ := get(t, s.AdminAddrs()[0], "/metrics"); code != 200 {
+		t.Errorf("admin address: /metrics = %d", code)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	health := new(Health)
+	running := false
+	s := start(t, Options{
+		Health: health, Node: "node-a", Version: "1.2.3",
+		Stats: func() (Stats, bool) {
+			return Stats{Connections: 3, Ready: 5, Unacked: 2, ReceivedTotal: 1 << 40, DiskFreeBytes: 4096}, running
+		},
+	})
+	_, body := get(t, s.MetricsAddrs()[0], "/metrics")
+	wantLines(t, body, "baton_ready 0", "go_goroutines", `rabbitmq_identity_info{rabbitmq_cluster="node-a",rabbitmq_node="node-a"} 1`)
+	if strings.Contains(body, "rabbitmq_connections") {
+		t.Error("a node without a broker tells a broker's values")
+	}
+
+	running = true
+	health.Set(State{Role: RolePrimary, Epoch: 7})
+	_, body = get(t, s.MetricsAddrs()[0], "/metrics")
+	wantLines(t, body,
+		"baton_ready 1", "baton_epoch 7",
+		"rabbitmq_connections 3", "rabbitmq_queue_messages 7", "rabbitmq_queue_messages_ready 5", "rabbitmq_queue_messages_unacked 2",
+		"rabbitmq_global_messages_received_total 1.099511627776e+12", "rabbitmq_disk_space_available_bytes 4096",
+		"# TYPE rabbitmq_global_messages_received_total counter", "# TYPE rabbitmq_connections gauge",
+	)
+}
+
+// wantLines reports the lines, given by their start, that body lacks.
+func wantLines(t *testing.T, body string, lines ...string) {
+	t.Helper()
+	for _, want := range lines {
+		if !strings.Contains("\n"+body, "\n"+want) {
+			t.Errorf("no line starts with %q", want)
+		}
+	}
+}
+
+func TestProfilesAreForLoopbackPeersOnly(t *testing.T) {
+	s := start(t, Options{})
+	if code, body := get(t, s.AdminAddrs()[0], "/debug/pprof/goroutine?debug=1"); code != 200 || !strings.Contains(body, "goroutine profile") {
+		t.Errorf("from loopback: %d %.80s", code, body)
+	}
+	mux := adminMux(new(Health), http.NotFoundHandler())
+	for peer, want := range map[string]int{
+		"127.0.0.1:4000": 200, "127.8.8.8:1": 200, "[::1]:4000": 200, "[::ffff:127.0.0.1]:4000": 200,
+		"192.0.2.1:4000": 403, "[2001:db8::1]:4000": 403, "": 403, "127.0.0.1": 403,
+	} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/debug/pprof/cmdline", http.NoBody)
+		r.RemoteAddr = peer
+		r.Header.Set("X-Forwarded-For", "127.0.0.1")
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("peer %q: %d, want %d", peer, w.Code, want)
+		}
+	}
+}
+
+func TestStart_PortInUse(t *testing.T) {
+	s := start(t, Options{})
+	taken := s.AdminAddrs()[0].String()
+	_, err := Start(t.Context(), Options{Health: new(Health), Admin: []string{"127.0.0.1:0"}, Metrics: []string{taken}})
+	if e, ok := errors.AsType[*listen.AddressError](err); !ok || !e.InUse() {
+		t.Errorf("Start on a port in use = %v", err)
+	}
+}
+
+func TestClose_LetsARequestFinish(t *testing.T) {
+	entered, release := make(chan struct{}, 2), make(chan struct{})
+	opt := Options{Health: new(Health), Admin: []string{"127.0.0.1:0"}, Stats: func() (Stats, bool) {
+		entered <- struct{}{}
+		<-release
+		return Stats{}, true
+	}}
+	s, err := Start(t.Context(), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.AdminAddrs()[0].String()+"/metrics", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	code := make(chan int, 1)
+	go func() {
+		defer close(code)
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		code <- resp.StatusCode
+		_ = resp.Body.Close()
+	}()
+	<-entered
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close(t.Context()) }()
+	<-ctx.Done() // Close has had time to cut the request, and must not have
+	close(release)
+	if c := <-code; c != 200 {
+		t.Errorf("the request in flight got %d", c)
+	}
+	if err := <-closed; err != nil {
+		t.Errorf("Close = %v", err)
+	}
+	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestOptionsNeedHealth(t *testing.T) {
+	if _, err := Start(t.Context(), Options{}); err == nil {
+		t.Error("Start without Health = nil")
+	}
+}
