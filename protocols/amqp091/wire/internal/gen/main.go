@@ -1,5 +1,3 @@
-// Command gen writes the method structs of package wire and their plain codec
-// from the table in spec.txt. It guarantees the same output for the same table.
 package main
 
 import (

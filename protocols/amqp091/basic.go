@@ -1,0 +1,258 @@
+package amqp091
+
+import (
+	"context"
+
+	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/protocols/amqp091/wire"
+	"github.com/batonmq/baton/protocols/outbox"
+)
+
+// handleBasic acts on the methods of class basic (class reference 1.8) but for
+// those that come once per message.
+func (ch *channel) handleBasic(ctx context.Context, m wire.Method) error {
+	switch m := m.(type) {
+	case *wire.BasicQos:
+		return ch.basicQos(m)
+	case *wire.BasicConsume:
+		return ch.basicConsume(ctx, m)
+	case *wire.BasicCancel:
+		return ch.basicCancel(m)
+	case *wire.BasicCancelOK:
+		return nil // nothing waits for it
+	case *wire.BasicGet:
+		return ch.basicGet(ctx, m)
+	case *wire.BasicRecover:
+		if err := ch.recover(m.Requeue); err != nil {
+			return err
+		}
+		return ch.send(&wire.BasicRecoverOK{})
+	case *wire.BasicRecoverAsync:
+		return ch.recover(m.Requeue)
+	}
+	return unhandled(m)
+}
+
+// basicQos sets how many deliveries may be outstanding. As in RabbitMQ, and
+// unlike in the specification, global=false is about consumers to come, each by
+// itself, and global=true about all of the channel together.
+func (ch *channel) basicQos(m *wire.BasicQos) error {
+	if m.PrefetchSize != 0 {
+		return wire.Errorf(wire.NotImplemented, m.ID(), "prefetch_size!=0 (%d)", m.PrefetchSize)
+	}
+	if m.Global {
+		ch.sharedWindow().SetLimit(int(m.PrefetchCount))
+	} else {
+		ch.prefetch = int(m.PrefetchCount)
+	}
+	return ch.send(&wire.BasicQosOK{})
+}
+
+// sharedWindow is given to every consumer, also where no limit is set: it may
+// be set later and then holds for all.
+func (ch *channel) sharedWindow() *core.Window {
+	if ch.shared == nil {
+		ch.shared = core.NewWindow(0)
+	}
+	return ch.shared
+}
+
+func (ch *channel) basicConsume(ctx context.Context, m *wire.BasicConsume) error {
+	queue, err := ch.resolveQueue(m.Queue)
+	if err != nil {
+		return err
+	}
+	k := &consumer{ch: ch, tag: m.ConsumerTag, noAck: m.NoAck}
+	if k.tag == "" {
+		k.tag = core.GeneratedName("amq.ctag-")
+	}
+	if !ch.addConsumer(k) {
+		return wire.Errorf(wire.NotAllowed, m.ID(), "attempt to reuse consumer tag '%s'", k.tag)
+	}
+	var sendErr error
+	spec := core.ConsumerSpec{
+		Queue: queue, Tag: k.tag, NoAck: m.NoAck, Exclusive: m.Exclusive, Args: m.Arguments, Receiver: k,
+		// Before the first delivery, which may come from another goroutine at
+		// any moment.
+		OnReady: func() { sendErr = ch.reply(m.NoWait, &wire.BasicConsumeOK{ConsumerTag: k.tag}) },
+	}
+	if !m.NoAck {
+		spec.Shared = ch.sharedWindow()
+		if ch.prefetch > 0 {
+			spec.Window = core.NewWindow(ch.prefetch)
+		}
+	}
+	if k.sub, err = ch.c.session.Consume(ctx, spec); err != nil {
+		ch.removeConsumer(k.tag)
+		return err
+	}
+	return sendErr
+}
+
+func (ch *channel) addConsumer(k *consumer) bool {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	if _, taken := ch.consumers[k.tag]; taken {
+		return false
+	}
+	if ch.consumers == nil {
+		ch.consumers = make(map[string]*consumer)
+	}
+	ch.consumers[k.tag] = k
+	ch.c.count.consumers.Add(1)
+	return true
+}
+
+// removeConsumer returns the consumer that had the tag, nil if there is none.
+func (ch *channel) removeConsumer(tag string) *consumer {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	k := ch.consumers[tag]
+	if k != nil {
+		delete(ch.consumers, tag)
+		ch.c.count.consumers.Add(-1)
+	}
+	return k
+}
+
+// basicCancel ends a consumer; one that is unknown is ended already. What it
+// has outstanding stays so.
+func (ch *channel) basicCancel(m *wire.BasicCancel) error {
+	if k := ch.removeConsumer(m.ConsumerTag); k != nil {
+		k.sub.Cancel()
+	}
+	return ch.reply(m.NoWait, &wire.BasicCancelOK{ConsumerTag: m.ConsumerTag})
+}
+
+func (ch *channel) cancelConsumers() {
+	ch.mu.Lock()
+	consumers := ch.consumers
+	ch.consumers = nil
+	ch.c.count.consumers.Add(-int64(len(consumers)))
+	ch.mu.Unlock()
+	for _, k := range consumers {
+		k.sub.Cancel()
+	}
+}
+
+func (ch *channel) basicGet(ctx context.Context, m *wire.BasicGet) error {
+	queue, err := ch.resolveQueue(m.Queue)
+	if err != nil {
+		return err
+	}
+	d, remaining, ok, err := ch.c.session.Get(ctx, queue, m.NoAck)
+	if err != nil {
+		return err
+	}
+	count := &ch.c.count
+	switch {
+	case !ok:
+		count.getEmpty.Add(1)
+		return ch.send(&wire.BasicGetEmpty{})
+	case m.NoAck:
+		count.gotNoAck.Add(1)
+	default:
+		count.gotAck.Add(1)
+	}
+	if d.Redelivered {
+		count.redelivered.Add(1)
+	}
+	return ch.keep(&d, m.NoAck, func(tag uint64) (err error) {
+		got := wire.BasicGetOK{
+			DeliveryTag: tag, Redelivered: d.Redelivered,
+			Exchange: d.Message.Exchange, RoutingKey: d.Message.Key, MessageCount: count32(remaining),
+		}
+		ch.c.out.Append(func(b *outbox.Buffer) {
+			b.B, err = wire.AppendGetOK(b.B, ch.id, &got, content(d.Message), ch.c.frameMax)
+		})
+		return err
+	})
+}
+
+func (ch *channel) basicAck(args []byte) error {
+	m, err := wire.ParseAck(args)
+	if err != nil {
+		return err
+	}
+	if err := ch.collect(m.DeliveryTag, m.Multiple); err != nil {
+		return err
+	}
+	ch.c.count.acknowledged.Add(uint64(len(ch.settling)))
+	ch.settle(core.Accept)
+	return nil
+}
+
+func (ch *channel) basicNack(args []byte) error {
+	m, err := wire.ParseNack(args)
+	if err != nil {
+		return err
+	}
+	return ch.refuse(m.DeliveryTag, m.Multiple, m.Requeue)
+}
+
+func (ch *channel) basicReject(args []byte) error {
+	m, err := wire.ParseReject(args)
+	if err != nil {
+		return err
+	}
+	return ch.refuse(m.DeliveryTag, false, m.Requeue)
+}
+
+func (ch *channel) refuse(tag uint64, multiple, requeue bool) error {
+	if err := ch.collect(tag, multiple); err != nil {
+		return err
+	}
+	if requeue {
+		ch.settle(core.Requeue)
+	} else {
+		ch.settle(core.Reject)
+	}
+	return nil
+}
+
+// recover requeues everything that is outstanding on the channel.
+func (ch *channel) recover(requeue bool) error {
+	if !requeue {
+		return wire.Errorf(wire.NotImplemented, ch.method, "requeue=false")
+	}
+	if err := ch.collect(0, true); err != nil {
+		return err
+	}
+	ch.settle(core.Requeue)
+	return nil
+}
+
+// collect moves the deliveries that a tag names to ch.settling: that one, with
+// multiple all up to it, and with multiple and 0 all there are (class
+// reference, basic.ack, multiple).
+func (ch *channel) collect(tag uint64, multiple bool) error {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	ok := true
+	switch {
+	case multiple && tag == 0:
+		ch.settling = ch.unsettled.takeAll(ch.settling)
+	case multiple:
+		ch.settling, ok = ch.unsettled.takeUpTo(tag, ch.settling)
+	default:
+		ch.settling, ok = ch.unsettled.take(tag, ch.settling)
+	}
+	if !ok {
+		return wire.Errorf(wire.PreconditionFailed, ch.method, "unknown delivery tag %d", tag)
+	}
+	return nil
+}
+
+// settle gives what collect found back to the engine, in one call and with no
+// lock held.
+func (ch *channel) settle(o core.Outcome) {
+	if len(ch.settling) == 0 {
+		return
+	}
+	ch.c.session.Settle(ch.settling, o)
+	clear(ch.settling) // messages must not stay reachable
+	ch.settling = ch.settling[:0]
+	if cap(ch.settling) > keepItems {
+		ch.settling = nil
+	}
+}

@@ -1,0 +1,105 @@
+package amqp091
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/protocols/amqp091/wire"
+)
+
+// confirms is what a channel knows of its publishes' confirms.
+//
+// The store completes them in order, so the highest tag that passed says it
+// all. Completing stores that tag and, once per write, lists the channel; the
+// outbox's writer then sends one basic.ack for everything that passed
+// meanwhile.
+type confirms struct {
+	on     bool   // confirm.select was received; owned by the reader
+	issued uint64 // tag of the last publish; owned by the reader
+
+	passed atomic.Uint64 // highest tag completed
+	listed atomic.Bool   // the channel is in conn.confirming
+
+	// Guarded by conn.confirmMu.
+	sent     uint64   // highest tag confirmed to the client
+	rejected []uint64 // tags above sent to be answered with basic.nack, in order
+	ended    bool     // the channel is closed: nothing may be sent any more
+}
+
+var _ core.Completion = (*channel)(nil)
+
+// handleConfirm acts on confirm.select.
+func (ch *channel) handleConfirm(m wire.Method) error {
+	sel, ok := m.(*wire.ConfirmSelect)
+	if !ok {
+		return unhandled(m)
+	}
+	ch.confirms.on = true
+	return ch.reply(sel.NoWait, &wire.ConfirmSelectOK{})
+}
+
+// Complete implements core.Completion: the publish with this tag has passed.
+func (ch *channel) Complete(tag uint64, err error) {
+	if err != nil {
+		ch.c.interrupt(fmt.Errorf("%w: %w", errStore, err))
+		return
+	}
+	ch.confirms.passed.Store(tag)
+	// The writer clears listed before it reads passed: if listed is still true
+	// here, it will see the tag stored above.
+	if ch.confirms.listed.Load() || ch.confirms.listed.Swap(true) {
+		return
+	}
+	c := ch.c
+	c.confirmMu.Lock()
+	c.confirming = append(c.confirming, ch)
+	c.confirmMu.Unlock()
+	c.out.Wake()
+}
+
+// reject notes that the publish with this tag is to be answered with
+// basic.nack when its turn comes.
+func (ch *channel) reject(tag uint64) {
+	ch.c.confirmMu.Lock()
+	defer ch.c.confirmMu.Unlock()
+	ch.confirms.rejected = append(ch.confirms.rejected, tag)
+}
+
+// appendConfirms appends acks and nacks for what has passed, in order: clients
+// count a tag that a multiple ack passes over as acked. conn.confirmMu is held.
+func (ch *channel) appendConfirms(b []byte) []byte {
+	f := &ch.confirms
+	if f.ended {
+		return b
+	}
+	passed := f.passed.Load()
+	for len(f.rejected) > 0 && f.rejected[0] <= passed {
+		tag := f.rejected[0]
+		b = ch.appendAck(b, tag-1)
+		b = wire.AppendNack(b, ch.id, tag, false, false)
+		f.sent = tag
+		f.rejected = f.rejected[1:]
+	}
+	return ch.appendAck(b, passed)
+}
+
+// appendAck acks what was not answered up to tag.
+func (ch *channel) appendAck(b []byte, tag uint64) []byte {
+	f := &ch.confirms
+	if tag <= f.sent {
+		return b
+	}
+	b = wire.AppendAck(b, ch.id, tag, tag-f.sent > 1)
+	ch.c.count.confirmed.Add(tag - f.sent)
+	f.sent = tag
+	return b
+}
+
+// endConfirms keeps confirms that come from now on off the wire, where the
+// channel's number may mean another channel already.
+func (ch *channel) endConfirms() {
+	ch.c.confirmMu.Lock()
+	defer ch.c.confirmMu.Unlock()
+	ch.confirms.ended = true
+}

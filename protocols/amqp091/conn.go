@@ -1,0 +1,352 @@
+package amqp091
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/protocols/amqp091/wire"
+	"github.com/batonmq/baton/protocols/listen"
+	"github.com/batonmq/baton/protocols/outbox"
+)
+
+// conn is one client's connection. Its reader goroutine owns what no other rule
+// covers.
+type conn struct {
+	srv       *Server
+	nc        net.Conn
+	log       *slog.Logger
+	in        *listen.Reader
+	out       *outbox.Outbox
+	interrupt context.CancelCauseFunc // from any goroutine: end the connection for this reason
+
+	// Agreed on in the handshake.
+	session    *core.Session
+	user       string
+	client     clientProperties
+	frameMax   uint32
+	channelMax uint16
+
+	channels map[uint16]*channel
+	last     *channel // the one that the last frame was for
+	released bool     // the session is closed
+
+	room    chan struct{} // a token: the outbox has fallen to its low mark
+	heart   heart
+	reading atomic.Bool // the reader waits for the client, not for the broker
+	count   counters
+
+	confirmMu  sync.Mutex
+	confirming []*channel // have confirms to send
+}
+
+var _ outbox.Owner = (*conn)(nil)
+
+func newConn(s *Server, nc net.Conn, interrupt context.CancelCauseFunc) *conn {
+	c := &conn{
+		srv:       s,
+		nc:        nc,
+		log:       s.opt.Log.With(slog.String("conn", nc.RemoteAddr().String())),
+		in:        listen.NewReader(nc, handshakeFrameMax),
+		interrupt: interrupt,
+		frameMax:  handshakeFrameMax,
+		channels:  make(map[uint16]*channel),
+		room:      make(chan struct{}, 1),
+	}
+	c.out = outbox.New(nc, c, s.opt.Outbox)
+	return c
+}
+
+// serve is the reader: from the protocol header to the goodbye.
+func (c *conn) serve(ctx context.Context) {
+	// A blocked read ends with its deadline, which cannot be moved forward
+	// again before the interruption has been taken note of.
+	interrupted := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(interrupted)
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // fails only on a closed connection
+	})
+	err := c.handshake(ctx)
+	if err == nil {
+		c.heart.start(ctx, c)
+		err = c.run(ctx)
+		c.heart.stop()
+	}
+	err = ending(ctx, err)
+	if !stop() {
+		<-interrupted
+	}
+	c.release()
+	c.goodbye(err)
+	c.in.Release()
+}
+
+// run reads frames until the connection ends, and returns why.
+func (c *conn) run(ctx context.Context) error {
+	for {
+		f, err := c.nextFrame()
+		if err == nil {
+			err = c.handle(ctx, f)
+		}
+		if err == nil && c.out.Size() > c.srv.maxUnread {
+			err = c.awaitRoom(ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// awaitRoom waits until the client has read answers. Deliveries respect the
+// outbox's marks, so that only a client that asks and does not listen comes to
+// this; it may wait for itself.
+func (c *conn) awaitRoom(ctx context.Context) error {
+	for !c.out.Ready() {
+		select {
+		case <-c.room:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// nextFrame waits for the next frame. Its payload is valid until the next call.
+func (c *conn) nextFrame() (wire.Frame, error) {
+	for {
+		b := c.in.Buffered()
+		f, n, err := wire.ParseFrame(b, c.frameMax)
+		if err != nil {
+			return wire.Frame{}, err
+		}
+		if n > 0 {
+			c.in.Discard(n)
+			return f, nil
+		}
+		if err := c.fill(max(wire.FrameSize(b), len(b)+1)); err != nil {
+			return wire.Frame{}, err
+		}
+	}
+}
+
+// fill waits until the read buffer holds least bytes. It counts every read by
+// itself, so that a client that sends slowly is not taken for a silent one.
+func (c *conn) fill(least int) error {
+	for {
+		before := len(c.in.Buffered())
+		if before >= least {
+			return nil
+		}
+		c.reading.Store(true)
+		err := c.in.Fill(before + 1)
+		c.reading.Store(false)
+		if err != nil {
+			return err
+		}
+		c.count.bytesRead.Add(uint64(len(c.in.Buffered()) - before))
+	}
+}
+
+// handle acts on one frame of an open connection. An error ends the connection.
+func (c *conn) handle(ctx context.Context, f wire.Frame) error {
+	if f.Type == wire.FrameHeartbeat {
+		if f.Channel != 0 {
+			// Section 4.2.7: heartbeats belong to channel 0.
+			return wire.Errorf(wire.FrameError, 0, "heartbeat on channel %d", f.Channel)
+		}
+		return nil
+	}
+	if f.Channel == 0 {
+		return c.control(ctx, f)
+	}
+	ch := c.last
+	if ch == nil || ch.id != f.Channel {
+		if ch = c.channels[f.Channel]; ch == nil {
+			return c.openChannel(f)
+		}
+		c.last = ch
+	}
+	return c.finish(ctx, ch, ch.handle(ctx, f))
+}
+
+// finish closes ch if err is a soft error, and returns any other.
+func (c *conn) finish(ctx context.Context, ch *channel, err error) error {
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return err // the engine gave up waiting because the connection ends
+	}
+	e := fault(ch.method, err)
+	if e == nil || e.Code.Hard() {
+		if e != nil {
+			return e
+		}
+		return err
+	}
+	c.log.Warn("channel closed for an error", slog.Int("channel", int(ch.id)), slog.Any("err", err))
+	return ch.fail(e)
+}
+
+// control acts on a frame of channel 0 (class connection).
+func (c *conn) control(ctx context.Context, f wire.Frame) error {
+	if f.Type != wire.FrameMethod {
+		return wire.Errorf(wire.UnexpectedFrame, 0, "expected method frame, got non method frame instead")
+	}
+	m, err := wire.DecodeMethod(f.Payload)
+	if err != nil {
+		return err
+	}
+	switch m := m.(type) {
+	case *wire.ConnectionClose:
+		return c.closedByClient(m)
+	case *wire.ConnectionUpdateSecret:
+		return c.updateSecret(ctx, m)
+	}
+	return wire.Errorf(wire.CommandInvalid, m.ID(), "%s is not expected on an open connection", m.ID())
+}
+
+// closedByClient answers connection.close, after everything the connection held
+// has been given back: who reads close-ok may rely on it.
+func (c *conn) closedByClient(m *wire.ConnectionClose) error {
+	c.release()
+	if m.ReplyCode != wire.ReplySuccess {
+		c.log.Info("client reports an error", slog.Int("code", int(m.ReplyCode)), slog.String("text", m.ReplyText))
+	}
+	if err := c.send(0, &wire.ConnectionCloseOK{}); err != nil {
+		return err
+	}
+	return errClosed
+}
+
+// send queues a method.
+func (c *conn) send(channel uint16, m wire.Method) (err error) {
+	c.out.Append(func(b *outbox.Buffer) { b.B, err = wire.AppendMethod(b.B, channel, m) })
+	return err
+}
+
+// release gives back what the connection holds: consumers end first, so that
+// nothing which is requeued comes here again. It may be called more than once.
+func (c *conn) release() {
+	for _, ch := range c.channels {
+		ch.cancelConsumers()
+	}
+	for _, ch := range c.channels {
+		ch.release()
+	}
+	c.count.channelsClosed.Add(uint64(len(c.channels)))
+	clear(c.channels)
+	c.last = nil
+	if c.session != nil && !c.released {
+		c.released = true
+		c.session.Close()
+	}
+}
+
+// goodbye logs why the connection ends, tells the client if the protocol has a
+// word for it, and writes what is queued.
+func (c *conn) goodbye(err error) {
+	until := time.Now().Add(c.srv.opt.DrainTimeout)
+	e, isFault := errors.AsType[*wire.Error](err)
+	polite := true
+	switch {
+	case errors.Is(err, errClosed):
+		c.log.Info("connection closed")
+	case isFault:
+		if e.Code == wire.ConnectionForced {
+			c.log.Info("connection closed by the broker", slog.Any("err", err))
+		} else {
+			c.log.Warn("connection closed for an error", slog.Any("err", err))
+		}
+		_ = c.send(0, &wire.ConnectionClose{ // its text is cut to fit, so it can be encoded
+			ReplyCode: e.Code, ReplyText: e.ReplyText(), ClassID: e.Method.Class(), MethodID: e.Method.Method(),
+		})
+		c.awaitCloseOK(until)
+	case errors.Is(err, errHungUp):
+		c.log.Warn("connection refused", slog.Any("err", err))
+	case errors.Is(err, io.EOF) && c.count.bytesRead.Load() == 0:
+		c.log.Debug("connection ended before a byte came") // as port checks do
+		polite = false
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		c.log.Warn("client went away without closing the connection")
+		polite = false
+	default:
+		c.log.Warn("connection cut", slog.Any("err", err))
+		polite = false
+	}
+	if !polite {
+		_ = c.nc.Close() // which also ends the writer
+	}
+	if c.out.Close(time.Until(until)) == nil && polite {
+		c.linger(until)
+	}
+}
+
+// awaitCloseOK waits for the answer to connection.close and drops everything
+// else (section 1.4 of the class reference, connection.close).
+func (c *conn) awaitCloseOK(until time.Time) {
+	_ = c.nc.SetReadDeadline(until)
+	for {
+		f, err := c.nextFrame()
+		if err != nil {
+			return
+		}
+		if f.Type != wire.FrameMethod || f.Channel != 0 {
+			continue
+		}
+		switch id, _, _ := wire.ParseMethod(f.Payload); id {
+		case wire.ConnectionCloseOKID:
+			return
+		case wire.ConnectionCloseID: // both closed at once
+			_ = c.send(0, &wire.ConnectionCloseOK{})
+		default:
+		}
+	}
+}
+
+// linger lets the last bytes arrive, for a second at most: closing a socket that has unread input
+// resets the connection, and the reset overtakes what was written.
+func (c *conn) linger(until time.Time) {
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	if soon := time.Now().Add(time.Second); soon.Before(until) {
+		until = soon
+	}
+	_ = c.nc.SetReadDeadline(until)
+	for c.in.Fill(1) == nil {
+		c.in.Discard(len(c.in.Buffered()))
+	}
+}
+
+// Preflush implements outbox.Owner: confirms that were completed since the last
+// write leave as one basic.ack per channel.
+func (c *conn) Preflush(b *outbox.Buffer) {
+	c.confirmMu.Lock()
+	defer c.confirmMu.Unlock()
+	for i, ch := range c.confirming {
+		ch.confirms.listed.Store(false)
+		b.B = ch.appendConfirms(b.B)
+		c.confirming[i] = nil
+	}
+	c.confirming = c.confirming[:0]
+}
+
+// Room implements outbox.Owner.
+func (c *conn) Room() {
+	select {
+	case c.room <- struct{}{}:
+	default: // the token is there
+	}
+	c.session.Resume()
+}
+
+// WriteFailed implements outbox.Owner.
+func (c *conn) WriteFailed(err error) { c.interrupt(err) }

@@ -1,0 +1,118 @@
+package amqp091
+
+import (
+	"log/slog"
+
+	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/protocols/amqp091/wire"
+	"github.com/batonmq/baton/protocols/outbox"
+)
+
+// byReference is the body size from which the outbox writes the message's own
+// bytes instead of a copy: below it, copying is cheaper than a longer writev.
+const byReference = 8 << 10
+
+// consumer is a subscription of a channel.
+type consumer struct {
+	ch    *channel
+	tag   string
+	noAck bool
+	sub   *core.Consumer // owned by the reader; nil until the engine has made it
+}
+
+var _ core.Receiver = (*consumer)(nil)
+
+// Ready implements core.Receiver.
+func (k *consumer) Ready() bool { return k.ch.c.out.Ready() }
+
+// Deliver implements core.Receiver: it numbers d, keeps it until it is settled,
+// and queues basic.deliver. All under channel.mu, so that tags grow on the wire.
+func (k *consumer) Deliver(d core.Delivery) {
+	ch := k.ch
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	ch.tag++
+	if k.noAck {
+		ch.c.count.deliveredNoAck.Add(1)
+	} else {
+		ch.unsettled.push(ch.tag, d)
+		ch.c.count.deliveredAck.Add(1)
+	}
+	if d.Redelivered {
+		ch.c.count.redelivered.Add(1)
+	}
+	m := wire.BasicDeliver{
+		ConsumerTag: k.tag, DeliveryTag: ch.tag, Redelivered: d.Redelivered,
+		Exchange: d.Message.Exchange, RoutingKey: d.Message.Key,
+	}
+	var err error
+	ch.c.out.Append(func(b *outbox.Buffer) {
+		if len(d.Message.Body) < byReference {
+			b.B, err = wire.AppendDeliver(b.B, ch.id, &m, content(d.Message), ch.c.frameMax)
+			return
+		}
+		err = ch.appendDeliverVec(b, &m, content(d.Message))
+	})
+	if err != nil {
+		ch.c.interrupt(unsendable(wire.BasicDeliverID, err))
+	}
+}
+
+// appendDeliverVec appends basic.deliver with the body by reference. channel.mu
+// is held.
+func (ch *channel) appendDeliverVec(b *outbox.Buffer, m *wire.BasicDeliver, body wire.Content) (err error) {
+	at := len(b.B)
+	// The slices alternate between framing, which is in b.B, and body.
+	ch.splices, b.B, err = wire.AppendDeliverVec(ch.splices[:0], b.B, ch.id, m, body, ch.c.frameMax)
+	for i, s := range ch.splices {
+		if i%2 == 0 {
+			at += len(s)
+		} else {
+			b.Splice(at, s)
+		}
+	}
+	clear(ch.splices)
+	return err
+}
+
+// unsendable is the end of a connection that was given a message its client
+// cannot be sent: names too long for AMQP, or a header above the client's
+// frame_max. The message goes back to its queue with the rest of what is
+// outstanding.
+func unsendable(method wire.MethodID, err error) *wire.Error {
+	return wire.Errorf(wire.FrameError, method, "message cannot be sent to this client: %v", err)
+}
+
+// Cancelled implements core.Receiver: the queue is gone. Clients that do not
+// know the notification (a RabbitMQ extension) are not sent it.
+func (k *consumer) Cancelled(*core.Consumer) {
+	ch := k.ch
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	if ch.consumers[k.tag] != k {
+		return
+	}
+	delete(ch.consumers, k.tag)
+	ch.c.count.consumers.Add(-1)
+	if !ch.c.client.cancelNotify {
+		return
+	}
+	if err := ch.send(&wire.BasicCancel{ConsumerTag: k.tag, NoWait: true}); err != nil {
+		ch.c.log.Error("basic.cancel could not be encoded", slog.Any("err", err))
+	}
+}
+
+// keep numbers a delivery that basic.get fetched, and keeps it until it is
+// settled. The answer is queued by send, called with channel.mu held.
+func (ch *channel) keep(d *core.Delivery, noAck bool, send func(tag uint64) error) error {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	ch.tag++
+	if !noAck {
+		ch.unsettled.push(ch.tag, *d)
+	}
+	if err := send(ch.tag); err != nil {
+		return unsendable(wire.BasicGetID, err)
+	}
+	return nil
+}

@@ -1,0 +1,51 @@
+// Package amqp091 is the AMQP 0-9-1 front-end: it speaks the protocol, with
+// RabbitMQ's extensions and RabbitMQ's words, and turns what clients say into
+// calls of a core.Session.
+//
+// # What it guarantees
+//
+//   - Every …-ok is sent after the engine has kept its promise; every confirm
+//     after the record of its message has passed, and after the basic.return of
+//     a message that was returned. Confirms of one channel are sent in order.
+//   - Deliveries of one channel carry growing tags in the order in which they
+//     are sent. What is outstanding when its channel or connection ends goes
+//     back to its place in its queue.
+//   - A channel error closes the channel and nothing else; a connection error
+//     closes the connection with the protocol's own reply code. A client that
+//     does not speak the protocol is cut, with one line in the log.
+//   - A connection uses no more memory than its limits say: frame_max for the
+//     read buffer, the outbox's high mark and one delivery for the write side
+//     (four times the mark and one message for answers that the client asks for
+//     and does not read), and for a message under way about twice what has
+//     arrived of it, never what its header announces.
+//   - An idle connection costs one parked goroutine, and a timer if heartbeats
+//     were agreed on. It holds no buffers.
+//
+// # What it does not guarantee
+//
+//   - Transactions, connection.blocked and direct reply-to are not implemented
+//     and not announced: tx methods are answered with 540.
+//   - A connection that is cut (the store failed, the peer is gone) hears no
+//     goodbye.
+//
+// # Vocabulary
+//
+// Soft and hard errors are those that close the channel and the connection
+// (AMQP 0-9-1 section 2.2.7 and 1.2 of the class reference). An outstanding
+// delivery is one that was sent, with a tag, and not yet settled. A publication
+// is a message of which not everything has arrived.
+//
+// # Who owns what
+//
+// A connection's reader goroutine, which is the one that called Serve, owns all
+// protocol state: channels, publications, what was negotiated. Only two things
+// are shared, each behind its own mutex: a channel's outstanding deliveries and
+// consumers (channel.mu), because queues deliver from any goroutine; and the
+// confirms that wait to be sent (conn.confirmMu), because the store's committer
+// completes them. Lock order: queue → channel.mu → outbox → conn.confirmMu.
+// Neither mutex is held while the engine is called.
+//
+// Whoever else wants the connection to end interrupts it: the context that the
+// reader runs under is cancelled with the reason, and the reader says goodbye
+// as that reason demands.
+package amqp091

@@ -1,0 +1,129 @@
+package amqp091
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"runtime"
+	"time"
+
+	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/protocols/amqp091/wire"
+	"github.com/batonmq/baton/protocols/auth"
+	"github.com/batonmq/baton/protocols/outbox"
+)
+
+// Options says what to serve and within which limits. Broker and Auth are
+// required; every other zero value stands for the default named beside it.
+type Options struct {
+	// Broker is the engine. Required.
+	Broker *core.Broker
+
+	// Auth decides who may connect. Required.
+	Auth auth.Authenticator
+
+	// FrameMax is the largest frame offered, between 4096 and 1 GiB. Zero is
+	// 131072.
+	FrameMax uint32
+
+	// ChannelMax is the highest channel number offered. Zero is 2047.
+	ChannelMax uint16
+
+	// Heartbeat is the interval suggested to clients, in whole seconds; theirs
+	// decides. Zero is one minute, a negative value suggests none.
+	Heartbeat time.Duration
+
+	// HandshakeTimeout bounds the time from the first byte to connection.open.
+	// Zero is 10 s.
+	HandshakeTimeout time.Duration
+
+	// DrainTimeout bounds a goodbye: writing what is queued and waiting for the
+	// client's close-ok. Zero is 5 s.
+	DrainTimeout time.Duration
+
+	// MaxMessageSize is the largest body accepted, in bytes. Zero is 16 MiB.
+	MaxMessageSize int64
+
+	// Outbox sets the marks of the write queues; see there for the zero values.
+	Outbox outbox.Options
+
+	// Product and Version are what clients are told. They choose between
+	// behaviours by it, so they are a personality rather than a fact: zero is
+	// RabbitMQ 3.13.7, for which clients use every mode of basic.qos.
+	Product string
+	Version string
+
+	// ClusterName is told to clients, too. Zero is baton.
+	ClusterName string
+
+	// Log receives one line per connection that opens, ends or misbehaves; nil
+	// discards them.
+	Log *slog.Logger
+}
+
+// Defaults that are also limits.
+const (
+	defaultFrameMax       = 131072
+	maxFrameMax           = 1 << 30
+	defaultChannelMax     = 2047
+	defaultMaxMessageSize = 16 << 20
+)
+
+func (o *Options) validate() error {
+	switch {
+	case o.Broker == nil:
+		return errors.New("amqp: no broker")
+	case o.Auth == nil:
+		return errors.New("amqp: no authenticator")
+	case o.FrameMax != 0 && (o.FrameMax < wire.MinFrameMax || o.FrameMax > maxFrameMax):
+		return fmt.Errorf("amqp: frame_max %d is not between %d and %d", o.FrameMax, wire.MinFrameMax, maxFrameMax)
+	case o.Heartbeat > math.MaxUint16*time.Second || o.Heartbeat%time.Second != 0:
+		return fmt.Errorf("amqp: heartbeat %v is not a whole number of seconds up to %d", o.Heartbeat, math.MaxUint16)
+	case o.HandshakeTimeout < 0:
+		return fmt.Errorf("amqp: handshake timeout %v is negative", o.HandshakeTimeout)
+	case o.DrainTimeout < 0:
+		return fmt.Errorf("amqp: drain timeout %v is negative", o.DrainTimeout)
+	case o.MaxMessageSize < 0 || o.MaxMessageSize > math.MaxInt32:
+		return fmt.Errorf("amqp: message size limit %d is not between 0 and %d", o.MaxMessageSize, math.MaxInt32)
+	}
+	return nil
+}
+
+func (o *Options) setDefaults() {
+	setDefault(&o.FrameMax, defaultFrameMax)
+	setDefault(&o.ChannelMax, defaultChannelMax)
+	setDefault(&o.Heartbeat, time.Minute)
+	o.Heartbeat = max(o.Heartbeat, 0)
+	setDefault(&o.HandshakeTimeout, 10*time.Second)
+	setDefault(&o.DrainTimeout, 5*time.Second)
+	setDefault(&o.MaxMessageSize, defaultMaxMessageSize)
+	setDefault(&o.Product, "RabbitMQ")
+	setDefault(&o.Version, "3.13.7")
+	setDefault(&o.ClusterName, "baton")
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+// maxUnread is how many bytes may wait for a client to read them before it is
+// not listened to any more. Deliveries stop at the outbox's high mark, so they
+// take a connection no further than one message above it; what is beyond that
+// are answers to what the client keeps sending.
+func (o *Options) maxUnread() int64 {
+	high := o.Outbox.High
+	if high <= 0 {
+		high = outbox.DefaultHigh
+	}
+	return 4*int64(high) + o.MaxMessageSize
+}
+
+func setDefault[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
+
+// platform is what server-properties say the broker runs on.
+func platform() string { return runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH }

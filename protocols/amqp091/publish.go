@@ -1,0 +1,272 @@
+package amqp091
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/core/field"
+	"github.com/batonmq/baton/protocols/amqp091/wire"
+	"github.com/batonmq/baton/protocols/outbox"
+)
+
+// publishState says which frame a publication waits for.
+type publishState uint8
+
+const (
+	awaitMethod publishState = iota // nothing is under way
+	awaitHeader
+	awaitBody
+)
+
+// publication is a message that is arriving on a channel: basic.publish, a
+// content header, as many body frames as the body needs (section 4.2.6).
+type publication struct {
+	state     publishState
+	mandatory bool
+
+	// Names are usually those of the message before, so they are kept and
+	// shared between messages instead of being made anew.
+	exchange string
+	key      string
+
+	properties []byte // scratch until the first body frame tells how much to allocate
+	persistent bool
+	priority   uint8
+	size       int // of the body, as announced
+
+	// block is the properties and behind them what has arrived of the body: the
+	// message's one allocation beside itself. It grows with what has arrived,
+	// so that an announcement alone costs nothing.
+	block []byte
+}
+
+// keepProperties is how long a property block's scratch may stay.
+const keepProperties = 4 << 10
+
+// basicPublish begins a publication.
+func (ch *channel) basicPublish(args []byte) error {
+	m, err := wire.ParsePublish(args)
+	if err != nil {
+		return err
+	}
+	if m.Immediate {
+		return wire.Errorf(wire.NotImplemented, wire.BasicPublishID, "immediate=true")
+	}
+	p := &ch.publication
+	if string(m.Exchange) != p.exchange {
+		p.exchange = string(m.Exchange)
+	}
+	if string(m.RoutingKey) != p.key {
+		p.key = string(m.RoutingKey)
+	}
+	p.mandatory = m.Mandatory
+	p.state = awaitHeader
+	return nil
+}
+
+// outOfOrder is the error for a frame that the publication does not wait for
+// (section 4.2.6).
+func (p *publication) outOfOrder(got wire.FrameType) error {
+	switch {
+	case p.state == awaitMethod:
+		return wire.Errorf(wire.UnexpectedFrame, 0, "expected method frame, got non method frame instead")
+	case p.state == awaitHeader:
+		return wire.Errorf(wire.UnexpectedFrame, wire.BasicPublishID,
+			"expected content header for class %d, got non content header frame instead", wire.ClassBasic)
+	case got == wire.FrameBody:
+		return wire.Errorf(wire.UnexpectedFrame, wire.BasicPublishID,
+			"content body is longer than the %d bytes announced", p.size)
+	}
+	return wire.Errorf(wire.UnexpectedFrame, wire.BasicPublishID,
+		"expected content body, got non content body frame instead")
+}
+
+// contentHeader acts on a content header frame.
+func (ch *channel) contentHeader(ctx context.Context, payload []byte) error {
+	p := &ch.publication
+	if p.state != awaitHeader {
+		return p.outOfOrder(wire.FrameHeader)
+	}
+	h, err := wire.ParseContentHeader(payload)
+	if err != nil {
+		return err
+	}
+	if h.Class != wire.ClassBasic {
+		return wire.Errorf(wire.UnexpectedFrame, wire.BasicPublishID,
+			"expected content header for class %d, got one for class %d instead", wire.ClassBasic, h.Class)
+	}
+	if limit := ch.c.srv.opt.MaxMessageSize; h.BodySize > uint64(limit) {
+		return wire.Errorf(wire.PreconditionFailed, wire.BasicPublishID,
+			"message size %d is larger than configured max size %d", h.BodySize, limit)
+	}
+	s, err := field.CheckProperties(h.Properties)
+	if err != nil {
+		return wire.MalformedProperties(wire.BasicPublishID, err)
+	}
+	if err := ch.checkProperties(&s); err != nil {
+		return err
+	}
+	p.properties = append(p.properties[:0], h.Properties...)
+	p.persistent, p.priority = s.Persistent, s.Priority
+	p.size = int(h.BodySize) // at most MaxInt32: options.validate
+	if p.size == 0 {
+		p.block = append([]byte(nil), p.properties...)
+		return ch.publish(ctx)
+	}
+	p.state = awaitBody
+	return nil
+}
+
+// checkProperties checks those that the broker itself goes by.
+func (ch *channel) checkProperties(s *field.Summary) error {
+	if s.UserID != nil && string(s.UserID) != ch.c.user {
+		return wire.Errorf(wire.PreconditionFailed, wire.BasicPublishID,
+			"user_id property set to '%s' but authenticated user was '%s'", s.UserID, ch.c.user)
+	}
+	if s.Expiration != nil {
+		if problem := checkExpiration(string(s.Expiration)); problem != "" {
+			return wire.Errorf(wire.PreconditionFailed, wire.BasicPublishID,
+				"invalid expiration '%s': %s", s.Expiration, problem)
+		}
+	}
+	return nil
+}
+
+// checkExpiration says in RabbitMQ's words what is wrong with an expiration: it
+// is a number of milliseconds written in decimal.
+func checkExpiration(s string) (problem string) {
+	const most = 1<<32 - 1
+	digits := 0
+	if s != "" && (s[0] == '-' || s[0] == '+') {
+		digits = 1
+	}
+	start := digits
+	for digits < len(s) && '0' <= s[digits] && s[digits] <= '9' {
+		digits++
+	}
+	if digits == start {
+		return "no_integer"
+	}
+	if digits < len(s) {
+		return `{leftover_string,"` + s[digits:] + `"}`
+	}
+	switch n, err := strconv.ParseInt(s, 10, 64); {
+	case n < 0:
+		return "{value_negative," + s + "}"
+	case err != nil || n > most:
+		return "{value_too_large," + s + "}"
+	}
+	return ""
+}
+
+// contentBody acts on a body frame.
+func (ch *channel) contentBody(ctx context.Context, payload []byte) error {
+	p := &ch.publication
+	if p.state != awaitBody || len(payload) > p.missing() {
+		return p.outOfOrder(wire.FrameBody)
+	}
+	p.reserve(len(payload))
+	p.block = append(p.block, payload...)
+	if p.missing() > 0 {
+		return nil
+	}
+	return ch.publish(ctx)
+}
+
+// missing is how much of the body has not arrived.
+func (p *publication) missing() int {
+	if p.block == nil {
+		return p.size
+	}
+	return p.size - (len(p.block) - len(p.properties))
+}
+
+// reserve makes room for n more bytes: for the whole body at once where that is
+// no more than twice what has arrived.
+func (p *publication) reserve(n int) {
+	need := max(len(p.block), len(p.properties)) + n
+	if need <= cap(p.block) {
+		return
+	}
+	block := make([]byte, len(p.properties), min(2*need, len(p.properties)+p.size))
+	if p.block == nil {
+		copy(block, p.properties)
+	} else {
+		block = append(block[:0], p.block...)
+	}
+	p.block = block
+}
+
+// drop forgets a publication that is under way.
+func (p *publication) drop() {
+	p.state, p.block, p.properties = awaitMethod, nil, nil
+}
+
+// publish hands the complete message to the engine.
+func (ch *channel) publish(ctx context.Context) error {
+	p := &ch.publication
+	n := len(p.properties)
+	m := &core.Message{
+		Exchange: p.exchange, Key: p.key, Props: p.block[:n:n], Body: p.block[n:],
+		Persistent: p.persistent, Priority: p.priority,
+	}
+	p.state, p.block = awaitMethod, nil
+	if n > keepProperties {
+		p.properties = nil
+	}
+	session := ch.c.session
+	if err := session.Admit(ctx); err != nil {
+		return err
+	}
+	count := &ch.c.count
+	count.received.Add(1)
+	var done core.Completion
+	tag := uint64(0)
+	if ch.confirms.on {
+		ch.confirms.issued++
+		done, tag = ch, ch.confirms.issued
+		count.receivedConfirm.Add(1)
+	}
+	routed, err := session.Publish(m, done, tag)
+	switch {
+	case err != nil && core.KindOf(err) == core.Overflow:
+		// The queue's policy, and no fault of the publisher: only one that asked
+		// for confirms hears of it.
+		if err = nil; done != nil {
+			ch.reject(tag)
+		}
+	case err != nil:
+		return err
+	case routed > 0:
+		return nil
+	case p.mandatory:
+		// Before the confirm: the return is how the client learns that the ack
+		// to come means nothing.
+		count.returned.Add(1)
+		err = ch.returnMessage(m)
+	default:
+		count.dropped.Add(1)
+	}
+	if done != nil {
+		session.Confirm(done, tag)
+	}
+	return err
+}
+
+// returnMessage sends an unroutable message back (class reference,
+// basic.return).
+func (ch *channel) returnMessage(m *core.Message) (err error) {
+	ret := wire.BasicReturn{
+		ReplyCode: wire.NoRoute, ReplyText: wire.NoRoute.String(), Exchange: m.Exchange, RoutingKey: m.Key,
+	}
+	ch.c.out.Append(func(b *outbox.Buffer) {
+		b.B, err = wire.AppendReturn(b.B, ch.id, &ret, content(m), ch.c.frameMax)
+	})
+	return err
+}
+
+// content is a message as the codec takes it.
+func content(m *core.Message) wire.Content {
+	return wire.Content{Properties: m.Props, Body: m.Body}
+}

@@ -1,0 +1,107 @@
+package amqp091
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/batonmq/baton/core/field"
+	"github.com/batonmq/baton/protocols/listen"
+)
+
+// A Server speaks AMQP 0-9-1 on the connections it is given. It has no
+// goroutines of its own.
+type Server struct {
+	opt        Options
+	properties field.Table // told to every client
+	maxUnread  int64       // see Options.maxUnread
+
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+	past  Stats // the sums of connections that ended
+}
+
+var _ listen.Handler = (*Server)(nil).Serve
+
+// New returns a Server, or what is wrong with opt.
+func New(opt Options) (*Server, error) {
+	if err := opt.validate(); err != nil {
+		return nil, err
+	}
+	opt.setDefaults()
+	return &Server{
+		opt:        opt,
+		properties: serverProperties(&opt),
+		maxUnread:  opt.maxUnread(),
+		conns:      make(map[*conn]struct{}),
+	}, nil
+}
+
+// Serve speaks with one client until the connection is over, and closes it; it
+// is a listen.Handler. When ctx ends with the cause listen.ErrCut the client
+// hears nothing; with any other cause it is told that the broker shuts down
+// (320), and has Options.DrainTimeout to take its leave.
+func (s *Server) Serve(ctx context.Context, nc net.Conn) {
+	defer nc.Close() // what could be written has been
+	ctx, interrupt := context.WithCancelCause(ctx)
+	defer interrupt(nil)
+	c := newConn(s, nc, interrupt)
+	s.add(c)
+	defer s.remove(c)
+	c.serve(ctx)
+}
+
+func (s *Server) add(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns[c] = struct{}{}
+	s.past.ConnectionsOpened++
+}
+
+func (s *Server) remove(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	s.past.ConnectionsClosed++
+	c.addTo(&s.past)
+}
+
+// Stats returns the counters as they are now.
+func (s *Server) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sum := s.past
+	sum.Connections = len(s.conns)
+	for c := range s.conns {
+		c.addTo(&sum)
+	}
+	return sum
+}
+
+// serverProperties are those of RabbitMQ's connection.start. A capability is
+// announced only where it works.
+func serverProperties(opt *Options) field.Table {
+	return field.Table{
+		{Key: "capabilities", Value: field.Table{
+			{Key: "publisher_confirms", Value: true},
+			{Key: "exchange_exchange_bindings", Value: true},
+			{Key: "basic.nack", Value: true},
+			{Key: "consumer_cancel_notify", Value: true},
+			{Key: "connection.blocked", Value: false},
+			{Key: "consumer_priorities", Value: false},
+			{Key: "authentication_failure_close", Value: true},
+			{Key: "per_consumer_qos", Value: true},
+			{Key: "direct_reply_to", Value: false},
+		}},
+		{Key: "cluster_name", Value: opt.ClusterName},
+		{Key: "copyright", Value: "The Baton authors"},
+		{Key: "information", Value: "Licensed under the Apache License 2.0"},
+		{Key: "platform", Value: platform()},
+		{Key: "product", Value: opt.Product},
+		{Key: "version", Value: opt.Version},
+	}
+}
+
+// heartbeatSeconds is the interval that connection.tune suggests.
+func (s *Server) heartbeatSeconds() uint16 { return uint16(s.opt.Heartbeat / time.Second) }
