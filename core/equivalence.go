@@ -59,7 +59,7 @@ const argQueueType = "x-queue-type"
 func checkQueueArgs(object string, args field.Table) error {
 	refuse := func(arg, why string) error {
 		return &Error{
-			Kind: Invalid, Op: "declare queue", Name: object,
+			Kind: Invalid, Op: "declare", Name: object,
 			Text: fmt.Sprintf("invalid arg '%s' for %s: %s", arg, object, why),
 		}
 	}
@@ -77,7 +77,7 @@ func checkQueueArgs(object string, args field.Table) error {
 // equivalent compares a redeclaration with what exists, after the owner was checked: durable, auto_delete, then every argument of
 // either side. An absent x-queue-type is classic.
 func (q *Queue) equivalent(spec QueueSpec) error {
-	d := difference{op: "declare queue", object: q.vhost.queueName(q.spec.Name)}
+	d := difference{op: "declare", object: q.vhost.queueName(q.spec.Name)}
 	d.compare("durable", spec.Durable, q.spec.Durable)
 	d.compare("auto_delete", spec.AutoDelete, q.spec.AutoDelete)
 	for _, args := range []field.Table{spec.Args, q.spec.Args} {

@@ -41,7 +41,7 @@ func (k Kind) String() string {
 // Error is every error the engine returns to a front-end.
 type Error struct {
 	Kind Kind
-	Op   string // what was asked, as a verb: "declare queue"
+	Op   string // what was asked, as a verb: "declare"
 	Name string // the object, as the client named it: "queue 'q' in vhost '/'"
 	Text string // the sentence for the client, complete in itself; empty when Kind and Name say it all
 	Err  error  // the cause; for the log only, never sent to a client

@@ -80,7 +80,7 @@ func (x *Exchange) detach(id string, b *binding) {
 // equivalent compares a redeclaration with what exists, in RabbitMQ's order: type, durable, auto_delete, internal, then the one
 // argument that exchanges check.
 func (x *Exchange) equivalent(spec ExchangeSpec) error {
-	d := difference{op: "declare exchange", object: x.vhost.exchangeName(x.spec.Name)}
+	d := difference{op: "declare", object: x.vhost.exchangeName(x.spec.Name)}
 	d.compare("type", spec.Kind, x.spec.Kind)
 	d.compare("durable", spec.Durable, x.spec.Durable)
 	d.compare("auto_delete", spec.AutoDelete, x.spec.AutoDelete)

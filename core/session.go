@@ -115,7 +115,7 @@ func (s *Session) DeclareExchange(ctx context.Context, spec ExchangeSpec) error 
 }
 
 func (s *Session) declareExchange(spec ExchangeSpec) (promise, error) {
-	const op = "declare exchange"
+	const op = "declare"
 	v := s.vhost
 	spec.Name = cleanName(spec.Name)
 	object := v.exchangeName(spec.Name)
@@ -155,7 +155,7 @@ func defaultExchange(op, object string) error {
 
 // DeleteExchange deletes an exchange and its bindings. A missing one is deleted already.
 func (s *Session) DeleteExchange(ctx context.Context, name string, ifUnused, noWait bool) error {
-	const op = "delete exchange"
+	const op = "delete"
 	v := s.vhost
 	object := v.exchangeName(name)
 	if name == "" {
@@ -202,7 +202,7 @@ func (s *Session) DeclareQueue(ctx context.Context, spec QueueSpec) (QueueInfo, 
 }
 
 func (s *Session) declareQueue(spec QueueSpec) (*Queue, promise, error) {
-	const op = "declare queue"
+	const op = "declare"
 	v := s.vhost
 	spec.Name = cleanName(spec.Name)
 	spec.Durable = spec.Durable && !spec.Exclusive // an exclusive queue ends with its connection
@@ -241,7 +241,7 @@ func (s *Session) declareQueue(spec QueueSpec) (*Queue, promise, error) {
 // redeclare checks a declaration of a queue that exists: first whose it is, then whether it is equal. Exclusive must match too, unless
 // the declaration is passive.
 func (s *Session) redeclare(q *Queue, spec QueueSpec) error {
-	const op = "declare queue"
+	const op = "declare"
 	if spec.Passive {
 		return s.mayUse(q, op)
 	}
@@ -280,7 +280,7 @@ func (s *Session) find(op, name string) (*Queue, error) {
 // DeleteQueue deletes a queue with its bindings and messages, and returns how many messages were ready. A missing queue is deleted
 // already.
 func (s *Session) DeleteQueue(ctx context.Context, name string, ifUnused, ifEmpty, noWait bool) (messages int, err error) {
-	const op = "delete queue"
+	const op = "delete"
 	v := s.vhost
 	v.mu.Lock()
 	q, err := s.find(op, name)
@@ -314,7 +314,7 @@ func (s *Session) DeleteQueue(ctx context.Context, name string, ifUnused, ifEmpt
 
 // PurgeQueue drops the messages that wait in a queue, not those that consumers hold, and returns how many.
 func (s *Session) PurgeQueue(ctx context.Context, name string, noWait bool) (messages int, err error) {
-	q, err := s.find("purge queue", name)
+	q, err := s.find("purge", name)
 	if err != nil {
 		return 0, err
 	}
