@@ -72,7 +72,7 @@ func (d *Disk) open(s *Store, host time.Time) {
 	d.offset = max(0, d.last.Sub(host))
 }
 
-// release ends s's ownership and leaves the mark of a clean close, if it was one.
+// release ends s's ownership, and leaves the mark of a clean close if it was one.
 func (d *Disk) release(s *Store, clean bool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -81,6 +81,15 @@ func (d *Disk) release(s *Store, clean bool) error {
 	}
 	d.owner, d.clean = nil, clean
 	return nil
+}
+
+// crash ends s's ownership, if it still has it, without the mark.
+func (d *Disk) crash(s *Store) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.owner == s {
+		d.owner = nil
+	}
 }
 
 // apply makes one unit's records durable, all or none.

@@ -230,8 +230,8 @@ func (s *Store) Crash() {
 	close(s.stop)
 	s.wg.Wait()
 	s.passing.Lock() // a Flush on another goroutine ends first
-	s.passing.Unlock()
-	s.disk.release(s, false)
+	defer s.passing.Unlock()
+	s.disk.crash(s)
 }
 
 // Pending implements core.Store.

@@ -11,7 +11,11 @@ import (
 	"github.com/batonmq/baton/persistence/memstore"
 )
 
-const key = "queue/q"
+// The one queue of these tests.
+const (
+	key = "queue/q"
+	id  = core.QueueID(1)<<32 | 1
+)
 
 // results records Completions.
 type results struct {
@@ -24,14 +28,14 @@ func (r *results) Complete(tag uint64, err error) {
 	r.errs = append(r.errs, err)
 }
 
-func define(id core.QueueID) core.Op { return core.Op{Kind: core.OpDefine, Key: key, Queue: id} }
+func define() core.Op { return core.Op{Kind: core.OpDefine, Key: key, Queue: id} }
 
-func publish(id core.QueueID, seq core.Seq, done core.Completion) core.Op {
+func publish(seq core.Seq, done core.Completion) core.Op {
 	m := &core.Message{Body: []byte("body"), Persistent: true}
 	return core.Op{Kind: core.OpPublish, Queue: id, Seq: seq, Msg: m, Done: done, Tag: uint64(seq)}
 }
 
-func load(t *testing.T, s *memstore.Store, id core.QueueID) []core.Entry {
+func load(t *testing.T, s *memstore.Store) []core.Entry {
 	t.Helper()
 	entries, err := s.Load(id, 1, 1<<62, 1<<20, 1<<30)
 	if err != nil {
@@ -44,13 +48,13 @@ func TestManualPassesOnlyOnFlush(t *testing.T) {
 	s := memstore.Open(memstore.Options{Manual: true})
 	defer s.Close()
 	var r results
-	op := publish(1, 1, &r)
-	s.Commit([]core.Op{define(1), op})
-	s.Commit([]core.Op{publish(1, 2, &r)})
-	if len(r.tags) != 0 || len(load(t, s, 1)) != 0 || s.Waiting() != 2 || op.Msg.Stored() {
+	op := publish(1, &r)
+	s.Commit([]core.Op{define(), op})
+	s.Commit([]core.Op{publish(2, &r)})
+	if len(r.tags) != 0 || len(load(t, s)) != 0 || s.Waiting() != 2 || op.Msg.Stored() {
 		t.Fatalf("passed before Flush: tags %v, %d waiting", r.tags, s.Waiting())
 	}
-	if !s.FlushOne() || len(r.tags) != 1 || len(load(t, s, 1)) != 1 || !op.Msg.Stored() {
+	if !s.FlushOne() || len(r.tags) != 1 || len(load(t, s)) != 1 || !op.Msg.Stored() {
 		t.Fatalf("FlushOne passed tags %v", r.tags)
 	}
 	if n := s.Flush(); n != 1 || len(r.tags) != 2 || s.Pending() != 0 {
@@ -64,18 +68,18 @@ func TestManualPassesOnlyOnFlush(t *testing.T) {
 func TestCrashKeepsOnlyWhatPassed(t *testing.T) {
 	s := memstore.Open(memstore.Options{Manual: true})
 	var r results
-	s.Commit([]core.Op{define(1), publish(1, 1, &r)})
+	s.Commit([]core.Op{define(), publish(1, &r)})
 	s.Flush()
-	s.Commit([]core.Op{publish(1, 2, &r)})
+	s.Commit([]core.Op{publish(2, &r)})
 	s.Crash()
 	s.Flush()
-	s.Commit([]core.Op{publish(1, 3, &r)})
+	s.Commit([]core.Op{publish(3, &r)})
 	if len(r.tags) != 1 {
 		t.Fatalf("completions after the crash: %v", r.tags)
 	}
 	next := memstore.Open(memstore.Options{Disk: s.Disk(), Manual: true})
 	defer next.Close()
-	entries := load(t, next, 1)
+	entries := load(t, next)
 	if len(entries) != 1 || entries[0].Seq != 1 || entries[0].Delivered != 1 {
 		t.Fatalf("after the crash: %+v, want place 1, delivered once", entries)
 	}
@@ -85,12 +89,12 @@ func TestFailReachesEveryCommitThatWaits(t *testing.T) {
 	boom := errors.New("boom")
 	s := memstore.Open(memstore.Options{Manual: true})
 	var r results
-	s.Commit([]core.Op{define(1), publish(1, 1, &r)})
+	s.Commit([]core.Op{define(), publish(1, &r)})
 	s.Flush()
-	s.Commit([]core.Op{publish(1, 2, &r), publish(1, 3, &r)})
+	s.Commit([]core.Op{publish(2, &r), publish(3, &r)})
 	s.Fail(boom)
 	s.Fail(errors.New("too late"))
-	s.Commit([]core.Op{publish(1, 4, &r)})
+	s.Commit([]core.Op{publish(4, &r)})
 	s.Flush()
 	for i, want := range []error{nil, boom, boom, boom} {
 		if !errors.Is(r.errs[i], want) {
@@ -103,7 +107,7 @@ func TestFailReachesEveryCommitThatWaits(t *testing.T) {
 	}
 	next := memstore.Open(memstore.Options{Disk: s.Disk()})
 	defer next.Close()
-	if entries := load(t, next, 1); len(entries) != 1 || entries[0].Delivered != 1 {
+	if entries := load(t, next); len(entries) != 1 || entries[0].Delivered != 1 {
 		t.Errorf("after the failure: %+v, want place 1, delivered once", entries)
 	}
 }
@@ -113,7 +117,7 @@ func TestSecondStoreFencesTheFirst(t *testing.T) {
 	second := memstore.Open(memstore.Options{Disk: first.Disk(), Manual: true})
 	defer second.Close()
 	var r results
-	first.Commit([]core.Op{publish(1, 1, &r)})
+	first.Commit([]core.Op{publish(1, &r)})
 	first.Flush()
 	if len(r.errs) != 1 || !errors.Is(r.errs[0], memstore.ErrFenced) || !errors.Is(first.Err(), memstore.ErrFenced) {
 		t.Fatalf("the first store's commit: %v, Err %v", r.errs, first.Err())
@@ -126,7 +130,7 @@ func TestCommitAfterCloseIsAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	var r results
-	s.Commit([]core.Op{publish(1, 1, &r)})
+	s.Commit([]core.Op{publish(1, &r)})
 	if len(r.errs) != 1 || !errors.Is(r.errs[0], memstore.ErrClosed) {
 		t.Fatalf("completions %v, want ErrClosed", r.errs)
 	}
@@ -136,10 +140,10 @@ func TestCommitterPassesByItselfInsideABubble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := memstore.Open(memstore.Options{})
 		var r results
-		s.Commit([]core.Op{define(1), publish(1, 1, &r)})
-		s.Commit([]core.Op{publish(1, 2, &r)})
+		s.Commit([]core.Op{define(), publish(1, &r)})
+		s.Commit([]core.Op{publish(2, &r)})
 		synctest.Wait()
-		if len(r.tags) != 2 || len(load(t, s, 1)) != 2 {
+		if len(r.tags) != 2 || len(load(t, s)) != 2 {
 			t.Errorf("passed %v", r.tags)
 		}
 		if err := s.Close(); err != nil {
@@ -176,7 +180,7 @@ func TestClockGoesOnWhereTheLastStoreStopped(t *testing.T) {
 func TestRecoverStopsWithItsContext(t *testing.T) {
 	s := memstore.Open(memstore.Options{Manual: true})
 	defer s.Close()
-	s.Commit([]core.Op{define(1)})
+	s.Commit([]core.Op{define()})
 	s.Flush()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -1,0 +1,118 @@
+package index
+
+import (
+	"cmp"
+	"slices"
+)
+
+// catalogue is every value that the root accounts for, by version. It is kept in memory (some 50 bytes for a chunk of a thousand
+// entries), so that replacing or removing a value never has to search a tree in which the deleted is still passed over.
+type catalogue struct {
+	definitions map[string]version
+	queues      map[uint64]*queueVersions
+	segments    map[uint64]version
+	chunks      int // of all queues
+}
+
+// queueVersions is a queue's own version and those of its chunks, by ascending number.
+type queueVersions struct {
+	self    version
+	present bool // self is set: while loading, chunks may be met before their queue
+	chunks  []chunkVersion
+}
+
+type chunkVersion struct {
+	number uint64
+	version
+}
+
+func newCatalogue() *catalogue {
+	return &catalogue{
+		definitions: make(map[string]version),
+		queues:      make(map[uint64]*queueVersions),
+		segments:    make(map[uint64]version),
+	}
+}
+
+// find returns the index of a chunk, or where it belongs.
+func (q *queueVersions) find(number uint64) (int, bool) {
+	if n := len(q.chunks); n == 0 || q.chunks[n-1].number < number {
+		return n, false
+	}
+	return slices.BinarySearchFunc(q.chunks, number, func(c chunkVersion, n uint64) int { return cmp.Compare(c.number, n) })
+}
+
+// get returns d's version.
+func (c *catalogue) get(d id) (v version, found bool) {
+	switch d.kind {
+	case kindDefinition:
+		v, found = c.definitions[d.key]
+	case kindSegment:
+		v, found = c.segments[d.number]
+	case kindQueue:
+		if q := c.queues[d.queue]; q != nil && q.present {
+			return q.self, true
+		}
+	case kindChunk:
+		if q := c.queues[d.queue]; q != nil {
+			if i, ok := q.find(d.number); ok {
+				return q.chunks[i].version, true
+			}
+		}
+	}
+	return v, found
+}
+
+// set makes v the version of d. A chunk's queue is made when it is not there.
+func (c *catalogue) set(d id, v version) {
+	switch d.kind {
+	case kindDefinition:
+		c.definitions[d.key] = v
+	case kindSegment:
+		c.segments[d.number] = v
+	case kindQueue:
+		q := c.queue(d.queue)
+		q.self, q.present = v, true
+	case kindChunk:
+		q := c.queue(d.queue)
+		i, found := q.find(d.number)
+		if !found {
+			q.chunks = slices.Insert(q.chunks, i, chunkVersion{number: d.number})
+			c.chunks++
+		}
+		q.chunks[i].version = v
+	}
+}
+
+func (c *catalogue) queue(id uint64) *queueVersions {
+	q := c.queues[id]
+	if q == nil {
+		q = &queueVersions{}
+		c.queues[id] = q
+	}
+	return q
+}
+
+// drop forgets d. A queue must have no chunks any more.
+func (c *catalogue) drop(d id) {
+	switch d.kind {
+	case kindDefinition:
+		delete(c.definitions, d.key)
+	case kindSegment:
+		delete(c.segments, d.number)
+	case kindQueue:
+		delete(c.queues, d.queue)
+	case kindChunk:
+		q := c.queues[d.queue]
+		i, found := q.find(d.number)
+		switch {
+		case !found:
+			return
+		case i == 0: // a queue is consumed from its head
+			q.chunks = q.chunks[1:]
+		default:
+			q.chunks = slices.Delete(q.chunks, i, i+1)
+		}
+		c.chunks--
+	}
+}
