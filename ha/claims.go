@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"log/slog"
 	"path/filepath"
 	"time"
 )
@@ -47,7 +48,7 @@ func (n *node) lockHint(e uint64) lockHint {
 	if err != nil {
 		return lockUnknown
 	}
-	defer f.Close()
+	defer closeRead(f)
 	switch locked, err := f.Locked(); {
 	case err != nil:
 		return lockUnknown
@@ -245,7 +246,7 @@ func (n *node) sourceOf(e uint64, lineage []Seal) (Source, error) {
 		return s, fmt.Errorf("read %s: %w", path, err)
 	}
 	if !ok {
-		n.log.Warn("lease of the source is unreadable", "epoch", e)
+		n.log.Warn("lease of the source is unreadable", slog.Uint64("epoch", e))
 		return s, nil
 	}
 	s.HighestSegment, s.Promised, s.Released = l.segment, l.promised, l.state == stateReleased

@@ -11,8 +11,8 @@ import (
 // and before.
 func TestContest_LivingHolder(t *testing.T) {
 	const patience = 3300 * time.Millisecond
-	see := func(print uint32, lock lockHint, state leaseState) sighting {
-		return sighting{epoch: 5, lease: lease{state: state}, readable: state != 0, print: print, lock: lock}
+	see := func(checksum uint32, lock lockHint, state leaseState) sighting {
+		return sighting{epoch: 5, lease: lease{state: state}, readable: state != 0, print: checksum, lock: lock}
 	}
 	for _, tc := range []struct {
 		name           string

@@ -28,9 +28,9 @@ func (d *directFiles) Fresh(dir string) (Freshness, error) {
 }
 
 // serveReal runs one tenure on real files, in which body has passed a group.
-func serveReal(t testing.TB, opt Options, body func(t *Tenure)) {
-	t.Helper()
-	err := Run(t.Context(), opt, nil, func(_ context.Context, tenure *Tenure) error {
+func serveReal(tb testing.TB, opt Options, body func(t *Tenure)) {
+	tb.Helper()
+	err := Run(tb.Context(), opt, nil, func(_ context.Context, tenure *Tenure) error {
 		var lineage []Seal
 		if src, ok := tenure.Source(); ok {
 			lineage = append(slices.Clone(src.Lineage), Seal{src.Epoch, 7})
@@ -44,7 +44,7 @@ func serveReal(t testing.TB, opt Options, body func(t *Tenure)) {
 		return nil
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
@@ -109,7 +109,10 @@ func TestRealFiles_SecondBrokerIsHeldAndStandbyTakesItsTurn(t *testing.T) {
 func TestRealFiles_KilledHolder(t *testing.T) {
 	if dir := os.Getenv("HA_TEST_HOLD"); dir != "" {
 		serveReal(t, Options{Dir: dir, Node: "held", TTL: time.Minute}, func(tenure *Tenure) {
-			os.Stdout.WriteString("serving\n")
+			if _, err := os.Stdout.WriteString("serving\n"); err != nil {
+				t.Error(err)
+				return
+			}
 			<-tenure.Lost()
 		})
 		return

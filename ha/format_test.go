@@ -211,6 +211,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 func decodeAll(t *testing.T, b []byte) {
+	t.Helper()
 	_, _ = decodeStore(b[:pageSize])
 	_, _ = decodeFloor(b[:pageSize], testID)
 	successorOf(b[:pageSize], testID)

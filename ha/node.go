@@ -198,15 +198,18 @@ func (n *node) overwrite(path string, page []byte) error {
 	return errors.Join(f.Write(page, 0, true), f.Close())
 }
 
+// closeRead closes a file that was only read: nothing is lost when that fails.
+func closeRead(f File) { _ = f.Close() }
+
 // readPage reads the first page of a file freshly; a shorter file ends in zeros.
 func (n *node) readPage(path string) ([]byte, error) {
 	f, err := n.files.Open(path, false)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer closeRead(f)
 	page := alignedPages(1)
-	if _, err := f.ReadAt(page, 0); err != nil && err != io.EOF {
+	if _, err := f.ReadAt(page, 0); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	return page, nil
@@ -218,11 +221,11 @@ func (n *node) readAll(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer closeRead(f)
 	for pages := 4; ; pages *= 2 {
 		b := alignedPages(pages)
 		got, err := f.ReadAt(b, 0)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return b[:got], nil
 		}
 		if err != nil {

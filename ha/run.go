@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -23,7 +24,8 @@ func (n *node) run(ctx context.Context, follow func(context.Context) error, acti
 	if err != nil {
 		return err
 	}
-	n.log.Info("epoch claimed", "epoch", t.epoch, "node", n.opt.Node, "source", t.source.Epoch)
+	n.log.Info("epoch claimed",
+		slog.Uint64("epoch", t.epoch), slog.String("node", n.opt.Node), slog.Uint64("source", t.source.Epoch))
 	return n.serve(ctx, t, active)
 }
 
@@ -171,7 +173,7 @@ func (n *node) serve(ctx context.Context, t *Tenure, active func(context.Context
 		state = stateFailed
 	}
 	endErr := t.end(state)
-	n.log.Info("epoch given back", "epoch", t.epoch, "state", state.String())
+	n.log.Info("epoch given back", slog.Uint64("epoch", t.epoch), slog.String("state", state.String()))
 	return errors.Join(err, endErr)
 }
 
@@ -221,10 +223,12 @@ func (w *waiting) announce(holder sighting) {
 	}
 	w.epoch = holder.epoch
 	if !w.node.opt.Standby {
-		w.node.log.Info("watching whether the last holder still lives", "epoch", holder.epoch, "holder", holder.lease.node)
+		w.node.log.Info("watching whether the last holder still lives",
+			slog.Uint64("epoch", holder.epoch), slog.String("holder", holder.lease.node))
 		return
 	}
-	w.node.log.Info("standing by", "epoch", holder.epoch, "holder", holder.lease.node, "addresses", holder.lease.advertise)
+	w.node.log.Info("standing by",
+		slog.Uint64("epoch", holder.epoch), slog.String("holder", holder.lease.node), slog.Any("addresses", holder.lease.advertise))
 }
 
 // stop ends follow and waits for it.

@@ -208,6 +208,7 @@ func TestRun_CrashAtEveryOperation(t *testing.T) {
 }
 
 func crashAtEvery(t *testing.T, before int, power bool) {
+	t.Helper()
 	seeds := 1
 	if power {
 		seeds = 5
@@ -297,6 +298,7 @@ func TestRun_StandbyWaitsDarkAndTakesItsTurn(t *testing.T) {
 		released bool
 	}{
 		{"when the primary releases", func(t *testing.T, a *broker) {
+			t.Helper()
 			if err := a.stop(t); err != nil {
 				t.Fatal(err)
 			}
@@ -441,6 +443,7 @@ func TestRun_OvertakenBetweenLookAndSurvey(t *testing.T) {
 }
 
 func race(t *testing.T, before int, seed uint64) {
+	t.Helper()
 	disk := hatest.New()
 	for range before {
 		serveOnce(t, disk)

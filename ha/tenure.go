@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -147,7 +148,7 @@ func (t *Tenure) reopenFence() error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer closeRead(f)
 	same, err := f.Same(t.fence)
 	if err != nil {
 		return err
@@ -221,7 +222,8 @@ func (t *Tenure) notice(begun time.Duration) error {
 	if t.node.opt.Standby {
 		return t.lose(errLate)
 	}
-	t.node.log.Warn("lease renewed late", "epoch", t.epoch, "after", late, "ttl", t.node.opt.TTL)
+	t.node.log.Warn("lease renewed late",
+		slog.Uint64("epoch", t.epoch), slog.Duration("after", late), slog.Duration("ttl", t.node.opt.TTL))
 	return nil
 }
 
@@ -232,7 +234,7 @@ func (t *Tenure) sinceRenewal() time.Duration {
 // start begins the renewals.
 func (t *Tenure) start() {
 	if t.node.opt.Standby {
-		t.watch = time.AfterFunc(t.node.opt.TTL, func() { t.lose(errLate) })
+		t.watch = time.AfterFunc(t.node.opt.TTL, func() { _ = t.lose(errLate) }) // Err tells it
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.stopRenewer, t.renewer = cancel, make(chan struct{})
@@ -259,7 +261,7 @@ func (t *Tenure) renew(ctx context.Context) {
 			return
 		}
 		if err := t.reopenFence(); err != nil {
-			t.lose(err)
+			_ = t.lose(err) // Err tells it
 			return
 		}
 	}
@@ -289,7 +291,7 @@ func (t *Tenure) Activate(lineage []Seal) error {
 	if err := t.raiseFloor(); err != nil {
 		return t.lose(err)
 	}
-	t.node.log.Info("epoch active", "epoch", t.epoch, "lineage", len(lineage))
+	t.node.log.Info("epoch active", slog.Uint64("epoch", t.epoch), slog.Int("lineage", len(lineage)))
 	return nil
 }
 
@@ -347,7 +349,7 @@ func (t *Tenure) end(state leaseState) error {
 	t.stopRenewer()
 	<-t.renewer
 	err := t.writeLease(true, func(l *lease) bool { l.state = state; return true })
-	t.lose(fmt.Errorf("it was given back as %v", state))
+	_ = t.lose(fmt.Errorf("it was given back as %v", state)) // it was asked for, so end need not fail
 	return errors.Join(err, t.close())
 }
 

@@ -53,7 +53,7 @@ func TestGuard_FailsOnceASuccessorMarkedTheFence(t *testing.T) {
 		if !errors.Is(err, ha.ErrLost) || !strings.Contains(err.Error(), "superseded by epoch 2") {
 			t.Fatalf("the zombie's Guard: %v, want ErrLost naming epoch 2", err)
 		}
-		if again := zombie.Guard(); again != err {
+		if again := zombie.Guard(); again != err { //nolint:errorlint // the very same error, not one like it
 			t.Errorf("a second Guard: %v, want the same %v", again, err)
 		}
 		close(thaw)

@@ -108,6 +108,7 @@ func (s *Summary) checkTrailing(b []byte) (rest []byte, err error) {
 			s.Expiration = content
 		case UserID:
 			s.UserID = content
+		default: // the others are not kept
 		}
 	}
 	return b, nil

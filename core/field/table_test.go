@@ -13,11 +13,11 @@ import (
 )
 
 // unhex decodes hexadecimal digits; blanks are for the reader.
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
+func unhex(tb testing.TB, s string) []byte {
+	tb.Helper()
 	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
 	if err != nil {
-		t.Fatalf("bad hex %q: %v", s, err)
+		tb.Fatalf("bad hex %q: %v", s, err)
 	}
 	return b
 }

@@ -50,9 +50,9 @@ func newDir() *inode {
 	return &inode{names: map[string]*inode{}, durable: map[string]*inode{}}
 }
 
-func (d *inode) apply(c change) {
-	d.changes = append(d.changes, c)
-	update(d.names, c)
+func (f *inode) apply(c change) {
+	f.changes = append(f.changes, c)
+	update(f.names, c)
 }
 
 func update(names map[string]*inode, c change) {
@@ -65,11 +65,11 @@ func update(names map[string]*inode, c change) {
 	}
 }
 
-func (d *inode) syncNames() {
-	for _, c := range d.changes {
-		update(d.durable, c)
+func (f *inode) syncNames() {
+	for _, c := range f.changes {
+		update(f.durable, c)
 	}
-	d.changes = nil
+	f.changes = nil
 }
 
 func (f *inode) write(p []byte, off int64) {

@@ -13,9 +13,10 @@ var (
 	usualProperties = []byte("\x90\x00\x18application/octet-stream\x02")
 )
 
-func publishFrames(tb testing.TB, body int) []byte {
+// publishFrames returns the frames of a message of 12 bytes.
+func publishFrames(tb testing.TB) []byte {
 	tb.Helper()
-	b, err := wire.AppendPublish(nil, 1, &publish, wire.Content{Properties: usualProperties, Body: make([]byte, body)}, 131072)
+	b, err := wire.AppendPublish(nil, 1, &publish, wire.Content{Properties: usualProperties, Body: make([]byte, 12)}, 131072)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -47,7 +48,7 @@ func readMessage(b []byte) (p wire.Publish, h wire.ContentHeader, body []byte, e
 }
 
 func TestReadMessage(t *testing.T) {
-	p, h, body, err := readMessage(publishFrames(t, 12))
+	p, h, body, err := readMessage(publishFrames(t))
 	if err != nil || string(p.Exchange) != "orders" || string(p.RoutingKey) != "eu.de.created" || !p.Mandatory ||
 		h.BodySize != 12 || string(h.Properties) != string(usualProperties) || len(body) != 12 {
 		t.Errorf("readMessage = %+v, %+v, %d bytes, %v", p, h, len(body), err)
@@ -55,7 +56,7 @@ func TestReadMessage(t *testing.T) {
 }
 
 func TestAllocations(t *testing.T) {
-	frames := publishFrames(t, 12)
+	frames := publishFrames(t)
 	ack := wire.AppendAck(nil, 1, 1, true)
 	content := wire.Content{Properties: usualProperties, Body: make([]byte, 300000)}
 	buf := make([]byte, 0, 400000)
@@ -92,7 +93,7 @@ func TestAllocations(t *testing.T) {
 }
 
 func BenchmarkReadMessage(b *testing.B) {
-	frames := publishFrames(b, 12)
+	frames := publishFrames(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, _, _, err := readMessage(frames); err != nil {
@@ -102,7 +103,7 @@ func BenchmarkReadMessage(b *testing.B) {
 }
 
 func BenchmarkParseFrame(b *testing.B) {
-	frames := publishFrames(b, 12)
+	frames := publishFrames(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, _, err := wire.ParseFrame(frames, 131072); err != nil {
@@ -112,7 +113,7 @@ func BenchmarkParseFrame(b *testing.B) {
 }
 
 func BenchmarkPublish(b *testing.B) {
-	frames := publishFrames(b, 12)
+	frames := publishFrames(b)
 	f, _, err := wire.ParseFrame(frames, 131072)
 	if err != nil {
 		b.Fatal(err)

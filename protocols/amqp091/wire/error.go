@@ -83,8 +83,9 @@ func (c ReplyCode) Hard() bool {
 	switch c {
 	case ContentTooLarge, NoRoute, NoConsumers, AccessRefused, NotFound, ResourceLocked, PreconditionFailed:
 		return false
+	default:
+		return true
 	}
-	return true
 }
 
 // Error is a fault of the peer as connection.close or channel.close tells it.

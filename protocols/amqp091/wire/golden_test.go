@@ -10,11 +10,11 @@ import (
 	"github.com/batonmq/baton/protocols/amqp091/wire"
 )
 
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
+func unhex(tb testing.TB, s string) []byte {
+	tb.Helper()
 	b, err := hex.DecodeString(s)
 	if err != nil {
-		t.Fatalf("bad hex %q: %v", s, err)
+		tb.Fatalf("bad hex %q: %v", s, err)
 	}
 	return b
 }

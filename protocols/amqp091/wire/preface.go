@@ -42,6 +42,7 @@ func (p Preface) String() string {
 		return "TLS"
 	case PrefaceHTTP:
 		return "HTTP"
+	case PrefaceUnknown:
 	}
 	return "unknown protocol"
 }
