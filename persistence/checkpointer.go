@@ -1,0 +1,148 @@
+package persistence
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/persistence/index"
+	"github.com/batonmq/baton/persistence/journal"
+)
+
+// spaceEvery is how often the disk is measured.
+const spaceEvery = time.Second
+
+// checkpointer makes checkpoints when it is time or when the tail has grown, removes files, and measures the disk, until the store
+// stops.
+func (s *Store) checkpointer() {
+	if err := s.removeRemainders(); err != nil {
+		s.log.Warn("files that are no part of the history are left", slog.Any("err", err))
+	}
+	every, space := time.NewTicker(s.opt.CheckpointEvery), time.NewTicker(spaceEvery)
+	defer every.Stop()
+	defer space.Stop()
+	for {
+		var err error
+		select {
+		case <-s.stop:
+			return
+		case <-s.failed:
+			return
+		case <-s.index.Failed():
+			err = s.index.Err()
+		case <-every.C:
+			err = s.checkpoint()
+		case <-s.kick:
+			err = s.checkpoint()
+		case <-space.C:
+			err = s.measureSpace()
+		}
+		if err != nil {
+			_ = s.fail(err) // it is what Err returns from now on
+			return
+		}
+	}
+}
+
+// checkpoint brings the index up to the last group that has passed, and removes the files that nothing needs any more.
+//
+// The root must not lie behind the last group of the journal: a successor takes that group for not yet written and writes it again. So
+// one more group passes before the root is made.
+func (s *Store) checkpoint() error {
+	s.checkpointed.Store(s.stats.bytes.Load())
+	if err := s.flushCheckpoint(); err != nil {
+		return err
+	}
+	if s.waiting != nil || !s.live.hasChanged() {
+		return nil
+	}
+	cp := s.live.snapshot()
+	free := s.live.reclaimable(journal.Position(cp.Position))
+	if err := s.commitOwn(&ownRecords{checkpoint: journal.Position(cp.Position)}); err != nil {
+		return err
+	}
+	if err := s.applyCheckpoint(cp); err != nil {
+		return err
+	}
+	if s.waiting != nil {
+		return nil // the index does not hold it yet
+	}
+	s.live.evict()
+	return s.reclaim(free)
+}
+
+// applyCheckpoint writes cp to the index. Where there is no room, cp waits: the index is as before, and the journal holds everything.
+func (s *Store) applyCheckpoint(cp *index.Checkpoint) error {
+	err := s.index.Apply(cp)
+	if errors.Is(err, index.ErrSpace) {
+		s.waiting = cp
+		s.log.Warn("checkpoint waits for space", slog.Any("err", err))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s.waiting = nil
+	s.stats.checkpoints.Add(1)
+	return nil
+}
+
+// flushCheckpoint writes the checkpoint that waits for space, so that the next one follows it.
+func (s *Store) flushCheckpoint() error {
+	if s.waiting == nil {
+		return nil
+	}
+	return s.applyCheckpoint(s.waiting)
+}
+
+func (l *live) hasChanged() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.changed
+}
+
+func (l *live) reclaimable(at journal.Position) []uint32 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.segments.reclaimable(at)
+}
+
+// measureSpace asks the file system how much is free.
+func (s *Store) measureSpace() error {
+	free, err := s.opt.Files.Free(s.opt.Dir)
+	if err != nil {
+		return fmt.Errorf("measure free space: %w", err)
+	}
+	space := core.Space{Free: free}
+	switch {
+	case free == 0: // not known
+	case free < s.opt.FullSpace:
+		space.Level = core.SpaceFull
+	case free < s.opt.LowSpace:
+		space.Level = core.SpaceLow
+	}
+	s.space.Store(&space)
+	return nil
+}
+
+// grown counts a group that has passed, and asks for a checkpoint when the tail has become long enough.
+func (s *Store) grown(bytes int) {
+	s.stats.groups.Add(1)
+	total := s.stats.bytes.Add(uint64(bytes))
+	if total-s.checkpointed.Load() < uint64(s.opt.CheckpointBytes) {
+		return
+	}
+	select {
+	case s.kick <- struct{}{}:
+	default:
+	}
+}
+
+// failure is the error that makes what is in memory worthless.
+func (l *live) failure() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}

@@ -1,0 +1,354 @@
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/batonmq/baton/core"
+)
+
+// Kind is a record's type as it stands on disk. Numbers are never reused.
+type Kind uint8
+
+// The kinds of record. Numbers 32 to 47 are set aside for sessions, retained messages, QoS 2 receive state, de-duplication ids and
+// wills.
+const (
+	KindPublish    Kind = 1  // a message and the places it went to
+	KindSettle     Kind = 2  // places of a queue that are over
+	KindMark       Kind = 3  // places of a queue that were delivered once more
+	KindDefine     Kind = 4  // a keyed definition
+	KindRemove     Kind = 5  // the end of a keyed definition
+	KindPlaces     Kind = 6  // the next free place of a queue
+	KindReclaimed  Kind = 7  // segments that are gone or about to go
+	KindOpened     Kind = 8  // an epoch began here
+	KindClosed     Kind = 9  // an epoch ended orderly here
+	KindCheckpoint Kind = 10 // the index is about to hold everything up to a position
+)
+
+const (
+	recordHeader   = 8 // length, kind, flags, priority, reserved
+	recordSum      = 4 // the checksum that ends a publish record
+	flagPersistent = 1
+	flagClean      = 1
+	minPair        = 3 // bytes that a place or a range of segments takes at least: what a count may claim is bounded by what follows it
+	minRange       = 2 // likewise a range of places
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+var errRecord = errors.New("malformed record")
+
+// SegmentRange is the segments First to Last of one epoch, both included.
+type SegmentRange struct{ Epoch, First, Last uint32 }
+
+// Record is one decoded record. Its slices are valid until the next call of the decoder that filled it, and alias the group.
+type Record struct {
+	Kind Kind
+	Off  int // where the record starts in its group's frame
+	Len  int // its length there
+
+	Pairs    []core.Pair    // Publish
+	Size     int            // Publish: core.Message.Size
+	Queue    core.QueueID   // Settle, Mark, Define, Remove, Places
+	Ranges   []core.Range   // Settle, Mark
+	Next     core.Seq       // Places
+	Key      []byte         // Define, Remove
+	Value    []byte         // Define
+	Order    uint64         // Define: definitions were made in this order
+	Segments []SegmentRange // Reclaimed
+	Clean    bool           // Opened: the life before ended orderly
+	Node     []byte         // Opened
+	At       Position       // Checkpoint, Opened
+
+	publish publishView
+}
+
+// publishView is a publish record's message, not yet copied.
+type publishView struct {
+	persistent          bool
+	priority            uint8
+	exchange, key       []byte
+	properties, payload []byte
+}
+
+// Message copies the message of a publish record. It is marked as stored.
+func (r *Record) Message() *core.Message {
+	v := &r.publish
+	blob := make([]byte, len(v.properties)+len(v.payload))
+	n := copy(blob, v.properties)
+	copy(blob[n:], v.payload)
+	m := &core.Message{
+		Exchange:   string(v.exchange),
+		Key:        string(v.key),
+		Persistent: v.persistent,
+		Priority:   v.priority,
+		Props:      blob[:n:n],
+		Body:       blob[n:],
+	}
+	m.MarkStored()
+	return m
+}
+
+// appendHeader opens a record; finish closes it.
+func appendHeader(b []byte, kind Kind, flags, priority uint8) []byte {
+	return append(b, 0, 0, 0, 0, byte(kind), flags, priority, 0)
+}
+
+func finish(b []byte, start int) []byte {
+	binary.LittleEndian.PutUint32(b[start:], uint32(len(b)-start))
+	return b
+}
+
+func appendQueue(b []byte, q core.QueueID) []byte {
+	b = binary.AppendUvarint(b, uint64(q)>>32)
+	return binary.AppendUvarint(b, uint64(q)&0xffffffff)
+}
+
+func appendPair(b []byte, p core.Pair) []byte {
+	return binary.AppendUvarint(appendQueue(b, p.Queue), uint64(p.Seq))
+}
+
+func appendBytes[T string | []byte](b []byte, v T) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(v))), v...)
+}
+
+// AppendPublish appends m with the places pairs. seed is RecordSeed of the store.
+func AppendPublish(b []byte, seed uint32, m *core.Message, pairs []core.Pair) []byte {
+	start := len(b)
+	var flags uint8
+	if m.Persistent {
+		flags |= flagPersistent
+	}
+	b = appendHeader(b, KindPublish, flags, m.Priority)
+	b = binary.AppendUvarint(b, uint64(len(pairs)))
+	for _, p := range pairs {
+		b = appendPair(b, p)
+	}
+	b = appendBytes(b, m.Exchange)
+	b = appendBytes(b, m.Key)
+	b = appendBytes(b, m.Props)
+	b = appendBytes(b, m.Body)
+	binary.LittleEndian.PutUint32(b[start:], uint32(len(b)-start+recordSum))
+	return binary.LittleEndian.AppendUint32(b, crc32.Update(seed, castagnoli, b[start:]))
+}
+
+// RecordSeed is what the checksums of a store's publish records start from.
+func RecordSeed(store [16]byte) uint32 { return crc32.Checksum(store[:], castagnoli) }
+
+// AppendRanges appends a settle or mark record.
+func AppendRanges(b []byte, kind Kind, queue core.QueueID, ranges []core.Range) []byte {
+	start := len(b)
+	b = appendQueue(appendHeader(b, kind, 0, 0), queue)
+	b = binary.AppendUvarint(b, uint64(len(ranges)))
+	for _, r := range ranges {
+		b = binary.AppendUvarint(b, uint64(r.First))
+		b = binary.AppendUvarint(b, uint64(r.Last-r.First))
+	}
+	return finish(b, start)
+}
+
+// AppendDefine appends a define record.
+func AppendDefine(b []byte, queue core.QueueID, order uint64, key string, value []byte) []byte {
+	start := len(b)
+	b = appendQueue(appendHeader(b, KindDefine, 0, 0), queue)
+	b = binary.AppendUvarint(b, order)
+	b = appendBytes(b, key)
+	return finish(appendBytes(b, value), start)
+}
+
+// AppendRemove appends a remove record.
+func AppendRemove(b []byte, queue core.QueueID, key string) []byte {
+	start := len(b)
+	return finish(appendBytes(appendQueue(appendHeader(b, KindRemove, 0, 0), queue), key), start)
+}
+
+// AppendPlaces appends a record of the next free place of queue.
+func AppendPlaces(b []byte, queue core.QueueID, next core.Seq) []byte {
+	start := len(b)
+	return finish(binary.AppendUvarint(appendQueue(appendHeader(b, KindPlaces, 0, 0), queue), uint64(next)), start)
+}
+
+// AppendReclaimed appends a record that the segments are gone, whether or not their files still exist.
+func AppendReclaimed(b []byte, segments []SegmentRange) []byte {
+	start := len(b)
+	b = binary.AppendUvarint(appendHeader(b, KindReclaimed, 0, 0), uint64(len(segments)))
+	for _, s := range segments {
+		b = binary.AppendUvarint(b, uint64(s.Epoch))
+		b = binary.AppendUvarint(b, uint64(s.First))
+		b = binary.AppendUvarint(b, uint64(s.Last-s.First))
+	}
+	return finish(b, start)
+}
+
+// AppendOpened appends the record that begins an epoch. before is the suspect position under which the records behind it in the group
+// took effect: they are of the life before, of which nothing else may be left.
+func AppendOpened(b []byte, clean bool, node string, before Position) []byte {
+	start := len(b)
+	var flags uint8
+	if clean {
+		flags |= flagClean
+	}
+	b = appendBytes(appendHeader(b, KindOpened, flags, 0), node)
+	b = binary.AppendUvarint(b, uint64(before.Epoch))
+	return finish(binary.AppendUvarint(b, before.Offset), start)
+}
+
+// AppendClosed appends the record that ends an epoch orderly.
+func AppendClosed(b []byte) []byte { return finish(appendHeader(b, KindClosed, 0, 0), len(b)) }
+
+// AppendCheckpoint appends a record that the index is about to hold everything up to p.
+func AppendCheckpoint(b []byte, p Position) []byte {
+	start := len(b)
+	b = binary.AppendUvarint(appendHeader(b, KindCheckpoint, 0, 0), uint64(p.Epoch))
+	return finish(binary.AppendUvarint(b, p.Offset), start)
+}
+
+// Decode reads the record that starts at b[off] into r and returns the offset of the one after it. The publish checksum is not looked
+// at: the group's own covers it. See DecodePublish.
+func (r *Record) Decode(b []byte, off int) (next int, err error) {
+	if len(b)-off < recordHeader {
+		return 0, fmt.Errorf("%w: %d bytes left", errRecord, len(b)-off)
+	}
+	length := binary.LittleEndian.Uint32(b[off:])
+	if length < recordHeader || uint64(length) > uint64(len(b)-off) {
+		return 0, fmt.Errorf("%w: length %d of %d bytes", errRecord, length, len(b)-off)
+	}
+	body := b[off : off+int(length)]
+	*r = Record{
+		Kind: Kind(body[4]), Off: off, Len: int(length),
+		Pairs: r.Pairs[:0], Ranges: r.Ranges[:0], Segments: r.Segments[:0],
+	}
+	c := cursor{b: body[recordHeader:]}
+	r.decodeBody(&c, body)
+	if c.bad || len(c.b) != 0 {
+		return 0, fmt.Errorf("%w of kind %d", errRecord, r.Kind)
+	}
+	return off + int(length), nil
+}
+
+func (r *Record) decodeBody(c *cursor, body []byte) {
+	switch r.Kind {
+	case KindPublish:
+		r.decodePublish(c, body)
+	case KindSettle, KindMark:
+		r.Queue = c.queue()
+		for n := c.count(minRange); n > 0; n-- {
+			first := c.uvarint()
+			last := first + c.uvarint()
+			c.bad = c.bad || last < first
+			r.Ranges = append(r.Ranges, core.Range{First: core.Seq(first), Last: core.Seq(last)})
+		}
+	case KindDefine:
+		r.Queue, r.Order = c.queue(), c.uvarint()
+		r.Key, r.Value = c.bytes(), c.bytes()
+	case KindRemove:
+		r.Queue, r.Key = c.queue(), c.bytes()
+	case KindPlaces:
+		r.Queue, r.Next = c.queue(), core.Seq(c.uvarint())
+	case KindReclaimed:
+		for n := c.count(minPair); n > 0; n-- {
+			s := SegmentRange{Epoch: c.uint32(), First: c.uint32()}
+			s.Last = s.First + c.uint32()
+			c.bad = c.bad || s.Last < s.First
+			r.Segments = append(r.Segments, s)
+		}
+	case KindOpened:
+		r.Clean, r.Node = body[5]&flagClean != 0, c.bytes()
+		r.At = Position{Epoch: c.uint32(), Offset: c.uvarint()}
+	case KindClosed:
+	case KindCheckpoint:
+		r.At = Position{Epoch: c.uint32(), Offset: c.uvarint()}
+	default:
+		c.bad = true
+	}
+}
+
+func (r *Record) decodePublish(c *cursor, body []byte) {
+	for n := c.count(minPair); n > 0; n-- {
+		r.Pairs = append(r.Pairs, core.Pair{Queue: c.queue(), Seq: core.Seq(c.uvarint())})
+	}
+	v := &r.publish
+	v.persistent, v.priority = body[5]&flagPersistent != 0, body[6]
+	v.exchange, v.key = c.bytes(), c.bytes()
+	v.properties, v.payload = c.bytes(), c.bytes()
+	r.Size = len(v.exchange) + len(v.key) + len(v.properties) + len(v.payload)
+	c.bad = c.bad || len(r.Pairs) == 0
+	c.skip(recordSum)
+}
+
+// DecodePublish reads the publish record that is all of b, as it was read back alone, and verifies its checksum.
+func (r *Record) DecodePublish(b []byte, seed uint32) error {
+	if len(b) < recordHeader+recordSum {
+		return fmt.Errorf("%w: %d bytes", errRecord, len(b))
+	}
+	sum := binary.LittleEndian.Uint32(b[len(b)-recordSum:])
+	if got := crc32.Update(seed, castagnoli, b[:len(b)-recordSum]); got != sum {
+		return fmt.Errorf("%w: checksum %08x, want %08x", errRecord, got, sum)
+	}
+	next, err := r.Decode(b, 0)
+	if err != nil {
+		return err
+	}
+	if next != len(b) || r.Kind != KindPublish {
+		return fmt.Errorf("%w: kind %d, %d of %d bytes", errRecord, r.Kind, next, len(b))
+	}
+	return nil
+}
+
+// cursor reads fields and remembers that one was missing.
+type cursor struct {
+	b   []byte
+	bad bool
+}
+
+func (c *cursor) uvarint() uint64 {
+	v, n := binary.Uvarint(c.b)
+	if n <= 0 {
+		c.bad, c.b = true, nil
+		return 0
+	}
+	c.b = c.b[n:]
+	return v
+}
+
+func (c *cursor) uint32() uint32 {
+	v := c.uvarint()
+	c.bad = c.bad || v > 0xffffffff
+	return uint32(v)
+}
+
+// count reads a number of items of at least size bytes each, so that a wrong number cannot make the decoder allocate or spin.
+func (c *cursor) count(size int) uint64 {
+	n := c.uvarint()
+	if n > uint64(len(c.b)/size) {
+		c.bad, c.b = true, nil
+		return 0
+	}
+	return n
+}
+
+func (c *cursor) queue() core.QueueID {
+	high := c.uint32()
+	return core.QueueID(uint64(high)<<32 | uint64(c.uint32()))
+}
+
+func (c *cursor) bytes() []byte {
+	n := c.uvarint()
+	if n > uint64(len(c.b)) {
+		c.bad, c.b = true, nil
+		return nil
+	}
+	v := c.b[:n:n]
+	c.b = c.b[n:]
+	return v
+}
+
+func (c *cursor) skip(n int) {
+	if n > len(c.b) {
+		c.bad, c.b = true, nil
+		return
+	}
+	c.b = c.b[n:]
+}

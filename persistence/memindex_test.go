@@ -1,0 +1,170 @@
+package persistence
+
+import (
+	"errors"
+	"iter"
+	"maps"
+	"slices"
+
+	"github.com/batonmq/baton/persistence/index"
+	"github.com/batonmq/baton/persistence/journal/crashfs"
+)
+
+// memIndex is an index in memory that shares the fate of a crashfs: a checkpoint is there as a whole or not at all.
+type memIndex struct {
+	fs     *crashfs.FS
+	disk   *memIndexDisk
+	full   bool  // Apply finds no room
+	broken error // Chunk fails with it
+	failed chan struct{}
+	err    error
+}
+
+// memIndexDisk is what survives.
+type memIndexDisk struct {
+	root     *index.Root
+	defs     map[string]index.Definition
+	queues   map[uint64]index.Queue
+	chunks   map[index.ChunkID][]byte
+	segments map[uint64][]byte
+}
+
+var _ indexer = (*memIndex)(nil)
+
+func newMemIndexDisk() *memIndexDisk {
+	return &memIndexDisk{
+		defs: make(map[string]index.Definition), queues: make(map[uint64]index.Queue),
+		chunks: make(map[index.ChunkID][]byte), segments: make(map[uint64][]byte),
+	}
+}
+
+func (d *memIndexDisk) clone() *memIndexDisk {
+	return &memIndexDisk{
+		root: d.root, defs: maps.Clone(d.defs), queues: maps.Clone(d.queues),
+		chunks: maps.Clone(d.chunks), segments: maps.Clone(d.segments),
+	}
+}
+
+func newMemIndex(fs *crashfs.FS, disk *memIndexDisk) *memIndex {
+	return &memIndex{fs: fs, disk: disk, failed: make(chan struct{})}
+}
+
+func (x *memIndex) Root() (index.Root, bool) {
+	if x.disk.root == nil {
+		return index.Root{}, false
+	}
+	return *x.disk.root, true
+}
+
+func (x *memIndex) Reason() string { return "the index is empty" }
+
+func (x *memIndex) Apply(cp *index.Checkpoint) error {
+	if x.full {
+		return index.ErrSpace
+	}
+	if err := x.fs.Step("values", "index"); err != nil {
+		return x.fail(err)
+	}
+	d := x.disk.clone()
+	if err := d.apply(cp); err != nil {
+		return x.fail(err)
+	}
+	if err := x.fs.Step("root", "index"); err != nil {
+		return x.fail(err)
+	}
+	*x.disk = *d
+	return nil
+}
+
+func (x *memIndex) fail(err error) error {
+	x.err = err
+	close(x.failed)
+	return err
+}
+
+// apply is as strict as the real index: what it would refuse, the crash tests must not miss.
+func (d *memIndexDisk) apply(cp *index.Checkpoint) error {
+	if d.root != nil && cp.Position.Compare(d.root.Position) < 0 {
+		return errors.New("checkpoint before the last one")
+	}
+	for _, q := range cp.RemoveQueues {
+		delete(d.queues, q)
+		maps.DeleteFunc(d.chunks, func(id index.ChunkID, _ []byte) bool { return id.Queue == q })
+	}
+	for _, k := range cp.RemoveDefinitions {
+		delete(d.defs, k)
+	}
+	for _, c := range cp.RemoveChunks {
+		delete(d.chunks, c)
+	}
+	for _, s := range cp.RemoveSegments {
+		delete(d.segments, s)
+	}
+	for _, v := range cp.PutDefinitions {
+		d.defs[v.Key] = v
+	}
+	for _, q := range cp.PutQueues {
+		d.queues[q.ID] = q
+	}
+	for _, c := range cp.PutChunks {
+		if _, ok := d.queues[c.Queue]; !ok {
+			return errors.New("chunk without a queue")
+		}
+		d.chunks[c.ChunkID] = c.Data
+	}
+	for _, s := range cp.PutSegments {
+		d.segments[s.Number] = s.Data
+	}
+	d.root = &index.Root{Position: cp.Position, Meta: cp.Meta}
+	return nil
+}
+
+func (x *memIndex) Chunk(id index.ChunkID) ([]byte, bool, error) {
+	if x.broken != nil {
+		return nil, false, x.broken
+	}
+	b, ok := x.disk.chunks[id]
+	return b, ok, nil
+}
+
+func (x *memIndex) Chunks(queue, from, to uint64) []uint64 {
+	var list []uint64
+	for id := range x.disk.chunks {
+		if id.Queue == queue && from <= id.Number && id.Number <= to {
+			list = append(list, id.Number)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+func all[K comparable, V, T any](m map[K]V, f func(K, V) T) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for k, v := range m {
+			if !yield(f(k, v), nil) {
+				return
+			}
+		}
+	}
+}
+
+func (x *memIndex) Definitions() iter.Seq2[index.Definition, error] {
+	return all(x.disk.defs, func(_ string, d index.Definition) index.Definition { return d })
+}
+
+func (x *memIndex) Queues() iter.Seq2[index.Queue, error] {
+	return all(x.disk.queues, func(_ uint64, q index.Queue) index.Queue { return q })
+}
+
+func (x *memIndex) Segments() iter.Seq2[index.Segment, error] {
+	return all(x.disk.segments, func(n uint64, b []byte) index.Segment { return index.Segment{Number: n, Data: b} })
+}
+
+func (x *memIndex) Reset() error {
+	*x.disk = *newMemIndexDisk()
+	return nil
+}
+
+func (x *memIndex) Failed() <-chan struct{} { return x.failed }
+func (x *memIndex) Err() error              { return x.err }
+func (x *memIndex) Close() error            { return nil }

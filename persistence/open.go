@@ -1,0 +1,351 @@
+package persistence
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/persistence/index"
+	"github.com/batonmq/baton/persistence/journal"
+)
+
+// Errors of Open that a caller tells apart. Each comes wrapped in a sentence that names the file and says what to do.
+var (
+	// ErrNewer: a file was written by a newer version.
+	ErrNewer = journal.ErrNewer
+	// ErrOrphans: there is a journal, and nothing that says which of it is history.
+	ErrOrphans = errors.New("journal without a history")
+)
+
+// DamageError is a place in the journal that does not hold what it must.
+type DamageError = journal.DamageError
+
+// Open continues opt.Source, or begins an empty store, under opt.Epoch. Nothing that exists is changed, but for the node's own index,
+// before Activated is called; a crash until then leaves the source as it was.
+func Open(ctx context.Context, opt Options) (*Store, error) {
+	if err := opt.validate(); err != nil {
+		return nil, err
+	}
+	opt = opt.withDefaults()
+	s := &Store{
+		opt: opt, log: opt.Logger, journal: filepath.Join(opt.Dir, "journal"),
+		seed:   journal.RecordSeed(opt.StoreID),
+		gather: new(batch), spare: new(batch),
+		failed: make(chan struct{}), stop: make(chan struct{}), kick: make(chan struct{}, 1),
+	}
+	s.cond.L = &s.mu
+	if err := opt.Files.MkdirAll(s.journal); err != nil {
+		return nil, fmt.Errorf("make journal directory: %w", err)
+	}
+	if err := s.measureSpace(); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.index, err = openIndex(ctx, &opt); err != nil {
+		return nil, err
+	}
+	if err := s.start(ctx); err != nil {
+		if cerr := s.index.Close(); cerr != nil {
+			s.log.Warn("index not closed", slog.Any("err", cerr))
+		}
+		return nil, fmt.Errorf("open store %s: %w", opt.Dir, err)
+	}
+	s.committed.Go(s.commits.run)
+	return s, nil
+}
+
+func openIndex(ctx context.Context, opt *Options) (indexer, error) {
+	if opt.openIndex != nil {
+		return opt.openIndex(opt)
+	}
+	return index.Open(ctx, index.Options{
+		Dir: filepath.Join(opt.Dir, "index"), Node: opt.Node, StoreID: hex.EncodeToString(opt.StoreID[:]), Logger: opt.Logger,
+		Free: func() (int64, error) { return opt.Files.Free(opt.Dir) },
+	})
+}
+
+// start brings what is alive into memory and begins our own first segment.
+func (s *Store) start(ctx context.Context) error {
+	var last *journal.Group
+	var suspect journal.Position
+	var base time.Time
+	if src := s.opt.Source; src != nil {
+		tail, err := s.replay(ctx)
+		if err != nil {
+			return err
+		}
+		last, suspect = &tail.Last, tail.Newest.Suspect
+		s.lineage = append(slices.Clone(src.Lineage), Seal{Epoch: src.Epoch, Offset: last.At.Offset})
+		if base = src.Time; last.Time.After(base) {
+			base = last.Time
+		}
+	} else {
+		if err := s.refuseOrphans(); err != nil {
+			return err
+		}
+		if err := s.index.Reset(); err != nil {
+			return err
+		}
+		s.live = s.newLive()
+		base = time.Now()
+	}
+	s.clock = newClock(base)
+	return s.begin(last, suspect)
+}
+
+func (s *Store) newLive() *live {
+	l := newLive()
+	l.replay = true
+	l.read = func(queue core.QueueID, number uint64) ([]byte, error) {
+		b, found, err := s.index.Chunk(index.ChunkID{Queue: uint64(queue), Number: number})
+		if err == nil && !found {
+			err = errState
+		}
+		return b, err
+	}
+	return l
+}
+
+// replay reads the source's history: from the index's root, or, where that is in doubt, from the beginning.
+func (s *Store) replay(ctx context.Context) (journal.Tail, error) {
+	src := s.opt.Source
+	r, err := journal.NewReader(journal.History{
+		Files: s.opt.Files, Dir: s.journal, Store: s.opt.StoreID,
+		Lineage: src.Lineage, Source: uint32(src.Epoch), Named: src.Segment, Promised: src.Promised,
+	})
+	if err != nil {
+		return journal.Tail{}, err
+	}
+	tail, err := s.replayTail(ctx, r)
+	if err == nil || errors.Is(err, ErrNewer) || ctx.Err() != nil {
+		return tail, err
+	}
+	s.log.Warn("rebuilding the index from the journal", slog.Any("reason", err))
+	return s.rebuild(ctx, r)
+}
+
+// replayTail goes on from the index's root.
+func (s *Store) replayTail(ctx context.Context, r *journal.Reader) (journal.Tail, error) {
+	root, ok := s.index.Root()
+	if !ok {
+		return journal.Tail{}, errors.New("no checkpoint: " + s.index.Reason())
+	}
+	from := journal.Position(root.Position)
+	if !s.inHistory(from) {
+		return journal.Tail{}, fmt.Errorf("the checkpoint at %v is no part of the history", from)
+	}
+	s.live = s.newLive()
+	if err := s.live.restore(s.index); err != nil {
+		return journal.Tail{}, err
+	}
+	tail, err := s.replayFrom(ctx, r, from)
+	if err != nil {
+		return journal.Tail{}, err
+	}
+	return tail, s.adopt(r, &tail)
+}
+
+// inHistory reports whether a checkpoint at p holds nothing but history, as far as that is known before the source is read: one in
+// the source itself is found out by the replay, which must find a group there.
+func (s *Store) inHistory(p journal.Position) bool {
+	src := s.opt.Source
+	if uint64(p.Epoch) == src.Epoch {
+		return true
+	}
+	return slices.ContainsFunc(src.Lineage, func(seal Seal) bool {
+		return seal.Epoch == uint64(p.Epoch) && p.Offset <= seal.Offset
+	})
+}
+
+// rebuild reads the whole journal.
+func (s *Store) rebuild(ctx context.Context, r *journal.Reader) (journal.Tail, error) {
+	if err := s.index.Reset(); err != nil {
+		return journal.Tail{}, err
+	}
+	s.live = s.newLive()
+	tail, err := s.replayFrom(ctx, r, journal.Position{})
+	if err != nil {
+		return journal.Tail{}, err
+	}
+	s.log.Info("index rebuilt", slog.Int("queues", len(s.live.queues)), slog.Int("definitions", len(s.live.defs)))
+	return tail, s.adopt(r, &tail)
+}
+
+// progressEvery is how often a long replay says how far it is.
+const progressEvery = 5 * time.Second
+
+func (s *Store) replayFrom(ctx context.Context, r *journal.Reader, from journal.Position) (journal.Tail, error) {
+	var rec journal.Record
+	said := time.Now()
+	groups, bytes := 0, uint64(0)
+	tail, err := r.Replay(from, func(g *journal.Group) error {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if err := s.live.apply(g, &rec); err != nil {
+			return err
+		}
+		groups++
+		bytes += g.End().Offset - g.At.Offset
+		if time.Since(said) >= progressEvery {
+			said = time.Now()
+			s.log.Info("replaying the journal", slog.String("position", g.At.String()),
+				slog.Int("groups", groups), slog.Uint64("bytes", bytes))
+		}
+		return s.live.err
+	})
+	if err != nil {
+		return journal.Tail{}, err
+	}
+	return tail, nil
+}
+
+// adopt brings the table of segments in line with what the journal says exists: ours may come from an index that is older.
+func (s *Store) adopt(r *journal.Reader, tail *journal.Tail) error {
+	t := &s.live.segments
+	known := make(map[journal.SegmentID]bool)
+	seal := tail.Last.At
+	for _, k := range r.Kept() {
+		i, ok := t.byID[k.ID]
+		if k.ID.Epoch == seal.Epoch && k.End > seal.Offset {
+			// The newest segment holds no group, so that the last one is in the segment before, or is all that it holds.
+			k.End = seal.Offset
+			if !ok {
+				continue
+			}
+		}
+		known[k.ID] = true
+		if !ok {
+			return fmt.Errorf("the index does not know %s", k.ID.File())
+		}
+		if end := t.at(i).end; end != k.End {
+			return fmt.Errorf("the index says that %s ends at %d, the journal says %d", k.ID.File(), end, k.End)
+		}
+	}
+	// The newest one is history only if it holds anything before the seal.
+	if tail.Newest.First < seal.Offset {
+		known[tail.Newest.ID] = true
+	}
+	for i, seg := range t.list[1:] {
+		if !known[seg.id] {
+			t.reclaim(uint32(i + 1))
+		}
+	}
+	return nil
+}
+
+// begin writes the source's last group again as the first group of our own first segment, with a record that our epoch begins. It is
+// the only group of the source that may have been readable without being durable. suspect is the source's.
+func (s *Store) begin(last *journal.Group, suspect journal.Position) error {
+	epoch := uint32(s.opt.Epoch)
+	c := &committer{
+		s: s, seed: s.seed, orders: make(map[string]uint64), unsaid: make(map[core.QueueID]core.Seq),
+	}
+	s.commits = c
+	clean, err := c.again(last, suspect)
+	if err != nil {
+		return err
+	}
+	if !clean {
+		suspect = journal.Position{Epoch: epoch, Offset: journal.GroupLength(c.buf)}
+	}
+	c.suspect = suspect
+	c.writer = journal.NewWriter(journal.WriterOptions{
+		Files: s.opt.Files, Dir: s.journal, Store: s.opt.StoreID, Epoch: epoch,
+		SegmentSize: s.opt.SegmentSize, Lineage: s.lineage, Header: c.header, Named: s.opt.NameSegment,
+	})
+	now := s.Now()
+	var rec journal.Record
+	if err := s.reclaimInLast(last, &rec); err != nil {
+		return err
+	}
+	buf, place, err := c.writer.Append(c.buf, 0, now)
+	c.buf = buf
+	if err != nil {
+		return err
+	}
+	g, err := journal.Reopen(buf, s.opt.StoreID, place, suspect)
+	if err != nil {
+		return err
+	}
+	if err := s.live.apply(&g, &rec); err != nil {
+		return err
+	}
+	s.live.finishReplay(s.live.segments.add(place.Segment))
+	if s.live.err != nil {
+		return s.live.err
+	}
+	for key, d := range s.live.defs {
+		c.orders[key] = d.order
+	}
+	c.order = s.live.order
+	c.passed = c.writer.Position().Offset
+	return nil
+}
+
+// again encodes the group that begins our epoch: that it does, and what the source's last group holds. clean tells whether the life
+// before ended orderly. suspect is the source's; if its last group is also its first, that is itself of the life before.
+func (c *committer) again(last *journal.Group, suspect journal.Position) (clean bool, err error) {
+	c.buf = journal.BeginGroup(c.buf)
+	if last == nil {
+		c.buf = journal.AppendOpened(c.buf, true, c.s.opt.Node, suspect)
+		return true, nil
+	}
+	var rec journal.Record
+	var records []byte
+	err = last.Each(&rec, func(r *journal.Record) error {
+		switch r.Kind {
+		case journal.KindClosed:
+			clean = true
+		case journal.KindOpened:
+			suspect = r.At
+		default:
+			records = append(records, last.Raw(r)...)
+		}
+		return nil
+	})
+	c.buf = journal.AppendOpened(c.buf, clean, c.s.opt.Node, suspect)
+	c.buf = append(c.buf, records...)
+	return clean, err
+}
+
+// reclaimInLast gives the reclaimed records of the last group their effect before our first header lists what is kept.
+func (s *Store) reclaimInLast(last *journal.Group, rec *journal.Record) error {
+	if last == nil {
+		return nil
+	}
+	return last.Each(rec, func(r *journal.Record) error {
+		s.live.reclaimed(r.Segments)
+		return nil
+	})
+}
+
+// refuseOrphans refuses a journal that nothing accounts for. What an epoch left that began an empty store and was never activated is
+// none: one group that says so.
+func (s *Store) refuseOrphans() error {
+	names, err := s.opt.Files.Names(s.journal)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		id, ok := journal.ParseFile(name)
+		if !ok {
+			continue
+		}
+		begun, err := journal.OnlyBegun(s.opt.Files, s.journal, id, s.opt.StoreID)
+		if err != nil {
+			return err
+		}
+		if !begun {
+			return fmt.Errorf("%w: %s holds messages, and no active epoch says that they are history; put the ha directory back, "+
+				"or run baton ha repair", ErrOrphans, filepath.Join(s.journal, name))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,277 @@
+package persistence
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/persistence/journal"
+	"github.com/batonmq/baton/persistence/journal/crashfs"
+)
+
+// TestDamagedMessage_Withheld: a message whose bytes changed is named and not handed out; its neighbours are.
+func TestDamagedMessage_Withheld(t *testing.T) {
+	v := newLives(t)
+	s := v.open()
+	commit(t, s, define("q", q1), publish(1, "first"), publish(2, "second"), publish(3, "third"))
+	path := filepath.Join("/store", "journal", "e0000000001-0000000001.seg")
+	if err := v.fs.Flip(path, find(t, v.fs, path, "second")); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, tell(t, s, q1), "1:first*0 3:third*0")
+	if s.Stats().Damaged != 1 || !strings.Contains(v.log.String(), "e0000000001-0000000001.seg") {
+		t.Errorf("damaged %d, log:\n%s", s.Stats().Damaged, v.log)
+	}
+	v.close(s)
+}
+
+// find returns where text stands in a file.
+func find(t *testing.T, files journal.Files, path, text string) int64 {
+	t.Helper()
+	f, err := files.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size, err := f.Size()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, size)
+	if _, err := f.ReadAt(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(b, []byte(text))
+	if at < 0 {
+		t.Fatalf("%q is not in %s", text, path)
+	}
+	return int64(at)
+}
+
+// TestDamagedJournal_Refused: what was promised and cannot be read ends the start with the place; a torn tail does not.
+func TestDamagedJournal_Refused(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		flip     string // the byte to change
+		promised bool   // the lease says that everything was promised
+		damaged  bool
+	}{
+		{"a group with others behind it", "early", false, true},
+		{"the last group, promised", "last", true, true},
+		{"the last group, not promised", "last", false, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			v := newLives(t)
+			s := v.open()
+			commit(t, s, define("q", q1), publish(1, "early"))
+			commit(t, s, publish(2, "last"))
+			v.kill(s)
+			if !c.promised {
+				v.source.Promised = 0
+			}
+			path := filepath.Join("/store", "journal", "e0000000001-0000000001.seg")
+			if err := v.fs.Flip(path, find(t, v.fs, path, c.flip)); err != nil {
+				t.Fatal(err)
+			}
+			s, err := v.try()
+			damage, is := errors.AsType[*DamageError](err)
+			if is != c.damaged {
+				t.Fatalf("%v, want damage %v", err, c.damaged)
+			}
+			if is && (damage.File != "e0000000001-0000000001.seg" || damage.Offset == 0) {
+				t.Errorf("damage is not located: %+v", damage)
+			}
+			if !is {
+				expect(t, tell(t, s, q1), "1:early*1")
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+func TestMissingSegment_IsDamage(t *testing.T) {
+	for number, name := range map[uint32]string{1: "in the middle", 4: "the last one named"} {
+		t.Run(name, func(t *testing.T) {
+			v := newLives(t)
+			s := v.open()
+			commit(t, s, define("q", q1))
+			for seq := core.Seq(1); v.named < 4; seq++ {
+				commit(t, s, publish(seq, strings.Repeat("x", 900)))
+			}
+			v.kill(s)
+			id := journal.SegmentID{Epoch: 1, Number: number}
+			if err := v.fs.Remove(filepath.Join("/store", "journal", id.File())); err != nil {
+				t.Fatal(err)
+			}
+			_, err := v.try()
+			if damage, is := errors.AsType[*DamageError](err); !is || damage.File != id.File() {
+				t.Errorf("%v, want damage of %s", err, id.File())
+			}
+		})
+	}
+}
+
+func TestNewerFormat_Refused(t *testing.T) {
+	v := newLives(t)
+	s := v.open()
+	commit(t, s, define("q", q1))
+	v.kill(s)
+	f, err := v.fs.Open("/store/journal/e0000000001-0000000001.seg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt(binary.LittleEndian.AppendUint32(nil, journal.Format+1), 8); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.try(); !errors.Is(err, ErrNewer) {
+		t.Errorf("%v, want ErrNewer", err)
+	}
+}
+
+// TestOrphans_Refused: with the history lost, a journal that holds something is not taken for empty and not removed; what an epoch left
+// that never began is no obstacle.
+func TestOrphans_Refused(t *testing.T) {
+	v := newLives(t)
+	if _, err := v.try(); err != nil { // never activated
+		t.Fatal(err)
+	}
+	s := v.open()
+	commit(t, s, define("q", q1))
+	v.kill(s)
+	v.source = nil
+	if _, err := v.try(); !errors.Is(err, ErrOrphans) {
+		t.Errorf("%v, want ErrOrphans", err)
+	}
+}
+
+// TestRemainders_RemovedWhenActivated: files of epochs that never became active go, but only then.
+func TestRemainders_RemovedWhenActivated(t *testing.T) {
+	v := newLives(t)
+	v.close(v.open())
+	if s, err := v.try(); err != nil {
+		t.Fatal(err)
+	} else if err := s.Close(); err != nil { // epoch 2 was never activated
+		t.Fatal(err)
+	}
+	s := v.open()
+	v.close(s) // waits for the checkpointer, whose first work it is
+	names, err := v.fs.Names("/store/journal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slices.Contains(names, "e0000000002-0000000001.seg") || !slices.Contains(names, "e0000000003-0000000001.seg") {
+		t.Errorf("left: %v", names)
+	}
+}
+
+// TestIndexFull_CheckpointWaits: without room the index stays as it was, no file goes, and what was to be in it is there later.
+func TestIndexFull_CheckpointWaits(t *testing.T) {
+	v := newLives(t)
+	s := v.open()
+	x := s.index.(*memIndex)
+	commit(t, s, define("q", q1))
+	fill(t, s, 1, 40)
+	commit(t, s, publish(41, "a"))
+	segments := s.Stats().Segments
+	x.full = true
+	for range 2 {
+		if err := s.checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := s.Stats().Segments; len(v.index.chunks) != 0 || n < segments {
+		t.Errorf("the index is full, but %d chunks are in it and %d of %d segments are left", len(v.index.chunks), n, segments)
+	}
+	commit(t, s, publish(42, "b"))
+	x.full = false
+	for range 2 {
+		if err := s.checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := s.Stats().Segments; n >= segments {
+		t.Errorf("%d of %d segments are left once there is room", n, segments)
+	}
+	v.kill(s)
+	s = v.open()
+	expect(t, tell(t, s, q1), "41:a*1 42:b*1")
+	v.close(s)
+	if log := v.log.String(); strings.Contains(log, "rebuilding") {
+		t.Errorf("rebuilt:\n%s", log)
+	}
+}
+
+// TestIndexInDoubt_Rebuilds: a value of the index that is not understood costs a rebuild, no message.
+func TestIndexInDoubt_Rebuilds(t *testing.T) {
+	for name, spoil := range map[string]func(*memIndexDisk){
+		"a segment": func(d *memIndexDisk) {
+			for k := range d.segments {
+				d.segments[k] = []byte{stateFormat + 1}
+			}
+		},
+		"a definition": func(d *memIndexDisk) {
+			for k, v := range d.defs {
+				v.Value = v.Value[:3]
+				d.defs[k] = v
+			}
+		},
+		"a queue":                           func(d *memIndexDisk) { clear(d.queues) },
+		"the root":                          func(d *memIndexDisk) { d.root.Meta = nil },
+		"a root that is no part of history": func(d *memIndexDisk) { d.root.Position.Offset += 8 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := newLives(t)
+			s := v.open()
+			commit(t, s, define("q", q1), publish(1, "a"))
+			v.close(s)
+			spoil(v.index)
+			s = v.open()
+			expect(t, tell(t, s, q1), "1:a*0")
+			v.close(s)
+			if log := v.log.String(); !strings.Contains(log, "rebuilding") {
+				t.Errorf("nothing said of a rebuild:\n%s", log)
+			}
+		})
+	}
+}
+
+// TestIndexBroken_IsFinal: a chunk that the index should have and does not makes what is in memory worthless.
+func TestIndexBroken_IsFinal(t *testing.T) {
+	v := newLives(t)
+	s := v.open()
+	commit(t, s, define("q", q1), publish(1, "a"))
+	v.close(s)
+	s = v.open()
+	broken := errors.New("wrong checksum")
+	s.index.(*memIndex).broken = broken
+	if err := tryCommit(s, settle(1, 1)); !errors.Is(err, broken) {
+		t.Errorf("%v, want %v", err, broken)
+	}
+	<-s.Failed()
+	if err := s.Close(); !errors.Is(err, broken) {
+		t.Errorf("close: %v", err)
+	}
+}
+
+func TestOptions_Refused(t *testing.T) {
+	good := Options{Dir: "/store", Epoch: 2, Files: crashfs.New()}
+	for name, edit := range map[string]func(*Options){
+		"no directory":                   func(o *Options) { o.Dir = "" },
+		"no epoch":                       func(o *Options) { o.Epoch = 0 },
+		"an epoch too high":              func(o *Options) { o.Epoch = 1 << 32 },
+		"a source that is not before it": func(o *Options) { o.Source = &Source{Epoch: 2} },
+		"segments smaller than a page":   func(o *Options) { o.SegmentSize = 100 },
+	} {
+		opt := good
+		edit(&opt)
+		if _, err := Open(t.Context(), opt); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}

@@ -1,0 +1,111 @@
+package persistence
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"time"
+
+	"github.com/batonmq/baton/persistence/journal"
+)
+
+// Seal says that an epoch's journal is history up to Offset, and not beyond.
+type Seal = journal.Seal
+
+// Source is the epoch that a new one continues, as the wiring learned it.
+type Source struct {
+	Epoch    uint64
+	Lineage  []Seal    // the history before Epoch
+	Segment  uint64    // the highest journal segment its lease names; 0: not known
+	Promised uint64    // the offset up to which it is known to have made promises
+	Time     time.Time // the broker clock goes on from here, or from the last group if that is later
+}
+
+// Options say where the store is and what it may rely on. Only Dir, StoreID and Epoch must be set.
+type Options struct {
+	// Dir is the store's directory; journal/ and index/ live in it and are made when absent.
+	Dir string
+	// Node is this node's name; it tells its index directory from another node's. Default "baton".
+	Node string
+	// StoreID is the directory's identity. A file of another store is refused.
+	StoreID [16]byte
+	// Epoch is the number this process writes under. No other process, before or after, writes under it.
+	Epoch uint64
+	// Source is what this epoch continues. Nil: the store is empty.
+	Source *Source
+
+	// Guard is called after a group's sync has returned; nil means that the group has passed. Any error is final. Nil: always passed.
+	Guard func() error
+	// NameSegment durably names segment n as one to be read by a successor. It returns before the first promise whose records lie in
+	// n. Any error is final. Nil: nobody needs to know.
+	NameSegment func(n uint64) error
+	// Promised is told, after each group, up to which offset this epoch has made promises, and the broker clock then. It must return
+	// at once. Nil: nobody needs to know.
+	Promised func(offset uint64, t time.Time)
+
+	// Logger gets start-up, rebuilds, reclaimed files and damage. Nil: none.
+	Logger *slog.Logger
+	// Files is the I/O seam. Nil: the operating system's files.
+	Files journal.Files
+
+	// CheckpointEvery is how long a change may wait to reach the index. Default 5 s.
+	CheckpointEvery time.Duration
+	// CheckpointBytes is how many bytes of groups may wait to reach the index. Default 64 MiB.
+	CheckpointBytes int64
+	// SegmentSize is the size at which a new segment is begun. Default 64 MiB; at least 4 KiB.
+	SegmentSize int64
+	// LowSpace is the free space below which publishers wait. Default 512 MiB.
+	LowSpace int64
+	// FullSpace is the free space below which nothing but settles is accepted. Default 128 MiB.
+	FullSpace int64
+
+	openIndex func(o *Options) (indexer, error) // a test's index in memory
+}
+
+func (o Options) validate() error {
+	switch {
+	case o.Dir == "":
+		return errors.New("store: no directory given")
+	case o.Epoch == 0 || o.Epoch > math.MaxUint32:
+		return fmt.Errorf("store %s: epoch %d is out of range", o.Dir, o.Epoch)
+	case o.Source != nil && o.Source.Epoch >= o.Epoch:
+		return fmt.Errorf("store %s: epoch %d cannot continue epoch %d", o.Dir, o.Epoch, o.Source.Epoch)
+	case o.SegmentSize != 0 && (o.SegmentSize < 4096 || o.SegmentSize > math.MaxInt32):
+		return fmt.Errorf("store %s: segment size %d is not between 4 KiB and 2 GiB", o.Dir, o.SegmentSize)
+	}
+	return nil
+}
+
+// withDefaults returns a copy in which every field that has a default is set.
+func (o Options) withDefaults() Options {
+	setDefault(&o.Node, "baton")
+	setDefault(&o.CheckpointEvery, 5*time.Second)
+	setDefault(&o.CheckpointBytes, 64<<20)
+	setDefault(&o.SegmentSize, 64<<20)
+	setDefault(&o.LowSpace, 512<<20)
+	setDefault(&o.FullSpace, 128<<20)
+	if o.Guard == nil {
+		o.Guard = func() error { return nil }
+	}
+	if o.NameSegment == nil {
+		o.NameSegment = func(uint64) error { return nil }
+	}
+	if o.Promised == nil {
+		o.Promised = func(uint64, time.Time) {}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Files == nil {
+		o.Files = journal.OSFiles()
+	}
+	return o
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

@@ -1,0 +1,182 @@
+package persistence
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/batonmq/baton/persistence/journal"
+)
+
+// segment is what is known of one segment file. All but its reader is guarded by live.mu.
+type segment struct {
+	id      journal.SegmentID
+	base    int64  // what to take from a file offset to get the offset in its epoch
+	end     uint64 // the offset of its epoch at which it ends, as far as it is applied
+	entries int64  // live entries whose publish record it holds
+	bytes   int64  // the length of those records, each counted once for every place it lives at
+	defs    int64  // definitions whose record it holds
+	// older are the segments, not gone yet, that hold what a record of this one ended or marked. While one of them can still be
+	// replayed, this one must be too.
+	older map[uint32]struct{}
+	last  uint32 // the one added to older last
+	gone  bool   // a reclaimed record that names it has passed
+	dirty bool
+	saved bool // the index knows it
+
+	reader segmentReader
+}
+
+// segmentReader is a segment's file, opened when first read and closed when the segment has gone and the last reader is done.
+type segmentReader struct {
+	mu    sync.Mutex
+	file  journal.File
+	users int
+	gone  bool
+}
+
+// acquire opens the file for one more reader.
+func (r *segmentReader) acquire(files journal.Files, path string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.file == nil {
+		f, err := files.Open(path)
+		if err != nil {
+			return err
+		}
+		r.file = f
+	}
+	r.users++
+	return nil
+}
+
+func (r *segmentReader) release() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.users--
+	r.closeUnusedLocked()
+}
+
+// retire closes the file once nobody reads it.
+func (r *segmentReader) retire() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.gone = true
+	r.closeUnusedLocked()
+}
+
+func (r *segmentReader) closeUnusedLocked() {
+	if r.gone && r.users == 0 && r.file != nil {
+		_ = r.file.Close() // it was only read
+		r.file = nil
+	}
+}
+
+// segmentTable gives segments small numbers, so that an entry need not carry epoch and number. 0 is no segment. Guarded by live.mu.
+type segmentTable struct {
+	list []*segment
+	byID map[journal.SegmentID]uint32
+}
+
+func newSegmentTable() segmentTable {
+	return segmentTable{list: make([]*segment, 1), byID: make(map[journal.SegmentID]uint32)}
+}
+
+func (t *segmentTable) at(i uint32) *segment { return t.list[i] }
+
+// add returns the number of id, given to it now where it is new.
+func (t *segmentTable) add(id journal.SegmentID) uint32 {
+	if i, ok := t.byID[id]; ok {
+		return i
+	}
+	i := uint32(len(t.list))
+	t.list = append(t.list, &segment{id: id, dirty: true})
+	t.byID[id] = i
+	return i
+}
+
+// depend notes that a record in segment by ended or changed what one in segment of holds.
+func (t *segmentTable) depend(by, of uint32) {
+	if by == of {
+		return
+	}
+	s := t.list[by]
+	if s.last == of {
+		return
+	}
+	s.last = of
+	if t.list[of].gone {
+		return
+	}
+	if s.older == nil {
+		s.older = make(map[uint32]struct{})
+	}
+	s.older[of] = struct{}{}
+	s.dirty = true
+}
+
+// position is where in the journal the byte at off of the file is.
+func (s *segment) position(off uint32) journal.Position {
+	return journal.Position{Epoch: s.id.Epoch, Offset: uint64(int64(off) - s.base)}
+}
+
+// reclaimable returns the segments that nothing needs any more, oldest first: they hold no live entry and no live definition, they
+// end nothing that an older segment could bring back, and they lie before at.
+func (t *segmentTable) reclaimable(at journal.Position) []uint32 {
+	order := make([]uint32, 0, len(t.list)-1)
+	for i, s := range t.list {
+		if i > 0 && !s.gone {
+			order = append(order, uint32(i))
+		}
+	}
+	slices.SortFunc(order, func(a, b uint32) int { return t.list[a].id.Compare(t.list[b].id) })
+	var free []uint32
+	freed := make(map[uint32]bool)
+	for _, i := range order {
+		s := t.list[i]
+		end := journal.Position{Epoch: s.id.Epoch, Offset: s.end}
+		if s.entries > 0 || s.defs > 0 || at.Before(end) {
+			continue
+		}
+		needed := false
+		for o := range s.older { // older ones were looked at before
+			needed = needed || !t.list[o].gone && !freed[o]
+		}
+		if !needed {
+			freed[i] = true
+			free = append(free, i)
+		}
+	}
+	// The newest one is being written.
+	if n := len(order); n > 0 && freed[order[n-1]] {
+		free = free[:len(free)-1]
+	}
+	return free
+}
+
+// kept lists the segments that are not gone, for the header of the one after them.
+func (t *segmentTable) kept() []journal.Kept {
+	var list []journal.Kept
+	for _, s := range t.list[1:] {
+		if !s.gone {
+			list = append(list, journal.Kept{ID: s.id, End: s.end})
+		}
+	}
+	slices.SortFunc(list, func(a, b journal.Kept) int { return a.ID.Compare(b.ID) })
+	return list
+}
+
+// reclaim notes that a segment is gone: a record says so.
+func (t *segmentTable) reclaim(i uint32) {
+	gone := t.list[i]
+	if gone.gone {
+		return
+	}
+	gone.gone = true
+	gone.reader.retire()
+	for _, s := range t.list[1:] {
+		delete(s.older, i)
+		if s.last == i {
+			s.last = 0
+		}
+	}
+}

@@ -1,0 +1,321 @@
+package persistence
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/persistence/index"
+	"github.com/batonmq/baton/persistence/journal"
+)
+
+// ErrClosed is what a Completion gets that came after Close.
+var ErrClosed = errors.New("store is closed")
+
+// Store is core.Store on a journal and an index.
+type Store struct {
+	opt     Options
+	log     *slog.Logger
+	journal string // the journal's directory
+	index   indexer
+	live    *live
+	clock   clock
+	lineage []Seal
+	commits *committer
+	pending atomic.Int64
+	space   atomic.Pointer[core.Space]
+	stats   counters
+	seed    uint32
+
+	checkpointed atomic.Uint64 // stats.bytes at the last checkpoint
+
+	mu     sync.Mutex
+	cond   sync.Cond // something waits, or ended
+	gather *batch
+	spare  *batch
+	closed bool // Close was called: only the store's own records are accepted
+	ended  bool // the committer ends once nothing waits
+
+	failMu sync.Mutex
+	err    error
+	failed chan struct{}
+
+	waiting *index.Checkpoint // one that found no space; the checkpointer's, then Close's
+
+	activate  sync.Once
+	activated atomic.Bool
+	stop      chan struct{} // the checkpointer ends
+	kick      chan struct{} // the tail has grown enough for a checkpoint
+	wg        sync.WaitGroup
+	committed sync.WaitGroup
+	closing   sync.Once
+	closeErr  error
+}
+
+var _ core.Store = (*Store)(nil)
+
+// Lineage is the history that this epoch continues: what the wiring puts on record when it activates the epoch.
+func (s *Store) Lineage() []Seal { return slices.Clone(s.lineage) }
+
+// Activated tells the store that its epoch is on record as active. From then on it makes checkpoints, and removes files that are no
+// part of its history.
+func (s *Store) Activated() {
+	s.activate.Do(func() {
+		s.activated.Store(true)
+		s.wg.Go(s.checkpointer)
+	})
+}
+
+// Recover implements core.Store.
+func (s *Store) Recover(ctx context.Context) iter.Seq2[core.Definition, error] {
+	return func(yield func(core.Definition, error) bool) {
+		for _, d := range s.live.definitions() {
+			if err := ctx.Err(); err != nil {
+				yield(core.Definition{}, fmt.Errorf("recover store %s: %w", s.opt.Dir, context.Cause(ctx)))
+				return
+			}
+			if !yield(d, nil) {
+				return
+			}
+		}
+	}
+}
+
+// definitions lists what is defined, that of no queue first, in the order in which it was made.
+func (l *live) definitions() []core.Definition {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := make([]*definition, 0, len(l.defs))
+	for _, d := range l.defs {
+		list = append(list, d)
+	}
+	slices.SortFunc(list, func(a, b *definition) int {
+		return cmp.Or(cmp.Compare(min(a.queue, 1), min(b.queue, 1)), cmp.Compare(a.order, b.order))
+	})
+	out := make([]core.Definition, len(list))
+	for i, d := range list {
+		out[i] = core.Definition{Key: d.key, Value: d.value, Queue: d.queue}
+		if q := l.queues[d.queue]; d.queue != 0 && q != nil {
+			out[i].Next, out[i].Count, out[i].Bytes = q.next, q.count, q.bytes
+		}
+	}
+	return out
+}
+
+// Commit implements core.Store.
+func (s *Store) Commit(ops []core.Op) {
+	if len(ops) == 0 {
+		return
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		for i := range ops {
+			if o := &ops[i]; o.Done != nil {
+				o.Done.Complete(o.Tag, ErrClosed)
+			}
+		}
+		return
+	}
+	b := s.gather
+	var bytes int64
+	for i := range ops {
+		bytes += b.add(&ops[i])
+	}
+	b.units = append(b.units, unit{end: len(b.ops), bytes: bytes})
+	first := len(b.units) == 1
+	s.pending.Add(bytes)
+	s.mu.Unlock()
+	if first {
+		s.cond.Signal()
+	}
+}
+
+// commitOwn writes records of the store's own as one unit and waits until they have passed.
+func (s *Store) commitOwn(own *ownRecords) error {
+	done := make(waiter, 1)
+	s.mu.Lock()
+	kind := opOwn
+	if own == nil {
+		kind = opNone
+	}
+	s.gather.ops = append(s.gather.ops, op{kind: kind, own: own, done: done})
+	s.gather.units = append(s.gather.units, unit{end: len(s.gather.ops)})
+	s.mu.Unlock()
+	s.cond.Signal()
+	return <-done
+}
+
+// waiter is a Completion that somebody waits for.
+type waiter chan error
+
+// Complete implements core.Completion.
+func (w waiter) Complete(_ uint64, err error) { w <- err }
+
+// take waits for a batch; nil when the store has ended.
+func (s *Store) take() *batch {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.gather.units) == 0 {
+		if s.ended {
+			return nil
+		}
+		s.cond.Wait()
+	}
+	b := s.gather
+	s.gather, s.spare = s.spare, nil
+	if s.gather == nil {
+		s.gather = new(batch)
+	}
+	return b
+}
+
+// giveBack returns a batch that has been dealt with.
+func (s *Store) giveBack(b *batch) {
+	b.reset()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spare = b
+}
+
+// Pending implements core.Store.
+func (s *Store) Pending() int64 { return s.pending.Load() }
+
+// Space implements core.Store.
+func (s *Store) Space() core.Space { return *s.space.Load() }
+
+// Failed implements core.Store.
+func (s *Store) Failed() <-chan struct{} { return s.failed }
+
+// Err implements core.Store.
+func (s *Store) Err() error {
+	s.failMu.Lock()
+	defer s.failMu.Unlock()
+	return s.err
+}
+
+// fail makes err the final error, unless there is one already, and returns the final one.
+func (s *Store) fail(err error) error {
+	s.failMu.Lock()
+	defer s.failMu.Unlock()
+	if s.err == nil {
+		s.err = fmt.Errorf("store %s: %w", s.opt.Dir, err)
+		close(s.failed)
+	}
+	return s.err
+}
+
+// Now implements core.Store.
+func (s *Store) Now() time.Time { return s.clock.now() }
+
+// Close implements core.Store. It may be called again.
+func (s *Store) Close() error {
+	s.closing.Do(func() { s.closeErr = s.close() })
+	return s.closeErr
+}
+
+func (s *Store) close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	close(s.stop)
+	s.wg.Wait()
+
+	err := s.commitOwn(nil) // everything before has passed
+	if err == nil && s.activated.Load() {
+		err = s.closeCleanly()
+	}
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
+	s.cond.Signal()
+	s.committed.Wait()
+	s.releaseFiles()
+	return err
+}
+
+// closeCleanly writes the mark of an orderly end, and an index that needs nothing replayed but that mark: the last group of a journal is
+// written again by the successor, so that the root must not lie behind it.
+func (s *Store) closeCleanly() error {
+	if err := s.flushCheckpoint(); err != nil {
+		return err
+	}
+	var cp *index.Checkpoint
+	if s.waiting == nil {
+		cp = s.live.snapshot()
+	}
+	if err := s.commitOwn(&ownRecords{closed: true}); err != nil || cp == nil {
+		return err
+	}
+	return s.applyCheckpoint(cp)
+}
+
+// closeIndexWithin is how long Close waits for Badger, whose own Close can take many seconds. What it would do then is not needed: the
+// last root is synced.
+const closeIndexWithin = 2 * time.Second
+
+func (s *Store) releaseFiles() {
+	if err := s.commits.writer.Close(); err != nil {
+		s.log.Warn("journal not closed", slog.Any("err", err)) // it is synced
+	}
+	s.live.mu.Lock()
+	for _, seg := range s.live.segments.list[1:] {
+		seg.reader.retire()
+	}
+	s.live.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := s.index.Close(); err != nil {
+			s.log.Warn("index not closed", slog.Any("err", err))
+		}
+	}()
+	timer := time.NewTimer(closeIndexWithin)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+		s.log.Info("index is still closing")
+	}
+}
+
+func (s *Store) segmentPath(id journal.SegmentID) string { return filepath.Join(s.journal, id.File()) }
+
+// Stats counts what is worth seeing from outside.
+type Stats struct {
+	Groups      uint64 // groups that have passed
+	Bytes       uint64 // their bytes
+	Checkpoints uint64
+	Reclaimed   uint64 // segment files removed
+	Segments    int    // segment files that are history
+	Damaged     uint64 // messages that could not be handed out because their bytes are not what was written
+}
+
+type counters struct {
+	groups, bytes, checkpoints, reclaimed, damaged atomic.Uint64
+}
+
+// Stats returns the counters.
+func (s *Store) Stats() Stats {
+	s.live.mu.Lock()
+	segments := 0
+	for _, seg := range s.live.segments.list[1:] {
+		if !seg.gone {
+			segments++
+		}
+	}
+	s.live.mu.Unlock()
+	return Stats{
+		Groups: s.stats.groups.Load(), Bytes: s.stats.bytes.Load(), Checkpoints: s.stats.checkpoints.Load(),
+		Reclaimed: s.stats.reclaimed.Load(), Segments: segments, Damaged: s.stats.damaged.Load(),
+	}
+}
