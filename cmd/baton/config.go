@@ -1,0 +1,218 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/batonmq/baton/protocols/auth"
+)
+
+// Config is the effective configuration. It is not changed after it was loaded.
+type Config struct {
+	Data        string
+	Node        string
+	DefaultUser string
+	DefaultPass string
+	StopTimeout time.Duration
+
+	AMQP struct {
+		Listen           []string
+		MaxConnections   int
+		FrameMax         uint32
+		ChannelMax       uint16
+		Heartbeat        time.Duration
+		HandshakeTimeout time.Duration
+		MaxMessageSize   int64
+	}
+	Admin   struct{ Listen []string }
+	Metrics struct{ Listen []string }
+	HA      struct {
+		Enabled bool
+		TTL     time.Duration
+	}
+	Memory struct{ Budget int64 }
+	Store  struct {
+		LowSpace        int64
+		FullSpace       int64
+		CheckpointEvery time.Duration
+		CheckpointBytes int64
+		SegmentSize     int64
+	}
+	Log struct{ Level, Format string }
+
+	// origin tells, per key, which source set it last.
+	origin map[string]string
+
+	// ignored are BATON_ variables that name no setting.
+	ignored []string
+}
+
+// A source says where a Config comes from, later fields over earlier ones.
+type source struct {
+	file  string              // path of a YAML file; empty: none
+	env   []string            // "NAME=value" pairs
+	flags map[string][]string // texts by setting key, only of flags that were given
+}
+
+// loadConfig reads, merges and validates the configuration. Its errors name the
+// place: file and line, variable, or flag.
+func loadConfig(src source) (*Config, error) {
+	c := &Config{origin: make(map[string]string)}
+	all := settings()
+	for _, s := range all {
+		if err := c.set(s, []string{s.def}, "default"); err != nil {
+			return nil, fmt.Errorf("default of %s: %w", s.key, err)
+		}
+	}
+	if src.file != "" {
+		if err := c.loadFile(src.file, all); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.loadEnv(src.env, all); err != nil {
+		return nil, err
+	}
+	for _, s := range all {
+		if texts, ok := src.flags[s.key]; ok {
+			if err := c.set(s, texts, "flag --"+s.flag); err != nil {
+				return nil, fmt.Errorf("--%s %w", s.flag, err)
+			}
+		}
+	}
+	if err := c.complete(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Config) set(s setting, texts []string, origin string) error {
+	if s.list && len(texts) == 1 && texts[0] == "" {
+		return fmt.Errorf("is empty: write %s for none", off)
+	}
+	if err := s.bind(c).set(texts); err != nil {
+		if s.secret { // the text itself must not reach a log
+			return errors.New("has a bad value")
+		}
+		return err
+	}
+	c.origin[s.key] = origin
+	return nil
+}
+
+// loadFile applies the YAML file. Its keys are those of the settings table, so
+// that a file says the same as variables and flags do.
+func (c *Config) loadFile(path string, all []setting) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	leaves, err := parseYAML(path, text)
+	if err != nil {
+		return err
+	}
+	for _, leaf := range leaves {
+		i := slices.IndexFunc(all, func(s setting) bool { return s.key == leaf.key })
+		if i < 0 {
+			return leaf.errorf("unknown key %q", leaf.key)
+		}
+		if err := c.set(all[i], leaf.texts, fmt.Sprintf("%s:%d", path, leaf.line)); err != nil {
+			return leaf.errorf("%s: %w", leaf.key, err)
+		}
+	}
+	return nil
+}
+
+// loadEnv applies BATON_ variables. One that names no setting is remembered and
+// not refused: container platforms invent names of this form for services.
+func (c *Config) loadEnv(env []string, all []setting) error {
+	byName := make(map[string]setting, len(all))
+	for _, s := range all {
+		byName[s.env()] = s
+	}
+	for _, pair := range env {
+		name, text, _ := strings.Cut(pair, "=")
+		if !strings.HasPrefix(name, envPrefix) || name == envConfig {
+			continue
+		}
+		s, ok := byName[name]
+		if !ok {
+			if !isServiceLink(name) {
+				c.ignored = append(c.ignored, name)
+			}
+			continue
+		}
+		texts := []string{text}
+		if s.list {
+			texts = splitList(text)
+		}
+		if err := c.set(s, texts, name); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	slices.Sort(c.ignored)
+	return nil
+}
+
+// splitList reads a list in a variable: separated by commas.
+func splitList(s string) []string {
+	texts := strings.Split(s, ",")
+	for i := range texts {
+		texts[i] = strings.TrimSpace(texts[i])
+	}
+	return texts
+}
+
+// isServiceLink reports a variable that Kubernetes or Docker sets for a service
+// called baton or baton-…, as BATON_SERVICE_HOST or BATON_PORT_5672_TCP_ADDR.
+func isServiceLink(name string) bool {
+	return strings.Contains(name, "_SERVICE_HOST") || strings.Contains(name, "_SERVICE_PORT") ||
+		strings.HasSuffix(name, "_PORT") || strings.Contains(name, "_PORT_")
+}
+
+// complete fills in what depends on the host and checks what no single value
+// shows.
+func (c *Config) complete() error {
+	if c.Node == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("find the host name for this node: %w: set --node", err)
+		}
+		c.Node = host
+	}
+	if !fs.ValidPath(c.Node) || strings.ContainsAny(c.Node, `/\`) || c.Node == "." {
+		return fmt.Errorf("node %q cannot be part of a file name: choose another --node", c.Node)
+	}
+	if c.Data == "" {
+		return errors.New("no data directory: set --data")
+	}
+	if _, err := c.authenticator(); err != nil {
+		return err
+	}
+	if c.AMQP.Heartbeat%time.Second != 0 || c.AMQP.Heartbeat > math.MaxUint16*time.Second {
+		return fmt.Errorf("amqp.heartbeat %v is not a whole number of seconds up to %d", c.AMQP.Heartbeat, math.MaxUint16)
+	}
+	if c.Store.FullSpace > c.Store.LowSpace {
+		return fmt.Errorf("store.full_space %s is above store.low_space %s",
+			formatSize(c.Store.FullSpace), formatSize(c.Store.LowSpace))
+	}
+	return nil
+}
+
+// authenticator makes the only authenticator there is as yet.
+func (c *Config) authenticator() (*auth.Static, error) {
+	return auth.NewStatic(auth.StaticOptions{Username: c.DefaultUser, Password: c.DefaultPass})
+}
+
+// logLevel is the configured level; the table lets no other text through.
+func (c *Config) logLevel() slog.Level {
+	var l slog.Level
+	_ = l.UnmarshalText([]byte(c.Log.Level))
+	return l
+}

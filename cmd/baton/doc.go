@@ -1,0 +1,39 @@
+// Command baton is the broker: one binary that serves, and that asks a running
+// broker how it is.
+//
+// This package wires. It is the only one that knows every other, and it decides
+// nothing about messages: it reads the configuration, opens the data directory,
+// lets package ha say when this node is the primary, and puts store, engine and
+// front-ends together for as long as it is.
+//
+// It guarantees:
+//   - Every end of the process has a documented exit code (exit.go) and one
+//     sentence on stderr.
+//   - "Server startup complete" is logged once clients can connect, and not
+//     before.
+//   - After SIGTERM: no further connection, goodbyes, everything promised on
+//     stable storage, the lease released, exit 0. Clients that do not leave within
+//     the stop timeout are cut, and the exit code is 1. A second signal ends the
+//     process at once with 1. Neither loses anything that was promised.
+//   - When the lease is lost or the store fails, sockets are cut without a word:
+//     a goodbye could not be trusted.
+//
+// It does not guarantee to notice a changed configuration file by itself: it is
+// read at the start and at SIGHUP, which applies the log level alone.
+//
+// # Configuration
+//
+// Each setting is one row of the table in settings.go: its key in the file, its
+// flag, default, unit and meaning. Its environment variable follows from the key
+// by one rule. docs/configuration.md is written from the table by go generate,
+// and a test keeps the two equal. Later sources win: default, file, environment,
+// flag.
+//
+// # Who owns what
+//
+// main owns the signals. program.run is everything else, without globals, so that
+// tests run it in process. serve's call tree owns every goroutine of the broker and ends
+// them in the reverse order of their start.
+package main
+
+//go:generate go test -run ^TestConfigurationPageIsCurrent$ . -rewrite

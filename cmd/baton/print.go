@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// mask stands for a secret that is set.
+const mask = "********"
+
+// yaml renders the effective values as a file that `config check` accepts, with
+// the source of each beside it. A set secret is masked.
+func (c *Config) yaml() string {
+	var b strings.Builder
+	section := ""
+	for _, s := range settings() {
+		name, indent := s.key, ""
+		if parent, child, ok := strings.Cut(s.key, "."); ok {
+			if parent != section {
+				section = parent
+				fmt.Fprintf(&b, "%s:\n", parent)
+			}
+			name, indent = child, "  "
+		}
+		texts := s.bind(c).texts()
+		if s.secret && texts[0] != "" {
+			texts = []string{mask}
+		}
+		fmt.Fprintf(&b, "%s%s: %s # %s\n", indent, name, yamlTexts(texts, s.list), c.origin[s.key])
+	}
+	return b.String()
+}
+
+// yamlTexts quotes every text, so that none is taken for something else. Go's
+// quoting is YAML's for what can be in a setting.
+func yamlTexts(texts []string, list bool) string {
+	quoted := make([]string, len(texts))
+	for i, t := range texts {
+		quoted[i] = strconv.Quote(t)
+	}
+	if list {
+		return "[" + strings.Join(quoted, ", ") + "]"
+	}
+	return quoted[0]
+}
+
+// configurationPage is docs/configuration.md.
+func configurationPage() string {
+	var b strings.Builder
+	b.WriteString(pageHead)
+	b.WriteString("\n| key | flag | variable | default | value | meaning |\n|---|---|---|---|---|---|\n")
+	for _, s := range settings() {
+		flag := ""
+		if s.flag != "" {
+			flag = "`--" + s.flag + "`"
+		}
+		def := ""
+		if s.def != "" {
+			def = "`" + s.def + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | `%s` | %s | %s | %s |\n", s.key, flag, s.env(), def, s.unit, s.doc)
+	}
+	b.WriteString("\n## Exit codes\n\n| code | meaning |\n|---|---|\n")
+	for _, e := range exitCodes() {
+		fmt.Fprintf(&b, "| %d | %s |\n", e.Code, e.Doc)
+	}
+	return b.String()
+}
+
+const pageHead = `<!-- Written by go generate ./cmd/baton from the table in cmd/baton/settings.go. Change it there. -->
+
+# Configuration
+
+` + "`baton serve`" + ` needs no configuration. What can be set comes from four places, later over earlier:
+
+1. the default,
+2. a YAML file: ` + "`--config FILE`" + `, or the variable ` + "`BATON_CONFIG`" + `,
+3. environment variables,
+4. flags.
+
+A key's variable is the key in upper case after ` + "`BATON_`" + `, with underscores for dots: ` + "`amqp.listen`" + ` is
+` + "`BATON_AMQP_LISTEN`" + `. Lists are sequences in the file, repeated flags, and texts with commas in a variable; a list
+given in a later place replaces the earlier one as a whole. A key the broker does not know is an error that names
+file and line; a variable it does not know is a warning, because container platforms make up such names themselves.
+
+` + "```yaml" + `
+data: /var/lib/baton
+default_user: app
+amqp:
+  listen: [":5672"]
+metrics:
+  listen: off
+` + "```" + `
+
+` + "`baton config check`" + ` says whether ` + "`serve`" + ` would accept a configuration; ` + "`baton config print`" + ` shows the effective values
+and where each comes from, with secrets masked. Both take the flags of ` + "`serve`" + `. ` + "`default_pass`" + `
+has no flag, because a process's arguments are visible to all users of a machine.
+
+SIGHUP makes ` + "`serve`" + ` read everything again: settings whose meaning says so are applied, others wait for the next
+start, and a configuration that is not valid changes nothing.
+
+Durations are written like ` + "`500ms`, `3s` or `2m`" + `, sizes like ` + "`4096`, `64KiB`, `512MiB` or `2GiB`" + `.
+
+## Settings
+`

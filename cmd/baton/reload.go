@@ -1,0 +1,39 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"slices"
+)
+
+// reloadLoop reads the configuration again at each signal until ctx ends, and
+// applies the live settings: the log level. A configuration that is not valid
+// changes nothing.
+func reloadLoop(ctx context.Context, reload <-chan os.Signal, load func() (*Config, error), running *Config, level *slog.LevelVar, log *slog.Logger) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-reload:
+		}
+		c, err := load()
+		if err != nil {
+			log.Warn("configuration not reloaded", slog.Any("err", err))
+			continue
+		}
+		level.Set(c.logLevel())
+		log.Info("configuration reloaded", slog.String("log_level", c.Log.Level), slog.Any("at_next_start", changed(running, c)))
+	}
+}
+
+// changed returns the keys whose new values wait for the next start.
+func changed(running, c *Config) []string {
+	keys := []string{}
+	for _, s := range settings() {
+		if !s.live && !slices.Equal(s.bind(running).texts(), s.bind(c).texts()) {
+			keys = append(keys, s.key)
+		}
+	}
+	return keys
+}

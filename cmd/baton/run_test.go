@@ -1,0 +1,238 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/batonmq/baton/ha"
+	"github.com/batonmq/baton/persistence"
+	admin "github.com/batonmq/baton/protocols/http"
+	"github.com/batonmq/baton/protocols/listen"
+)
+
+// baton runs the program in process.
+func baton(t *testing.T, env []string, args ...string) (code exitCode, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	p := program{args: args, env: env, stdout: &out, stderr: &errs}
+	code = p.run(t.Context())
+	return code, out.String(), errs.String()
+}
+
+func TestRun_UsageErrorsExitWith2(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"sevre"}, `unknown command "sevre"`},
+		{[]string{"serve", "--colour"}, "unknown flag: --colour"},
+		{[]string{"serve", "now"}, `unknown command "now"`},
+		{[]string{"serve", "--amqp", "5672"}, `--amqp "5672" is not HOST:PORT`},
+		{[]string{"serve", "--config", "no/such.yaml"}, "no/such.yaml"},
+		{[]string{"config", "chekc"}, `unknown command "chekc"`},
+		{[]string{"health", "--admin", "off"}, "the admin address is off"},
+	} {
+		code, _, stderr := baton(t, nil, tt.args...)
+		if code != exitUsage || !strings.Contains(stderr, tt.want) || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("baton %v: %d, %q; want %d and one line with %q", tt.args, code, stderr, exitUsage, tt.want)
+		}
+	}
+}
+
+func TestRun_Version(t *testing.T) {
+	code, stdout, _ := baton(t, nil, "version")
+	if code != exitOK || !strings.HasPrefix(stdout, "baton ") || !strings.Contains(stdout, runtime.GOOS) {
+		t.Errorf("baton version: %d, %q", code, stdout)
+	}
+}
+
+func TestRun_ServeHelpTellsExitCodesAndFlags(t *testing.T) {
+	code, stdout, _ := baton(t, nil, "serve", "--help")
+	if code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+	for _, want := range []string{
+		"  3  the lease was lost", "--data directory ", "(default ./baton-data)", "--amqp HOST:PORT|off ", "(default :5672)",
+		"--admin ", "--metrics ", "--ha ", "--ha-ttl ", "--node ", "--log-level ", "--log-format ", "--config ",
+	} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("serve --help does not say %q:\n%s", want, stdout)
+		}
+	}
+}
+
+func TestRun_ConfigCheck(t *testing.T) {
+	bad := writeFile(t, "bad.yaml", "amqp:\n  lisen: :5672\n")
+	code, _, stderr := baton(t, nil, "config", "check", "--config", bad)
+	if want := "baton: " + bad + `:2: unknown key "amqp.lisen"` + "\n"; code != exitUsage || stderr != want {
+		t.Errorf("config check: %d, %q; want %q", code, stderr, want)
+	}
+	good := writeFile(t, "good.yaml", "node: a\n")
+	code, stdout, stderr := baton(t, []string{"BATON_CONFIG=" + good, "BATON_NOED=b"}, "config", "check")
+	if code != exitOK || stdout != "the configuration is valid\n" || !strings.Contains(stderr, "BATON_NOED names no setting") {
+		t.Errorf("config check: %d, %q, %q", code, stdout, stderr)
+	}
+	// --config wins over the variable.
+	if code, _, _ = baton(t, []string{"BATON_CONFIG=" + bad}, "config", "check", "--config", good); code != exitOK {
+		t.Errorf("config check --config: %d", code)
+	}
+}
+
+func TestRun_ConfigPrintIsAFileAndMasksSecrets(t *testing.T) {
+	env := []string{"BATON_DEFAULT_USER=app", "BATON_DEFAULT_PASS=hunter2", `BATON_DATA=C:\baton "x"`}
+	code, printed, _ := baton(t, env, "config", "print", "--amqp", "127.0.0.1:1", "--amqp", "[::1]:1", "--metrics", "off", "--ha", "--node", "a")
+	if code != exitOK || strings.Contains(printed, "hunter2") || !strings.Contains(printed, mask) {
+		t.Fatalf("config print: %d\n%s", code, printed)
+	}
+	code, again, stderr := baton(t, nil, "config", "print", "--config", writeFile(t, "printed.yaml", printed))
+	if code != exitOK {
+		t.Fatalf("the printed configuration is refused: %s", stderr)
+	}
+	if a, b := withoutComments(printed), withoutComments(again); a != b {
+		t.Errorf("printed\n%s\nwhich reads as\n%s", a, b)
+	}
+}
+
+func withoutComments(s string) string {
+	var b strings.Builder
+	for line := range strings.Lines(s) {
+		line, _, _ = strings.Cut(line, " # ")
+		b.WriteString(strings.TrimSuffix(line, "\n") + "\n")
+	}
+	return b.String()
+}
+
+func TestRun_Health(t *testing.T) {
+	health := new(admin.Health)
+	server, err := admin.Start(t.Context(), admin.Options{Admin: []string{"127.0.0.1:0"}, Health: health})
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := server.AdminAddrs()[0].String()
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(want exitCode, text string, args ...string) {
+		t.Helper()
+		code, stdout, stderr := baton(t, nil, append([]string{"health"}, args...)...)
+		if code != want || !strings.Contains(stdout+stderr, text) {
+			t.Errorf("health %v: %d, %q, %q; want %d, %q", args, code, stdout, stderr, want, text)
+		}
+	}
+	ask(exitOK, "ok", "--admin", addr)
+	ask(exitOK, "ok", "--admin", ":"+port) // "any" is asked on the loopback
+	ask(exitFailure, `"role":"starting"`, "--ready", "--admin", addr)
+	health.Set(admin.State{Role: admin.RolePrimary, Epoch: 1})
+	ask(exitOK, `"role":"primary"`, "--ready", "--admin", addr)
+	if err := server.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ask(exitFailure, "no broker answers on "+addr, "--admin", addr)
+}
+
+func TestCodeOf(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want exitCode
+	}{
+		{nil, exitOK},
+		{os.ErrInvalid, exitFailure},
+		{&exitError{exitUsage, os.ErrInvalid}, exitUsage},
+		{&listen.AddressError{Name: "amqp", Addr: ":5672", Err: os.ErrPermission}, exitAddress},
+		{ha.ErrLost, exitLost},
+		{ha.ErrHeld, exitData},
+		{ha.ErrStale, exitData},
+		{ha.ErrNewer, exitNewer},
+		{ha.ErrDamage, exitDamage},
+		{persistence.ErrNewer, exitNewer},
+		{persistence.ErrOrphans, exitDamage},
+		{&persistence.DamageError{File: "e1-1.seg"}, exitDamage},
+	} {
+		err := tt.err
+		if err != nil {
+			err = fmt.Errorf("serve: %w", err)
+		}
+		if got := codeOf(err); got != tt.want {
+			t.Errorf("codeOf(%v) = %d, want %d", err, got, tt.want)
+		}
+	}
+	documented := make(map[exitCode]bool)
+	for _, e := range exitCodes() {
+		documented[e.Code] = true
+	}
+	for code := exitOK; code <= exitDamage; code++ {
+		if !documented[code] {
+			t.Errorf("exit code %d is not documented", code)
+		}
+	}
+}
+
+func TestOpenDataDir(t *testing.T) {
+	dir := t.TempDir()
+	if err := openDataDir(filepath.Join(dir, "a", "b")); err != nil {
+		t.Errorf("a new directory: %v", err)
+	}
+	if left, err := os.ReadDir(filepath.Join(dir, "a", "b")); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := openDataDir(file); err == nil || !strings.Contains(err.Error(), "is a file: choose another with --data") {
+		t.Errorf("a file: %v", err)
+	}
+}
+
+func TestRun_ServeOnAnUnusableDataDirectoryExitsWith5(t *testing.T) {
+	file := writeFile(t, "data", "")
+	code, _, stderr := baton(t, nil, "serve", "--data", file, "--amqp", "off", "--admin", "off", "--metrics", "off")
+	last := stderr[strings.LastIndex(strings.TrimSuffix(stderr, "\n"), "\n")+1:]
+	if want := "baton: data directory " + file + " is a file: choose another with --data\n"; code != exitData || last != want {
+		t.Errorf("serve: %d, %q; want %d, %q", code, last, exitData, want)
+	}
+}
+
+func TestRun_ServeOnAPortInUseExitsWith4(t *testing.T) {
+	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	addr := taken.Addr().String()
+	for _, flag := range []string{"--admin", "--metrics", "--amqp"} {
+		args := []string{"serve", "--data", t.TempDir()}
+		for _, f := range []string{"--admin", "--metrics", "--amqp"} {
+			if f == flag {
+				args = append(args, f, addr)
+			} else {
+				args = append(args, f, "127.0.0.1:0")
+			}
+		}
+		code, _, stderr := baton(t, nil, args...)
+		if want := "on " + addr + ": the port is in use"; code != exitAddress || !strings.Contains(stderr, want) {
+			t.Errorf("serve with %s in use: %d, %q", flag, code, stderr)
+		}
+	}
+}
+
+func TestStopped(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	if stopped(ctx, context.Canceled) {
+		t.Error("stopped before ctx ended")
+	}
+	cancel(errSignal)
+	for err, want := range map[error]bool{errSignal: true, context.Canceled: true, os.ErrInvalid: false} {
+		if got := stopped(ctx, fmt.Errorf("open: %w", err)); got != want {
+			t.Errorf("stopped(%v) = %t", err, got)
+		}
+	}
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"math"
+	"strings"
+	"time"
+)
+
+const (
+	envPrefix = "BATON_"
+
+	// envConfig names the file where --config does not.
+	envConfig = envPrefix + "CONFIG"
+)
+
+// A setting is one row of the table from which the flags, the environment
+// variables, the keys of the file and the manual are made.
+type setting struct {
+	key    string // path in the file, dots between its parts
+	flag   string // long flag; empty: none
+	def    string
+	unit   string // what the text is
+	doc    string
+	list   bool // several texts: a sequence, repeated flags, commas in a variable
+	secret bool // never printed
+	live   bool // SIGHUP applies it; the others wait for the next start
+	bind   func(*Config) value
+}
+
+// env is the one rule from key to variable: upper case, dots become underscores.
+func (s setting) env() string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))
+}
+
+// settings is the table, in the order in which it is printed.
+func settings() []setting {
+	return []setting{
+		{
+			key: "data", flag: "data", def: "./baton-data", unit: "directory",
+			doc:  "Where messages and definitions are kept. It is made when absent.",
+			bind: func(c *Config) value { return text(&c.Data) },
+		},
+		{
+			key: "node", flag: "node", unit: "name",
+			doc:  "This node's name. Empty is the host name. Brokers on one directory need different names.",
+			bind: func(c *Config) value { return text(&c.Node) },
+		},
+		{
+			key: "default_user", unit: "name",
+			doc:  "The user that may log in, from any address. Empty is `guest` with the password `guest`, from loopback addresses only.",
+			bind: func(c *Config) value { return text(&c.DefaultUser) },
+		},
+		{
+			key: "default_pass", unit: "text", secret: true,
+			doc:  "The password of `default_user`. Set both or neither.",
+			bind: func(c *Config) value { return text(&c.DefaultPass) },
+		},
+		{
+			key: "stop_timeout", def: "30s", unit: "duration",
+			doc:  "How long clients have to leave when the broker stops. Then they are cut, and the process ends with code 1.",
+			bind: func(c *Config) value { return duration(&c.StopTimeout, time.Millisecond) },
+		},
+		{
+			key: "amqp.listen", flag: "amqp", def: ":5672", unit: "HOST:PORT or off", list: true,
+			doc:  "Where AMQP 0-9-1 clients connect. Without a host: every address, IPv4 and IPv6.",
+			bind: func(c *Config) value { return addresses{&c.AMQP.Listen} },
+		},
+		{
+			key: "amqp.max_connections", def: "0", unit: "connections",
+			doc:  "Connections open at once; one more is refused. 0 is no limit.",
+			bind: func(c *Config) value { return integer(&c.AMQP.MaxConnections, 0, math.MaxInt32) },
+		},
+		{
+			key: "amqp.frame_max", def: "131072", unit: "bytes",
+			doc:  "The largest frame offered to clients.",
+			bind: func(c *Config) value { return integer(&c.AMQP.FrameMax, 4096, 1<<30) },
+		},
+		{
+			key: "amqp.channel_max", def: "2047", unit: "channels",
+			doc:  "The highest channel number offered to clients.",
+			bind: func(c *Config) value { return integer(&c.AMQP.ChannelMax, 1, math.MaxUint16) },
+		},
+		{
+			key: "amqp.heartbeat", def: "1m0s", unit: "duration, whole seconds",
+			doc:  "The heartbeat interval suggested to clients; theirs decides. 0s suggests none.",
+			bind: func(c *Config) value { return duration(&c.AMQP.Heartbeat, 0) },
+		},
+		{
+			key: "amqp.handshake_timeout", def: "10s", unit: "duration",
+			doc:  "How long a new connection may take to be opened by its client.",
+			bind: func(c *Config) value { return duration(&c.AMQP.HandshakeTimeout, time.Millisecond) },
+		},
+		{
+			key: "amqp.max_message_size", def: "16MiB", unit: "size",
+			doc:  "The largest message body accepted.",
+			bind: func(c *Config) value { return size(&c.AMQP.MaxMessageSize, 1, math.MaxInt32) },
+		},
+		{
+			key: "admin.listen", flag: "admin", def: ":15672", unit: "HOST:PORT or off", list: true,
+			doc:  "Where health, metrics and, for loopback peers, profiles are served.",
+			bind: func(c *Config) value { return addresses{&c.Admin.Listen} },
+		},
+		{
+			key: "metrics.listen", flag: "metrics", def: ":15692", unit: "HOST:PORT or off", list: true,
+			doc:  "Where metrics alone are served.",
+			bind: func(c *Config) value { return addresses{&c.Metrics.Listen} },
+		},
+		{
+			key: "ha.enabled", flag: "ha", def: "false", unit: "true or false",
+			doc:  "Wait as a standby while another broker holds the data directory, instead of ending with code 5.",
+			bind: func(c *Config) value { return boolean(&c.HA.Enabled) },
+		},
+		{
+			key: "ha.ttl", flag: "ha-ttl", def: "3s", unit: "duration",
+			doc:  "How long a lease may go without renewal. Give every node on the directory the same.",
+			bind: func(c *Config) value { return duration(&c.HA.TTL, 100*time.Millisecond) },
+		},
+		{
+			key: "memory.budget", def: "512MiB", unit: "size",
+			doc:  "How much memory waiting messages may take before publishers wait.",
+			bind: func(c *Config) value { return size(&c.Memory.Budget, 1<<20, math.MaxInt64) },
+		},
+		{
+			key: "store.low_space", def: "512MiB", unit: "size",
+			doc:  "Free disk space below which publishers wait.",
+			bind: func(c *Config) value { return size(&c.Store.LowSpace, 1, math.MaxInt64) },
+		},
+		{
+			key: "store.full_space", def: "128MiB", unit: "size",
+			doc:  "Free disk space below which nothing but acknowledgements is accepted.",
+			bind: func(c *Config) value { return size(&c.Store.FullSpace, 1, math.MaxInt64) },
+		},
+		{
+			key: "store.checkpoint_every", def: "5s", unit: "duration",
+			doc:  "How long a change may wait to reach the index. Longer means a longer start after a crash.",
+			bind: func(c *Config) value { return duration(&c.Store.CheckpointEvery, time.Millisecond) },
+		},
+		{
+			key: "store.checkpoint_bytes", def: "64MiB", unit: "size",
+			doc:  "How much journal may be written before it reaches the index.",
+			bind: func(c *Config) value { return size(&c.Store.CheckpointBytes, 4096, math.MaxInt64) },
+		},
+		{
+			key: "store.segment_size", def: "64MiB", unit: "size",
+			doc:  "The size at which a new journal file is begun.",
+			bind: func(c *Config) value { return size(&c.Store.SegmentSize, 4096, math.MaxInt32) },
+		},
+		{
+			key: "log.level", flag: "log-level", def: "info", unit: "debug, info, warn or error", live: true,
+			doc:  "The least important lines that are logged. Applied by SIGHUP.",
+			bind: func(c *Config) value { return oneOf(&c.Log.Level, "debug", "info", "warn", "error") },
+		},
+		{
+			key: "log.format", flag: "log-format", def: "text", unit: "text or json",
+			doc:  "The form of a log line.",
+			bind: func(c *Config) value { return oneOf(&c.Log.Format, "text", "json") },
+		},
+	}
+}
