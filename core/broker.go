@@ -18,15 +18,22 @@ type Broker struct {
 	vhosts     atomic.Pointer[pmap[*VHost]]
 	lastQueue  atomic.Uint32 // of the ids made in this epoch
 	unroutable atomic.Uint64
-	past       pastStats // of queues that are gone
-	loads      loadList
+	dropped    atomic.Uint64 // messages that nobody keeps, for subscribers that were away or slow
+	past       pastStats     // of queues that are gone
+	loads      todo[*Queue]
+	shows      todo[reserved]
 	draining   chan struct{}
 	drainOnce  sync.Once
 
-	held    atomic.Int64 // bytes of messages in memory, give or take a few KiB per queue
-	noSpace atomic.Bool  // the store lacks disk space
-	gate    gate
+	held      atomic.Int64 // bytes of messages in memory, give or take a few KiB per queue
+	openBytes atomic.Int64 // of deliveries outstanding with consumers without a prefetch limit
+	openStall stall        // those of them that wait for the others
+	noSpace   atomic.Bool  // the store lacks disk space
+	full      atomic.Bool  // messages fill the memory budget: publishers wait until a sixteenth of it is free
+	gate      gate
 
+	life    sync.RWMutex // held for reading by what a timer runs
+	closed  bool
 	stop    context.CancelFunc
 	work    sync.WaitGroup
 	failMu  sync.Mutex
@@ -42,7 +49,8 @@ func Open(ctx context.Context, store Store, opt Options) (*Broker, error) {
 	b := &Broker{opt: opt, store: store, draining: make(chan struct{}), failed: make(chan struct{})}
 	b.vhosts.Store(&pmap[*VHost]{})
 	b.loads.signal = make(chan struct{}, 1)
-	b.gate.opened = make(chan struct{})
+	b.shows.signal = make(chan struct{}, 1)
+	b.gate.opened, b.gate.news = make(chan struct{}), make(chan struct{}, 1)
 	if err := b.recover(ctx); err != nil {
 		return nil, err
 	}
@@ -51,6 +59,7 @@ func Open(ctx context.Context, store Store, opt Options) (*Broker, error) {
 		b.addVHost(v)
 		store.Commit([]Op{v.definition()})
 	}
+	b.mind() // publishers that must wait must not begin
 	ctx, b.stop = context.WithCancel(context.WithoutCancel(ctx))
 	b.work.Go(func() { b.loader(ctx) })
 	b.work.Go(func() { b.minder(ctx) })
@@ -85,6 +94,9 @@ func (b *Broker) fail(err error) {
 // Close stops the engine. Sessions are closed before.
 func (b *Broker) Close() {
 	b.Drain()
+	b.life.Lock()
+	b.closed = true
+	b.life.Unlock()
 	b.stop()
 	b.work.Wait()
 }
@@ -111,32 +123,46 @@ func GeneratedName(prefix string) string {
 	return prefix + base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// hold adds to the bytes that messages take in memory; what falls below the mark lets publishers go on.
+// hold adds to the bytes that messages take in memory. Reaching the budget makes publishers wait, until a sixteenth of it is free again.
 func (b *Broker) hold(n int64) {
-	if now := b.held.Add(n); n < 0 && b.gate.waiting.Load() > 0 && now < b.opt.MemoryBudget-b.opt.MemoryBudget/16 {
-		b.gate.wake()
+	now := b.held.Add(n)
+	switch {
+	case n > 0 && now >= b.opt.MemoryBudget && !b.full.Load():
+		b.full.Store(true)
+		b.gate.changed()
+		if !b.over() { // what was freed before that was said woke nobody
+			b.reopen()
+		}
+	case n < 0 && b.full.Load() && !b.over():
+		b.reopen()
 	}
+}
+
+// over reports whether publishers that wait must go on waiting for memory.
+func (b *Broker) over() bool { return b.held.Load() >= b.opt.MemoryBudget-b.opt.MemoryBudget/16 }
+
+func (b *Broker) reopen() {
+	b.full.Store(false)
+	b.gate.wake()
 }
 
 // crowded reports whether messages that the store can read back should leave memory.
 func (b *Broker) crowded() bool { return b.held.Load() > b.opt.PageAt }
 
 // open reports whether publishers may go on, as far as memory and disk go.
-func (b *Broker) open() bool { return b.held.Load() < b.opt.MemoryBudget && !b.noSpace.Load() }
+func (b *Broker) open() bool { return !b.full.Load() && !b.noSpace.Load() }
 
 // admit is the slow way of Session.Admit.
 func (b *Broker) admit(ctx context.Context) error {
 	for !b.open() {
-		b.gate.waiting.Add(1)
 		opened := b.gate.ch()
-		if !b.open() { // what changed before we were counted woke nobody
+		if !b.open() { // what changed before we had the channel closed another one
 			select {
 			case <-opened:
 			case <-ctx.Done():
 			case <-b.failed:
 			}
 		}
-		b.gate.waiting.Add(-1)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -153,12 +179,11 @@ func (b *Broker) admit(ctx context.Context) error {
 	return p.wait(ctx)
 }
 
-// gate is where publishers wait; wake lets all of them look again.
+// gate is where publishers wait; wake lets all of them look again. Its lock is a leaf.
 type gate struct {
-	waiting atomic.Int64
-
 	mu     sync.Mutex
 	opened chan struct{}
+	news   chan struct{} // one token: publishers were stopped or let go
 }
 
 func (g *gate) ch() <-chan struct{} {
@@ -169,25 +194,49 @@ func (g *gate) ch() <-chan struct{} {
 
 func (g *gate) wake() {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	close(g.opened)
 	g.opened = make(chan struct{})
+	g.mu.Unlock()
+	g.changed()
 }
 
-// minder looks after what no client's action would: disk space, and memory held by queues that nobody publishes to any more.
+func (g *gate) changed() {
+	select {
+	case g.news <- struct{}{}:
+	default: // the minder is told already
+	}
+}
+
+// minder looks after what no client's action would: disk space, and memory held by queues that nobody publishes to any more. It also
+// says when publishers are stopped and let go, which those who notice cannot do under their locks.
 func (b *Broker) minder(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
+	full := false
 	for {
 		select {
 		case <-tick.C:
 			b.mind()
+		case <-b.gate.news:
 		case <-b.store.Failed():
 			b.fail(fmt.Errorf("the store failed: %w", b.store.Err()))
 			return
 		case <-ctx.Done():
 			return
 		}
+		if now := b.full.Load(); now != full {
+			full = now
+			b.sayFull(full)
+		}
+	}
+}
+
+func (b *Broker) sayFull(full bool) {
+	held := slog.Int64("held_bytes", b.held.Load())
+	if full {
+		b.opt.Logger.Warn("waiting messages fill the memory budget: publishers wait", held, slog.Int64("budget_bytes", b.opt.MemoryBudget))
+	} else {
+		b.opt.Logger.Info("the memory budget has room again: publishers go on", held)
 	}
 }
 
@@ -204,51 +253,66 @@ func (b *Broker) mind() {
 	if b.crowded() {
 		for q := range b.allQueues() {
 			q.mu.Lock()
-			q.pageOut(0)
+			q.pageOutIdle()
 			q.mu.Unlock()
 		}
 	}
 }
 
-// loader reads messages back from the store for queues that consumers are about to need.
+// loader reads messages back from the store for queues that consumers are about to need, and shows those that have passed.
 func (b *Broker) loader(ctx context.Context) {
 	for {
 		select {
+		case <-b.shows.signal:
+			for _, r := range b.shows.take() {
+				r.show()
+			}
 		case <-b.loads.signal:
+			for _, q := range b.loads.take() {
+				if err := q.load(); err != nil {
+					b.fail(fmt.Errorf("read messages of %s back: %w", q.vhost.queueName(q.spec.Name), err))
+					return
+				}
+			}
 		case <-ctx.Done():
 			return
 		}
-		for _, q := range b.loads.take() {
-			if err := q.load(); err != nil {
-				b.fail(fmt.Errorf("read messages of %s back: %w", q.vhost.queueName(q.spec.Name), err))
-				return
-			}
-		}
 	}
 }
 
-// loadList is the queues that wait for the loader. Its lock is a leaf.
-type loadList struct {
-	signal chan struct{}
+// todo is a list of work for one goroutine. Its lock is a leaf.
+type todo[T any] struct {
+	signal chan struct{} // one token: something was added
 
 	mu   sync.Mutex
-	list []*Queue
+	list []T
 }
 
-func (l *loadList) add(q *Queue) {
-	l.mu.Lock()
-	l.list = append(l.list, q)
-	l.mu.Unlock()
+func (t *todo[T]) add(v T) {
+	t.mu.Lock()
+	t.list = append(t.list, v)
+	t.mu.Unlock()
 	select {
-	case l.signal <- struct{}{}:
-	default: // the loader is told already
+	case t.signal <- struct{}{}:
+	default: // the goroutine is told already
 	}
 }
 
-func (l *loadList) take() []*Queue {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	list := l.list
-	l.list = nil
+func (t *todo[T]) take() []T {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	list := t.list
+	t.list = nil
 	return list
+}
+
+// after runs f on a goroutine of its own after d, unless the engine is closed by then. Close waits for what has begun.
+func (b *Broker) after(d time.Duration, f func()) *time.Timer {
+	return time.AfterFunc(d, func() {
+		b.life.RLock()
+		defer b.life.RUnlock()
+		if !b.closed {
+			f()
+		}
+	})
 }

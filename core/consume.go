@@ -22,10 +22,10 @@ func (s *Session) Consume(_ context.Context, spec ConsumerSpec) (*Consumer, erro
 	if err != nil {
 		return nil, err
 	}
-	if spec.Window == nil {
-		spec.Window = NewWindow(s.broker.opt.OpenWindow)
-	}
 	c := &Consumer{spec: spec, session: s, queue: q}
+	if spec.Window == nil || spec.Window.limit.Load() == 0 {
+		c.spec.Window, c.open = NewWindow(s.broker.opt.OpenWindow), !spec.NoAck
+	}
 	s.sweep()
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -67,8 +67,18 @@ func (s *Session) Get(ctx context.Context, queue string, noAck bool) (d Delivery
 	if err != nil {
 		return Delivery{}, 0, false, err
 	}
+	if !noAck && s.gets >= s.broker.opt.OpenWindow {
+		object := s.vhost.queueName(queue)
+		return Delivery{}, 0, false, &Error{
+			Kind: Exhausted, Op: "get", Name: object,
+			Text: fmt.Sprintf("%d messages were got on this connection and not settled; settle some first", s.gets),
+		}
+	}
 	for {
 		d, remaining, ok, cold := q.get(noAck)
+		if ok && !noAck {
+			s.gets++
+		}
 		if ok || !cold {
 			return d, remaining, ok, nil
 		}
@@ -86,18 +96,9 @@ func (q *Queue) get(noAck bool) (d Delivery, remaining int, ok, cold bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.peek() == nil {
-		return Delivery{}, q.stats.Ready, false, q.cold.n > 0 && !q.deleted
+		return Delivery{}, q.stats.Ready, false, q.wanting() && !q.deleted
 	}
-	e := q.pop()
-	d = Delivery{
-		Message: e.msg, Seq: e.seq, Delivered: e.delivered, Redelivered: e.delivered > 0,
-		queue: q, durable: e.durable,
-	}
-	q.countDelivery(&d)
-	if noAck {
-		q.forget(&d)
-		q.commitRanges(OpSettle)
-	}
+	d = q.handOut(nil, noAck)
 	return d, q.stats.Ready, true, false
 }
 
@@ -113,12 +114,15 @@ func (s *Session) Settle(ds []Delivery, o Outcome) {
 		i = j
 	}
 	for i := 0; i < len(ds); {
-		j := i + 1
-		for j < len(ds) && ds[j].Consumer == ds[i].Consumer {
+		c, bytes, j := ds[i].Consumer, int64(0), i
+		for j < len(ds) && ds[j].Consumer == c {
+			bytes += int64(ds[j].Message.Size())
 			j++
 		}
-		if c := ds[i].Consumer; c != nil {
-			c.grant(j - i)
+		if c != nil {
+			c.grant(j-i, bytes)
+		} else {
+			s.gets -= j - i
 		}
 		i = j
 	}

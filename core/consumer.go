@@ -31,6 +31,7 @@ type Consumer struct {
 	spec    ConsumerSpec
 	session *Session
 	queue   *Queue
+	open    bool // without a prefetch limit of its own
 
 	// guarded by queue.mu
 	listed    bool // in the queue's list of consumers that may have credit
@@ -44,7 +45,13 @@ func (c *Consumer) Tag() string { return c.spec.Tag }
 // queue goes with its last consumer. It may be called more than once.
 func (c *Consumer) Cancel() {
 	delete(c.session.consumers, c)
-	if c.queue.drop(c) {
+	last := c.queue.drop(c)
+	c.session.stall.remove(c)
+	c.session.broker.openStall.remove(c)
+	if c.spec.Shared != nil {
+		c.spec.Shared.stall.remove(c)
+	}
+	if last {
 		c.queue.vhost.deleteUnused(c.queue)
 		delete(c.session.exclusive, c.queue)
 	}
@@ -67,6 +74,9 @@ func (c *Consumer) take() bool {
 	if c.spec.NoAck {
 		return true
 	}
+	if c.open && !c.takeOpen() {
+		return false
+	}
 	if !c.spec.Window.take(c) {
 		return false
 	}
@@ -77,10 +87,30 @@ func (c *Consumer) take() bool {
 	return true
 }
 
-// grant gives the credit of n settled deliveries back. No lock may be held.
-func (c *Consumer) grant(n int) {
+// takeOpen reports whether a consumer without a prefetch limit may have one more, given what all of its kind have.
+func (c *Consumer) takeOpen() bool {
+	b := c.session.broker
+	if b.mayOpen(c) {
+		return true
+	}
+	b.openStall.add(c)
+	return b.mayOpen(c)
+}
+
+// mayOpen compares what the consumers without a prefetch limit have outstanding with what they may have.
+func (b *Broker) mayOpen(c *Consumer) bool {
+	return b.openBytes.Load() < b.opt.OpenBytes || c.spec.Window.used.Load() < OpenFloor
+}
+
+// grant gives the credit of n settled deliveries of so many bytes back. No lock may be held.
+func (c *Consumer) grant(n int, bytes int64) {
 	if c.spec.NoAck {
 		return
+	}
+	if c.open {
+		b := c.session.broker
+		b.openBytes.Add(-bytes)
+		b.openStall.wake(b.mayOpen)
 	}
 	c.spec.Window.grant(n)
 	if c.spec.Shared != nil {

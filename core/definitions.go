@@ -1,6 +1,7 @@
 package core
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 
@@ -15,33 +16,65 @@ import (
 //	x <vhost> <name>                      an exchange
 //	q <vhost> <name>                      a queue
 //	b <vhost> <identity>                  a binding
+//	s <vhost> <subscriber>                a subscriber, and its queue
+//	u <vhost> <subscriber> <key>          a subscription
+//	i <vhost> <subscriber> <id>           an id given to a message on its way out exactly once
+//	r <vhost> <subscriber> <id>           an id under which a message came in exactly once
+//	w <vhost> <subscriber>                a will
+//	k <vhost>                             the queue that retained messages live in
+//	t <vhost> <key>                       which of its places is the retained message of a key
 const (
-	keyVHost    = 'v'
-	keyExchange = 'x'
-	keyQueue    = 'q'
-	keyBinding  = 'b'
+	keyVHost        = 'v'
+	keyExchange     = 'x'
+	keyQueue        = 'q'
+	keyBinding      = 'b'
+	keySubscriber   = 's'
+	keySubscription = 'u'
+	keyOutgoing     = 'i'
+	keyReceived     = 'r'
+	keyWill         = 'w'
+	keyKept         = 'k'
+	keyRetained     = 't'
 )
 
+// A key that would be long is the letter and a hash of the rest. The value always says what the key stands for.
 func definitionKey(kind byte, names ...string) string {
+	const long = 512
 	b := []byte{kind}
 	for _, n := range names {
 		b = binary.AppendUvarint(b, uint64(len(n)))
 		b = append(b, n...)
 	}
+	if len(b) > long {
+		sum := sha256.Sum256(b)
+		b = append(b[:1], sum[:]...)
+	}
 	return string(b)
 }
 
-// identity is what makes a binding the same binding: everything but NoWait.
-func (b *BindingSpec) identity() (string, error) {
+// maxArguments is how many bytes the arguments of one object may take, encoded.
+const maxArguments = 64 << 10
+
+// checkArguments refuses arguments that a definition cannot hold: it nests them one deeper.
+func checkArguments(op, object string, args field.Table) error {
+	b, err := field.AppendTable(nil, field.Table{{Key: "arguments", Value: args}})
+	if err == nil && len(b) <= maxArguments {
+		return nil
+	}
+	if err == nil {
+		err = fmt.Errorf("they take %d bytes, more than %d", len(b), maxArguments)
+	}
+	return &Error{Kind: Invalid, Op: op, Name: object, Text: fmt.Sprintf("the arguments of %s cannot be kept: %v", object, err)}
+}
+
+// identity is what makes a binding the same binding: everything but NoWait. The arguments have been checked.
+func (b *BindingSpec) identity() string {
 	dest := "q"
 	if b.DestExchange {
 		dest = "x"
 	}
-	args, err := field.AppendTable(nil, b.Args)
-	if err != nil {
-		return "", err
-	}
-	return definitionKey(keyBinding, b.Source, dest, b.Dest, b.Key, string(args)), nil
+	args, _ := field.AppendTable(nil, b.Args)
+	return definitionKey(keyBinding, b.Source, dest, b.Dest, b.Key, string(args))
 }
 
 func (v *VHost) definition() Op {
@@ -79,8 +112,89 @@ func (b *binding) definition(v *VHost, id string) Op {
 	})
 }
 
-// defineOp encodes a definition. Its table was made here or came through a front-end's decoder, so it can be encoded; names longer
-// than a table allows were refused before.
+func (sub *Subscriber) key(kind byte) string { return definitionKey(kind, sub.vhost.name, sub.name) }
+
+func (sub *Subscriber) idKey(kind byte, id uint16) string {
+	return definitionKey(kind, sub.vhost.name, sub.name, string([]byte{byte(id >> 8), byte(id)}))
+}
+
+func (sub *Subscriber) definition() Op {
+	var away int64
+	if !sub.away.IsZero() {
+		away = sub.away.UnixMilli()
+	}
+	return defineOp(sub.key(keySubscriber), sub.queue.id, field.Table{
+		{Key: "vhost", Value: sub.vhost.name},
+		{Key: "name", Value: sub.name},
+		{Key: "queue", Value: sub.queue.spec.Name},
+		{Key: "expiry_ns", Value: int64(sub.expiry)},
+		{Key: "away_ms", Value: away},
+	})
+}
+
+func (sub *Subscriber) subscriptionDefinition(spec *SubscriptionSpec) Op {
+	return defineOp(definitionKey(keySubscription, sub.vhost.name, sub.name, spec.Key), 0, field.Table{
+		{Key: "vhost", Value: sub.vhost.name},
+		{Key: "subscriber", Value: sub.name},
+		{Key: "key", Value: spec.Key},
+		{Key: "level", Value: uint8(spec.Level)},
+		{Key: "no_local", Value: spec.NoLocal},
+		{Key: "as_published", Value: spec.AsPublished},
+		{Key: "no_system", Value: spec.NoSystem},
+		{Key: "id", Value: spec.ID},
+	})
+}
+
+// outgoingDefinition records which place an id belongs to; 0 says that only its release is left.
+func (sub *Subscriber) outgoingDefinition(id uint16, place Seq, done Completion, tag uint64) Op {
+	op := defineOp(sub.idKey(keyOutgoing, id), 0, field.Table{
+		{Key: "vhost", Value: sub.vhost.name},
+		{Key: "subscriber", Value: sub.name},
+		{Key: "id", Value: id},
+		{Key: "place", Value: int64(place)},
+	})
+	op.Done, op.Tag = done, tag
+	return op
+}
+
+func (sub *Subscriber) receivedDefinition(id uint16) Op {
+	return defineOp(sub.idKey(keyReceived, id), 0, field.Table{
+		{Key: "vhost", Value: sub.vhost.name},
+		{Key: "subscriber", Value: sub.name},
+		{Key: "id", Value: id},
+	})
+}
+
+func (sub *Subscriber) willDefinition() Op {
+	m := sub.will.Message
+	return defineOp(sub.key(keyWill), 0, field.Table{
+		{Key: "vhost", Value: sub.vhost.name},
+		{Key: "subscriber", Value: sub.name},
+		{Key: "delay_ms", Value: sub.will.Delay.Milliseconds()},
+		{Key: "exchange", Value: m.Exchange},
+		{Key: "key", Value: m.Key},
+		{Key: "properties", Value: m.Props},
+		{Key: "body", Value: m.Body},
+		{Key: "level", Value: uint8(m.Level())},
+		{Key: "retain", Value: m.Retain},
+	})
+}
+
+func (r *retained) definition() Op {
+	return defineOp(definitionKey(keyKept, r.vhost.name), r.id, field.Table{{Key: "vhost", Value: r.vhost.name}})
+}
+
+func (r *retained) key(key string) string { return definitionKey(keyRetained, r.vhost.name, key) }
+
+func (r *retained) placeDefinition(key string, place Seq) Op {
+	return defineOp(r.key(key), 0, field.Table{
+		{Key: "vhost", Value: r.vhost.name},
+		{Key: "key", Value: key},
+		{Key: "place", Value: int64(place)},
+	})
+}
+
+// defineOp encodes a definition. Arguments in it have been checked, and the rest was made here.
 func defineOp(key string, queue QueueID, t field.Table) Op {
 	value, err := field.AppendTable(nil, t)
 	if err != nil {

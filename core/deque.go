@@ -35,9 +35,6 @@ func (d *deque[T]) popFront() T {
 	return v
 }
 
-// clear drops all elements and their memory.
-func (d *deque[T]) clear() { *d = deque[T]{} }
-
 func (d *deque[T]) resize(size int) {
 	buf := make([]T, size)
 	for i := range d.n {

@@ -14,14 +14,48 @@ type Message struct {
 	Body []byte
 
 	Persistent bool // to be kept across a restart, where the queue is durable
+	Once       bool // of a persistent message: to be handed over exactly once where the receiver can do that
+	Retain     bool // to be kept for its key by the exchange, if that keeps messages; an empty body clears
+	Replayed   bool // a retained message that is delivered because somebody subscribed, not because it was published
 	Priority   uint8
 
-	stored atomic.Bool
+	stored  atomic.Bool
+	holders atomic.Int32 // entries in memory that hold it
 }
 
 // Size is the number of bytes the message counts for in memory and disk budgets: its payload, properties and names.
 func (m *Message) Size() int {
 	return len(m.Body) + len(m.Props) + len(m.Key) + len(m.Exchange)
+}
+
+// messageCost is what a message costs in memory beside its Size.
+const messageCost = 128
+
+// held notes one more entry that holds the message, and returns the bytes that this costs: those of the first holder.
+func (m *Message) held() int64 {
+	if m.holders.Add(1) == 1 {
+		return int64(m.Size()) + messageCost
+	}
+	return 0
+}
+
+// let notes that an entry holds the message no more, and returns the bytes that this gives back: those of the last holder.
+func (m *Message) let() int64 {
+	if m.holders.Add(-1) == 0 {
+		return int64(m.Size()) + messageCost
+	}
+	return 0
+}
+
+// Level is how surely the message's publisher wants it handed over.
+func (m *Message) Level() Level {
+	switch {
+	case !m.Persistent:
+		return AtMostOnce
+	case !m.Once:
+		return AtLeastOnce
+	}
+	return ExactlyOnce
 }
 
 // Stored reports whether the message can be read back from the store: its publish record has passed.

@@ -20,23 +20,36 @@ type Options struct {
 	// PendingLimit is how many committed bytes may wait to become durable before publishers wait. 0 means 64 MiB.
 	PendingLimit int64
 
-	// OpenWindow is how many deliveries a consumer without a prefetch limit may have outstanding. 0 means 262,144.
+	// OpenWindow is how many deliveries a consumer without a prefetch limit may have outstanding, and how many a session may get without
+	// settling them. 0 means 262,144.
 	OpenWindow int
+
+	// OpenBytes is how many bytes all consumers without a prefetch limit together may have outstanding; beyond that each of them goes on
+	// until it has OpenFloor. 0 means half of MemoryBudget.
+	OpenBytes int64
 
 	// Logger is told of what an operator should know. nil discards.
 	Logger *slog.Logger
 }
 
+// OpenFloor is how many deliveries a consumer without a prefetch limit may have outstanding whatever others have.
+const OpenFloor = 256
+
 func (o *Options) validate() error {
-	if o.MemoryBudget < 0 || o.PageAt < 0 || o.PendingLimit < 0 || o.OpenWindow < 0 {
-		return fmt.Errorf("core options: memory budget %d, page-at %d, pending limit %d and open window %d may not be negative",
-			o.MemoryBudget, o.PageAt, o.PendingLimit, o.OpenWindow)
+	for name, v := range map[string]int64{
+		"memory budget": o.MemoryBudget, "page-at": o.PageAt, "pending limit": o.PendingLimit,
+		"open window": int64(o.OpenWindow), "open bytes": o.OpenBytes,
+	} {
+		if v < 0 {
+			return fmt.Errorf("core options: %s is %d and may not be negative", name, v)
+		}
 	}
 	setDefault(&o.Epoch, 1)
 	setDefault(&o.MemoryBudget, 512<<20)
 	setDefault(&o.PageAt, min(64<<20, o.MemoryBudget/2))
 	setDefault(&o.PendingLimit, 64<<20)
 	setDefault(&o.OpenWindow, 1<<18)
+	setDefault(&o.OpenBytes, o.MemoryBudget/2)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -15,37 +15,56 @@ func (s *Session) Admit(ctx context.Context) error {
 	return b.admit(ctx)
 }
 
-// Publish routes m to the queues its exchange's bindings lead to and returns their number. c, when not nil, is completed with tag
-// once all that m caused has passed. When no queue is reached nothing is committed: the front-end returns a mandatory message to its
-// publisher and then calls Confirm, so that the return precedes the confirm.
+// Publish routes m and returns how many queues and subscribers it reaches; an exchange that keeps it counts as one. c, when not nil,
+// is completed with tag once all that m caused has passed. When nothing is reached nothing is committed: the front-end returns a
+// mandatory message to its publisher and then calls Confirm, so that the return precedes the confirm.
 func (s *Session) Publish(m *Message, c Completion, tag uint64) (routed int, err error) {
-	targets, err := s.route(m)
-	if err != nil {
+	if err := s.route(m); err != nil {
 		return 0, err
 	}
-	switch len(targets) {
-	case 0:
-	case 1:
-		routed = s.publishOne(targets[0], m, c, tag)
-	default:
-		routed = s.publishMany(targets, m, c, tag)
+	pushed := s.push(m)
+	switch {
+	case m.Retain && m.Exchange == TopicExchange:
+		routed = s.publishRetained(m, c, tag)
+	case len(s.targets) == 1 && !m.Once:
+		routed = s.publishOne(s.targets[0], m, c, tag)
+	case len(s.targets) > 0:
+		routed = s.publishMany(nil, m, c, tag)
 	}
-	if routed == 0 {
+	switch {
+	case routed == 0 && pushed == 0:
 		s.broker.unroutable.Add(1)
+	case routed == 0:
+		s.Confirm(c, tag)
 	}
-	return routed, nil
+	return routed + pushed, nil
 }
 
 // Confirm completes c after everything published before it, with no record of its own.
 func (s *Session) Confirm(c Completion, tag uint64) {
-	if c != nil {
+	if c != nil || len(s.extra) > 0 {
 		s.commit(Op{Kind: OpNone, Done: c, Tag: tag})
 	}
 }
 
+// commit hands op over, and what is to be recorded with it.
 func (s *Session) commit(op Op) {
-	s.ops[0] = op
-	s.broker.store.Commit(s.ops[:])
+	s.ops = append(append(s.ops[:0], op), s.extra...)
+	s.broker.store.Commit(s.ops)
+	clear(s.ops) // an idle session must not keep its last message
+}
+
+// push hands m to the subscribers for which nobody keeps it, and returns their number, those that are away or slow included.
+func (s *Session) push(m *Message) int {
+	for i := range s.pushes {
+		p := &s.pushes[i]
+		if l := p.sub.link.Load(); l != nil && l.started.Load() && l.receiver.Ready() {
+			l.receiver.Push(m, &p.match)
+		} else {
+			s.broker.dropped.Add(1)
+		}
+	}
+	return len(s.pushes)
 }
 
 // publishOne has one queue: its lock orders the place, the record and the delivery.
@@ -67,11 +86,12 @@ func (s *Session) publishOne(q *Queue, m *Message, c Completion, tag uint64) int
 }
 
 // publishMany reserves a place in each durable queue, commits one record that names them all, and only then shows the entries: no
-// consumer may cause a record that precedes the publish.
-func (s *Session) publishMany(targets []*Queue, m *Message, c Completion, tag uint64) (routed int) {
+// consumer may cause a record that precedes the publish. A message that is to arrive exactly once is shown when its record has
+// passed, so that a crash cannot deliver it and then forget that it was published. kept, when not nil, is one more place of m.
+func (s *Session) publishMany(kept *Pair, m *Message, c Completion, tag uint64) (routed int) {
 	var pairs []Pair
-	var hidden []*Queue
-	for _, q := range targets {
+	var hidden []reserved
+	for _, q := range s.targets {
 		durable := m.Persistent && q.id != 0
 		q.mu.Lock()
 		if !q.deleted {
@@ -79,12 +99,18 @@ func (s *Session) publishMany(targets []*Queue, m *Message, c Completion, tag ui
 			seq := q.push(m, durable, durable)
 			if durable {
 				pairs = append(pairs, Pair{Queue: q.id, Seq: seq})
-				hidden = append(hidden, q)
+				hidden = append(hidden, reserved{queue: q, seq: seq})
 			} else {
 				q.afterPush()
 			}
 		}
 		q.mu.Unlock()
+	}
+	if kept != nil {
+		pairs = append(pairs, *kept)
+	}
+	if m.Once && len(hidden) > 0 {
+		c, hidden = &held{broker: s.broker, hidden: hidden, next: c}, nil
 	}
 	switch {
 	case len(pairs) > 0:
@@ -92,13 +118,55 @@ func (s *Session) publishMany(targets []*Queue, m *Message, c Completion, tag ui
 	case routed > 0:
 		s.Confirm(c, tag)
 	}
-	for i, q := range hidden {
-		q.mu.Lock()
-		q.show(pairs[i].Seq)
-		q.afterPush()
-		q.mu.Unlock()
+	for i := range hidden {
+		hidden[i].show()
 	}
 	return routed
+}
+
+// publishRetained keeps m for its key, or clears what was kept, and publishes it, in one unit.
+func (s *Session) publishRetained(m *Message, c Completion, tag uint64) int {
+	own := len(s.extra)
+	s.vhost.retained.set(m, func(kept *Pair, ops []Op) {
+		s.extra = append(s.extra, ops...)
+		if s.publishMany(kept, m, c, tag) == 0 && kept == nil {
+			s.Confirm(c, tag)
+		}
+	})
+	s.extra = s.extra[:own]
+	return len(s.targets) + 1
+}
+
+// reserved is a place whose message is not visible yet.
+type reserved struct {
+	queue *Queue
+	seq   Seq
+}
+
+func (r *reserved) show() {
+	r.queue.mu.Lock()
+	defer r.queue.mu.Unlock()
+	r.queue.show(r.seq)
+	r.queue.afterPush()
+}
+
+// held is a Completion that has places shown before it completes the next.
+type held struct {
+	broker *Broker
+	hidden []reserved
+	next   Completion
+}
+
+// Complete implements Completion. Queue locks may not be taken here, so the broker's own goroutine shows the places.
+func (h *held) Complete(tag uint64, err error) {
+	if err == nil {
+		for _, r := range h.hidden {
+			h.broker.shows.add(r)
+		}
+	}
+	if h.next != nil {
+		h.next.Complete(tag, err)
+	}
 }
 
 // afterPush serves consumers and, when messages take much memory, lets the middle of a long queue leave it.
@@ -109,40 +177,45 @@ func (q *Queue) afterPush() {
 	}
 }
 
-// route returns the queues that m reaches, each once. The slice is valid until the next call.
-func (s *Session) route(m *Message) ([]*Queue, error) {
-	s.targets = s.targets[:0]
+// route finds the queues that m reaches, into targets, and the subscribers that it reaches at most once, into pushes; each once.
+func (s *Session) route(m *Message) error {
+	s.targets, s.pushes = s.targets[:0], s.pushes[:0]
 	if m.Exchange == "" {
 		if q := s.vhost.queue(m.Key); q != nil {
 			s.targets = append(s.targets, q)
 		}
-		return s.targets, nil
+		return nil
 	}
 	x := s.vhost.exchange(m.Exchange)
 	if x == nil {
-		return nil, s.vhost.noExchange("publish", m.Exchange)
+		return s.vhost.noExchange("publish", m.Exchange)
 	}
 	if x.spec.Internal {
 		object := s.vhost.exchangeName(m.Exchange)
-		return nil, &Error{Kind: Refused, Op: "publish", Name: object, Text: "cannot publish to internal " + object}
+		return &Error{Kind: Refused, Op: "publish", Name: object, Text: "cannot publish to internal " + object}
 	}
 	s.visited = append(s.visited[:0], x)
-	s.matched = s.matched[:0]
 	// The list of visited exchanges grows while it is walked.
 	for i := 0; i < len(s.visited); i++ {
 		s.follow(s.visited[i], m)
 	}
 	s.targets = uniqueQueues(s.targets)
-	return s.targets, nil
+	if len(s.pushes) > 0 {
+		s.sortSubscribers(m)
+	}
+	return nil
 }
 
 // follow adds the destinations of one exchange, or its alternate where it has none.
 func (s *Session) follow(x *Exchange, m *Message) {
 	s.matched = (*x.table.Load()).match(m, s.matched[:0])
 	for _, b := range s.matched {
-		if b.queue != nil {
+		switch {
+		case b.subscription != nil:
+			s.reach(b.subscription, m)
+		case b.queue != nil:
 			s.targets = append(s.targets, b.queue)
-		} else {
+		default:
 			s.visit(b.exchange)
 		}
 	}
@@ -151,6 +224,44 @@ func (s *Session) follow(x *Exchange, m *Message) {
 			s.visit(a)
 		}
 	}
+}
+
+// reach notes that m matches a subscription. A subscriber whose subscriptions overlap is noted once.
+func (s *Session) reach(n *subscription, m *Message) {
+	if n.skips(m, s.link) {
+		return
+	}
+	if !n.sub.table.Load().several() {
+		s.pushes = append(s.pushes, push{sub: n.sub})
+		s.pushes[len(s.pushes)-1].match.add(&n.spec, m)
+		return
+	}
+	i, ok := s.reached[n.sub]
+	if !ok {
+		if s.reached == nil {
+			s.reached = map[*Subscriber]int{}
+		}
+		i = len(s.pushes)
+		s.reached[n.sub] = i
+		s.pushes = append(s.pushes, push{sub: n.sub})
+	}
+	s.pushes[i].match.add(&n.spec, m)
+}
+
+// sortSubscribers moves those for which m is kept from pushes to targets.
+func (s *Session) sortSubscribers(m *Message) {
+	clear(s.reached)
+	kept := s.pushes[:0]
+	for i := range s.pushes {
+		p := &s.pushes[i]
+		p.match.finish(m)
+		if p.match.Level == AtMostOnce {
+			kept = append(kept, *p)
+		} else {
+			s.targets = append(s.targets, p.sub.queue)
+		}
+	}
+	s.pushes = kept
 }
 
 func (s *Session) visit(x *Exchange) {

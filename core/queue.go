@@ -35,14 +35,17 @@ type QueueInfo struct {
 //	out        with a consumer                                 (the front-end holds the Delivery)
 //	settled    gone
 //
+// A durable entry in memory may be bare: its message is in the store only, and comes back before it is delivered.
+//
 // Places grow in this order: whatever is returned or out is below everything in head, head is below cold, cold below tail. So the
 // next message is always the first of returned, head, cold, tail.
 type Queue struct {
-	vhost   *VHost
-	spec    QueueSpec
-	id      QueueID             // 0 for a transient queue
-	owner   *Session            // of an exclusive queue
-	inbound map[string]*binding // by identity; guarded by vhost.mu
+	vhost      *VHost
+	spec       QueueSpec
+	id         QueueID             // 0 for a transient queue
+	owner      *Session            // of an exclusive queue
+	subscriber *Subscriber         // whose queue it is
+	inbound    map[string]*binding // by identity; guarded by vhost.mu
 
 	mu        sync.Mutex
 	deleted   bool
@@ -51,13 +54,13 @@ type Queue struct {
 	head      deque[entry]
 	cold      coldRange
 	tail      deque[entry]
+	bared     Seq         // entries of the tail below it were looked at by pageOut
 	consumers []*Consumer // all, in the order of their making
 	listed    []*Consumer // those that may have credit
 	turn      int         // index in listed of the one to be served next
 	exclusive bool        // the one consumer is exclusive
 	loading   bool        // the loader has the queue on its list
-	bytes     int64       // of entries in memory, delivered ones included
-	unsaid    int64       // of bytes, what the broker's sum does not show yet
+	unsaid    int64       // bytes in memory that the broker's sum does not show yet
 	stats     QueueStats
 	ops       []Op    // scratch for one commit
 	ranges    []Range // scratch for its ranges
@@ -101,13 +104,13 @@ func (p *pastStats) get() QueueStats {
 	return p.sum
 }
 
-// entry is one place in memory. delivered counts earlier deliveries.
+// entry is one place in memory.
 type entry struct {
 	seq       Seq
-	msg       *Message
-	delivered uint32
-	durable   bool // its record is, or will be, in the store
-	hidden    bool // reserved: its record is not with the store yet
+	msg       *Message // nil: bare
+	delivered uint32   // how often before
+	durable   bool     // its record is, or will be, in the store
+	hidden    bool     // reserved: not to be delivered yet
 }
 
 // coldRange is the places from From to To, of which n live ones are in the store and none in memory.
@@ -116,8 +119,8 @@ type coldRange struct {
 	n        int
 }
 
-// entryCost is what an entry costs in memory beside its message's Size: the entry, the Message, allocator slack.
-const entryCost = 160
+// entryCost is what an entry costs in memory beside its message.
+const entryCost = 64
 
 // push makes m the last entry and returns its place. The caller dispatches, and commits first when the entry is durable.
 func (q *Queue) push(m *Message, durable, hidden bool) Seq {
@@ -125,9 +128,17 @@ func (q *Queue) push(m *Message, durable, hidden bool) Seq {
 	q.next++
 	q.stats.Published++
 	q.stats.Ready++
-	q.account(int64(m.Size()) + entryCost)
+	q.account(entryCost + m.held())
 	q.tail.pushBack(entry{seq: seq, msg: m, durable: durable, hidden: hidden})
 	return seq
+}
+
+// freed gives back what an entry that leaves memory cost.
+func (q *Queue) freed(m *Message) {
+	if m != nil {
+		q.account(-m.let())
+	}
+	q.account(-entryCost)
 }
 
 // show makes a reserved entry visible.
@@ -143,17 +154,19 @@ func (q *Queue) show(seq Seq) {
 
 // peek returns the next entry to be delivered, nil when there is none that can be delivered now.
 func (q *Queue) peek() *entry {
+	var e *entry
 	switch {
 	case len(q.returned) > 0:
-		return &q.returned[0]
+		e = &q.returned[0]
 	case q.head.len() > 0:
-		return q.head.at(0)
-	case q.cold.n > 0:
-		return nil // the loader brings it
-	case q.tail.len() > 0 && !q.tail.at(0).hidden:
-		return q.tail.at(0)
+		e = q.head.at(0)
+	case q.cold.n == 0 && q.tail.len() > 0:
+		e = q.tail.at(0)
 	}
-	return nil
+	if e == nil || e.hidden || e.msg == nil {
+		return nil
+	}
+	return e
 }
 
 // pop removes the entry that peek returned.
@@ -171,7 +184,7 @@ func (q *Queue) pop() entry {
 // dispatch hands out what it can: entries in order, consumers in turn.
 func (q *Queue) dispatch() {
 	for len(q.listed) > 0 {
-		if q.cold.n > 0 && q.head.len() < loadAhead {
+		if q.wanting() {
 			q.requestLoad()
 		}
 		if q.peek() == nil {
@@ -181,7 +194,7 @@ func (q *Queue) dispatch() {
 		if c == nil {
 			return
 		}
-		q.deliver(c, q.pop())
+		c.spec.Receiver.Deliver(q.handOut(c, c.spec.NoAck))
 	}
 }
 
@@ -209,46 +222,58 @@ func (q *Queue) unlist(i int) {
 	}
 }
 
-// deliver hands e to c. Without acknowledgements that also settles it.
-func (q *Queue) deliver(c *Consumer, e entry) {
+// handOut takes the next entry out for c, or for a get when c is nil. Without acknowledgements that also settles it. A durable entry
+// that is out does not count for the memory budget: it is in the store, and what its consumer does must not stop publishers.
+func (q *Queue) handOut(c *Consumer, noAck bool) Delivery {
+	e := q.pop()
 	d := Delivery{
 		Message: e.msg, Consumer: c, Seq: e.seq, Delivered: e.delivered, Redelivered: e.delivered > 0,
 		queue: q, durable: e.durable,
 	}
-	q.countDelivery(&d)
-	if c.spec.NoAck {
-		q.forget(&d)
-		q.commitRanges(OpSettle)
-	}
-	c.spec.Receiver.Deliver(d)
-}
-
-func (q *Queue) countDelivery(d *Delivery) {
 	q.stats.Delivered++
 	q.stats.Unsettled++
 	if d.Redelivered {
 		q.stats.Redone++
 	}
+	if d.durable {
+		q.freed(d.Message)
+	}
+	switch {
+	case noAck:
+		q.forget(&d)
+		q.commitRanges(OpSettle)
+	case c != nil && c.open:
+		q.vhost.broker.openBytes.Add(int64(d.Message.Size()))
+	}
+	return d
 }
 
 // forget ends d's entry; its record ends with the next commitRanges.
 func (q *Queue) forget(d *Delivery) {
 	q.stats.Unsettled--
 	q.stats.Settled++
-	q.account(-int64(d.Message.Size()) - entryCost)
 	if d.durable {
 		q.addRange(d.Seq)
+	} else {
+		q.freed(d.Message)
 	}
 }
 
-// giveBack returns d's entry to its place.
+// giveBack returns d's entry to its place; bare, when memory is short and the store has the message.
 func (q *Queue) giveBack(d *Delivery) {
 	q.stats.Unsettled--
 	q.stats.Ready++
-	q.returned.push(entry{seq: d.Seq, msg: d.Message, delivered: d.Delivered + 1, durable: d.durable})
+	e := entry{seq: d.Seq, msg: d.Message, delivered: d.Delivered + 1, durable: d.durable}
 	if d.durable {
 		q.addRange(d.Seq)
+		q.account(entryCost)
+		if q.vhost.broker.crowded() && e.msg.Stored() {
+			e.msg = nil
+		} else {
+			q.account(e.msg.held())
+		}
 	}
+	q.returned.push(e)
 }
 
 // addRange notes a place for the next commitRanges.
@@ -275,6 +300,12 @@ func (q *Queue) settle(ds []Delivery, o Outcome) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.deleted {
+		for i := range ds {
+			if !ds[i].durable {
+				q.freed(ds[i].Message)
+			}
+		}
+		q.say()
 		return
 	}
 	for i := range ds {
@@ -318,7 +349,7 @@ func (q *Queue) purge() int {
 func (q *Queue) discard(e entry) {
 	q.stats.Ready--
 	q.stats.Settled++
-	q.account(-int64(e.msg.Size()) - entryCost)
+	q.freed(e.msg)
 	if e.durable {
 		q.addRange(e.seq)
 	}
@@ -327,12 +358,15 @@ func (q *Queue) discard(e entry) {
 // account adds to the bytes the queue holds in memory. The broker's sum follows in steps, to keep queues off one cache line.
 func (q *Queue) account(n int64) {
 	const step = 4 << 10
-	q.bytes += n
 	q.unsaid += n
 	if q.unsaid >= step || q.unsaid <= -step {
-		q.vhost.broker.hold(q.unsaid)
-		q.unsaid = 0
+		q.say()
 	}
+}
+
+func (q *Queue) say() {
+	q.vhost.broker.hold(q.unsaid)
+	q.unsaid = 0
 }
 
 // wake lists c again, as it may have credit now, and serves it.
@@ -371,6 +405,41 @@ func (q *Queue) drop(c *Consumer) (last bool) {
 		q.exclusive = false
 	}
 	return q.spec.AutoDelete && len(q.consumers) == 0 && !q.deleted
+}
+
+// end empties the queue for its deletion and tells its consumers, unless it has consumers or messages that protect it. It returns the
+// number of messages that were ready. What is out is settled later, to no effect.
+func (q *Queue) end(ifUnused, ifEmpty bool) (messages int, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	object := q.vhost.queueName(q.spec.Name)
+	switch {
+	case ifUnused && len(q.consumers) > 0:
+		return 0, inUse("delete", object)
+	case ifEmpty && q.stats.Ready > 0:
+		return 0, &Error{Kind: InUse, Op: "delete", Name: object, Text: object + " not empty"}
+	}
+	messages = q.stats.Ready
+	q.deleted = true
+	for _, c := range q.consumers {
+		c.cancelled, c.listed = true, false
+		c.spec.Receiver.Cancelled(c)
+	}
+	q.consumers, q.listed = nil, nil
+	for len(q.returned) > 0 {
+		q.freed(q.returned.pop().msg)
+	}
+	for q.head.len() > 0 {
+		q.freed(q.head.popFront().msg)
+	}
+	for q.tail.len() > 0 {
+		q.freed(q.tail.popFront().msg)
+	}
+	q.cold = coldRange{}
+	q.say()
+	q.vhost.broker.past.add(q.stats)
+	q.stats = QueueStats{}
+	return messages, nil
 }
 
 // info answers a declaration.

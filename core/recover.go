@@ -3,32 +3,39 @@ package core
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/batonmq/baton/core/field"
 )
 
-// recover rebuilds the vhosts from the store's definitions. They come in the order of their making, queues last; bindings need both
-// ends, so they are kept back until all ends exist. Messages stay where they are: each queue begins with its whole backlog cold.
+// recover rebuilds the vhosts from the store's definitions. They come in the order of their making, queues last. What belongs to a
+// queue or a subscriber is kept back until those exist. Messages stay where they are: each queue begins with its whole backlog cold.
 func (b *Broker) recover(ctx context.Context) error {
-	bindings := map[string]reader{}
+	var late []lateDefinition
 	for d, err := range b.store.Recover(ctx) {
 		if err != nil {
 			return fmt.Errorf("recover definitions: %w", err)
 		}
 		r := readDefinition(&d)
-		switch {
-		case d.Key == "":
-			r.err = fmt.Errorf("definition has no key")
-		case d.Key[0] == keyVHost:
+		var kind byte
+		if d.Key != "" {
+			kind = d.Key[0]
+		}
+		switch kind {
+		case keyVHost:
 			if name := read[string](&r, "name"); r.err == nil && b.vhost(name) == nil {
 				b.addVHost(newVHost(b, name))
 			}
-		case d.Key[0] == keyExchange:
+		case keyExchange:
 			b.recoverExchange(&r)
-		case d.Key[0] == keyQueue:
+		case keyQueue:
 			b.recoverQueue(&r, &d)
-		case d.Key[0] == keyBinding:
-			bindings[d.Key] = r
+		case keySubscriber:
+			b.recoverSubscriber(&r, &d)
+		case keyKept:
+			b.recoverKept(&r, &d)
+		case keyBinding, keySubscription, keyOutgoing, keyReceived, keyWill, keyRetained:
+			late = append(late, lateDefinition{key: d.Key, reader: r})
 		default:
 			r.err = fmt.Errorf("definition is of an unknown kind: a newer version of the broker wrote it")
 		}
@@ -36,12 +43,40 @@ func (b *Broker) recover(ctx context.Context) error {
 			return fmt.Errorf("recover definition %q: %w", d.Key, r.err)
 		}
 	}
-	for key, r := range bindings {
-		if err := b.recoverBinding(&r); err != nil {
-			return fmt.Errorf("recover definition %q: %w", key, err)
+	for i := range late {
+		if err := b.recoverLate(&late[i]); err != nil {
+			return fmt.Errorf("recover definition %q: %w", late[i].key, err)
 		}
 	}
+	b.resumeSubscribers()
 	return nil
+}
+
+// lateDefinition is a definition that needs others.
+type lateDefinition struct {
+	key    string
+	reader reader
+}
+
+func (b *Broker) recoverLate(d *lateDefinition) error {
+	r := &d.reader
+	switch d.key[0] {
+	case keyBinding:
+		return b.recoverBinding(r)
+	case keySubscription:
+		b.recoverSubscription(r)
+	case keyOutgoing:
+		b.recoverOutgoing(r)
+	case keyReceived:
+		if sub, id := b.subscriber(r), read[uint16](r, "id"); r.err == nil {
+			sub.receive(id)
+		}
+	case keyWill:
+		b.recoverWill(r)
+	case keyRetained:
+		b.recoverRetained(r)
+	}
+	return r.err
 }
 
 // owner returns the vhost that a definition names.
@@ -72,7 +107,7 @@ func (b *Broker) recoverExchange(r *reader) {
 func (b *Broker) recoverQueue(r *reader, d *Definition) {
 	v := b.owner(r)
 	q := &Queue{
-		vhost: v, id: d.Queue, next: max(1, d.Next), inbound: map[string]*binding{},
+		vhost: v, id: d.Queue, inbound: map[string]*binding{},
 		spec: QueueSpec{
 			Name: read[string](r, "name"), Durable: true,
 			AutoDelete: read[bool](r, "auto_delete"), Args: read[field.Table](r, "arguments"),
@@ -81,11 +116,17 @@ func (b *Broker) recoverQueue(r *reader, d *Definition) {
 	if r.err != nil {
 		return
 	}
+	q.restore(d)
+	v.addQueue(q)
+}
+
+// restore gives a queue its places back.
+func (q *Queue) restore(d *Definition) {
+	q.next = max(1, d.Next)
 	if d.Count > 0 {
 		q.cold = coldRange{from: 1, to: d.Next - 1, n: int(d.Count)}
 		q.stats.Ready = int(d.Count)
 	}
-	v.addQueue(q)
 }
 
 func (b *Broker) recoverBinding(r *reader) error {
@@ -107,6 +148,138 @@ func (b *Broker) recoverBinding(r *reader) error {
 	return nil
 }
 
+// recoverSubscriber brings a subscriber back with its queue. It is away now, since it was, or since the broker died.
+func (b *Broker) recoverSubscriber(r *reader, d *Definition) {
+	v := b.owner(r)
+	sub := &Subscriber{
+		vhost: v, name: read[string](r, "name"), durable: true, expiry: time.Duration(read[int64](r, "expiry_ns")), away: b.store.Now(),
+	}
+	queue, away := read[string](r, "queue"), read[int64](r, "away_ms")
+	if r.err != nil {
+		return
+	}
+	if away != 0 {
+		sub.away = time.UnixMilli(away)
+	}
+	sub.linked = away == 0
+	if r.err = v.addSubscriber(sub, queue, d.Queue); r.err == nil {
+		sub.queue.restore(d)
+	}
+}
+
+// subscriber returns the subscriber that a definition names.
+func (b *Broker) subscriber(r *reader) *Subscriber {
+	v, name := b.owner(r), read[string](r, "subscriber")
+	if r.err != nil {
+		return nil
+	}
+	sub := v.subscriber(name)
+	if sub == nil {
+		r.err = fmt.Errorf("its subscriber '%s' does not exist", name)
+	}
+	return sub
+}
+
+func (b *Broker) recoverSubscription(r *reader) {
+	sub := b.subscriber(r)
+	spec := SubscriptionSpec{
+		Key: read[string](r, "key"), Level: Level(read[uint8](r, "level")), NoLocal: read[bool](r, "no_local"),
+		AsPublished: read[bool](r, "as_published"), NoSystem: read[bool](r, "no_system"), ID: read[uint32](r, "id"),
+	}
+	if r.err == nil {
+		sub.subscribe(spec)
+	}
+}
+
+// recoverOutgoing brings back an id that a message went out under. New ids start far away from it.
+func (b *Broker) recoverOutgoing(r *reader) {
+	sub, id, place := b.subscriber(r), read[uint16](r, "id"), Seq(read[int64](r, "place"))
+	switch {
+	case r.err != nil:
+		return
+	case place == 0:
+		sub.keep(id, &outgoing{match: Match{Level: ExactlyOnce}, recorded: true, sent: true, released: true})
+	default:
+		if sub.carried == nil {
+			sub.carried = map[Seq]uint16{}
+		}
+		sub.carried[place] = id
+	}
+	sub.lastID = max(sub.lastID, id+1<<15)
+}
+
+// recoverWill brings a will back. That of a subscriber which did not outlive its link has an owner that ended with the broker: only
+// the will is left of it.
+func (b *Broker) recoverWill(r *reader) {
+	v, name := b.owner(r), read[string](r, "subscriber")
+	level := Level(read[uint8](r, "level"))
+	will := &Will{
+		Delay: time.Duration(read[int64](r, "delay_ms")) * time.Millisecond,
+		Message: &Message{
+			Exchange: read[string](r, "exchange"), Key: read[string](r, "key"),
+			Props: read[[]byte](r, "properties"), Body: read[[]byte](r, "body"),
+			Persistent: level >= AtLeastOnce, Once: level >= ExactlyOnce, Retain: read[bool](r, "retain"),
+		},
+	}
+	if r.err != nil {
+		return
+	}
+	sub := v.subscriber(name)
+	if sub == nil {
+		sub = &Subscriber{vhost: v, name: name, ended: true, linked: true}
+		sub.table.Store(&subscriptionTable{})
+		if v.orphans == nil {
+			v.orphans = map[string]*Subscriber{}
+		}
+		v.orphans[name] = sub
+	}
+	sub.will = will
+}
+
+func (b *Broker) recoverKept(r *reader, d *Definition) {
+	if v := b.owner(r); r.err == nil {
+		v.retained.id, v.retained.next = d.Queue, max(1, d.Next)
+	}
+}
+
+func (b *Broker) recoverRetained(r *reader) {
+	v, key, place := b.owner(r), read[string](r, "key"), Seq(read[int64](r, "place"))
+	if r.err == nil {
+		v.retained.node(key, true).at = &retainedMessage{key: key, seq: place}
+		v.retained.n++
+	}
+}
+
+// resumeSubscribers starts the clocks of the subscribers that are away. Those that had a link when the broker died, and their wills,
+// get a grace to come back.
+func (b *Broker) resumeSubscribers() {
+	now := b.store.Now()
+	resume := func(sub *Subscriber) {
+		gone := now.Sub(sub.away)
+		if sub.will != nil {
+			if sub.linked {
+				sub.armWill(max(willGrace, sub.will.Delay))
+			} else {
+				sub.armWill(min(sub.will.Delay, sub.expiry) - gone)
+			}
+		}
+		if !sub.ended && sub.expiry != Forever {
+			sub.armExpiry(max(time.Second, sub.expiry-gone))
+		}
+		sub.linked = false
+	}
+	for _, v := range b.vhosts.Load().all() {
+		v.mu.Lock()
+		for _, sub := range v.subscribers.Load().all() {
+			resume(sub)
+		}
+		for _, sub := range v.orphans {
+			resume(sub)
+		}
+		v.mu.Unlock()
+	}
+}
+
 // allQueues yields every queue of every vhost.
 func (b *Broker) allQueues() func(yield func(*Queue) bool) {
 	return func(yield func(*Queue) bool) {
@@ -123,10 +296,13 @@ func (b *Broker) allQueues() func(yield func(*Queue) bool) {
 // Stats is a snapshot of the engine's counters.
 type Stats struct {
 	VHosts, Exchanges, Queues, Consumers int
+	Subscribers, Subscriptions, Retained int
 
 	QueueStats        // sums over all queues; the counters include queues that are gone
-	Unroutable uint64 // messages that reached no queue
-	HeldBytes  int64  // messages in memory
+	Unroutable uint64 // messages that reached nobody
+	Dropped    uint64 // messages that nobody keeps, for subscribers that were away or slow
+	HeldBytes  int64  // of messages that wait in memory
+	OpenBytes  int64  // of messages outstanding with consumers without a prefetch limit
 	Blocked    bool   // publishers must wait
 	Pending    int64  // bytes that are not durable yet
 	Space      Space
@@ -135,7 +311,7 @@ type Stats struct {
 // Stats counts. Its cost grows with the number of queues.
 func (b *Broker) Stats() Stats {
 	st := Stats{
-		Unroutable: b.unroutable.Load(), HeldBytes: b.held.Load(), Blocked: !b.open(),
+		Unroutable: b.unroutable.Load(), Dropped: b.dropped.Load(), HeldBytes: b.held.Load(), OpenBytes: b.openBytes.Load(), Blocked: !b.open(),
 		Pending: b.store.Pending(), Space: b.store.Space(),
 	}
 	st.QueueStats = b.past.get()
@@ -143,11 +319,16 @@ func (b *Broker) Stats() Stats {
 		st.VHosts++
 		st.Exchanges += v.exchanges.Load().len()
 		st.Queues += v.queues.Load().len()
+		st.Subscribers += v.subscribers.Load().len()
+		st.Retained += v.retained.len()
 	}
 	for q := range b.allQueues() {
 		q.mu.Lock()
 		st.add(q.stats)
 		st.Consumers += len(q.consumers)
+		if q.subscriber != nil {
+			st.Subscriptions += len(q.subscriber.table.Load().list)
+		}
 		q.mu.Unlock()
 	}
 	return st

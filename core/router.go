@@ -23,6 +23,8 @@ type binding struct {
 	exchange *Exchange // nil when the destination is a queue
 	headers  headersMatch
 	durable  bool
+
+	subscription *subscription // of an edge that leads to a subscriber
 }
 
 // newRouter returns the empty table of an exchange kind, or false for an unknown kind. More kinds are more cases here.

@@ -1,12 +1,15 @@
 package core_test
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/cockroachdb/datadriven"
 
@@ -24,13 +27,9 @@ func TestScripts(t *testing.T) {
 			s.open(nil)
 			defer s.shut()
 			datadriven.RunTest(t, path, func(_ *testing.T, d *datadriven.TestData) string {
-				s.out.Reset()
 				s.run(d)
 				synctest.Wait() // what the loader brings belongs to the directive that needed it
-				if s.out.Len() == 0 {
-					return "ok\n"
-				}
-				return s.out.String()
+				return cmp.Or(s.take(), "ok\n")
 			})
 		})
 	})
@@ -39,6 +38,7 @@ func TestScripts(t *testing.T) {
 // script is one engine with its sessions. Everything happens on the test's goroutine, so that the output has one order.
 type script struct {
 	t        *testing.T
+	mu       sync.Mutex // guards out: wills are published by timers
 	out      strings.Builder
 	store    *memstore.Store
 	broker   *core.Broker
@@ -55,7 +55,34 @@ type peer struct {
 	consumers   map[string]*core.Consumer
 	outstanding []core.Delivery
 	full        bool
+	link        *core.Link
 }
+
+func flags(match *core.Match) string {
+	s := fmt.Sprintf("level=%d", match.Level)
+	if match.Retain {
+		s += " retain"
+	}
+	if match.ID != 0 {
+		s += fmt.Sprintf(" subscription=%d%v", match.ID, match.More)
+	}
+	return s
+}
+
+func (p *peer) Push(m *core.Message, match *core.Match) {
+	p.script.printf("%s <- %s %s %s", p.name, m.Key, m.Body, flags(match))
+}
+
+func (p *peer) Send(m *core.Message, id uint16, match *core.Match, again bool) {
+	dup := ""
+	if again {
+		dup = " again"
+	}
+	p.script.printf("%s <- #%d %s %s %s%s", p.name, id, m.Key, m.Body, flags(match), dup)
+}
+
+func (p *peer) Release(id uint16) { p.script.printf("%s <- release #%d", p.name, id) }
+func (p *peer) TakenOver()        { p.script.printf("%s taken over", p.name) }
 
 func (s *script) open(disk *memstore.Disk) {
 	s.epoch++
@@ -72,7 +99,19 @@ func (s *script) shut() {
 	_ = s.store.Close()
 }
 
-func (s *script) printf(format string, args ...any) { fmt.Fprintf(&s.out, format+"\n", args...) }
+func (s *script) printf(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintf(&s.out, format+"\n", args...)
+}
+
+// take returns what was printed since the last call.
+func (s *script) take() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer s.out.Reset()
+	return s.out.String()
+}
 
 // Complete prints what was promised.
 func (s *script) Complete(tag uint64, err error) {
@@ -224,6 +263,14 @@ func (s *script) run(d *datadriven.TestData) {
 		} else {
 			s.store.Flush()
 		}
+	case "link", "detach", "subscribe", "unsubscribe", "retained", "ack", "received", "released", "refused", "publish-once", "release":
+		err = s.runLink(p, d)
+	case "sleep":
+		wait, perr := time.ParseDuration(str(d, "for", "1s"))
+		if perr != nil {
+			s.t.Fatal(perr)
+		}
+		time.Sleep(wait)
 	case "close":
 		p.session.Close(p.outstanding...)
 		delete(s.sessions, p.name)
@@ -241,6 +288,101 @@ func (s *script) run(d *datadriven.TestData) {
 	}
 }
 
+// message makes what a publish directive describes.
+func message(t *testing.T, d *datadriven.TestData, body string) *core.Message {
+	t.Helper()
+	props, err := field.AppendProperties(nil, &field.Properties{Headers: args(t, d.Input)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &core.Message{
+		Exchange: str(d, "to", ""), Key: str(d, "key", ""), Body: []byte(body), Props: props,
+		Persistent: d.HasArg("persistent"), Once: d.HasArg("once"), Retain: d.HasArg("retain"),
+	}
+}
+
+// runLink runs the directives of a subscriber. What waits for a record is flushed, so that the directive can end.
+func (s *script) runLink(p *peer, d *datadriven.TestData) (err error) {
+	id := uint16(num(d, "id", 0))
+	switch d.Cmd {
+	case "link":
+		return s.link(p, d)
+	case "detach":
+		p.link.Detach(d.HasArg("goodbye"), nil)
+	case "subscribe":
+		spec := subscription(s.t, d)
+		s.flushed(func() { _, err = p.link.Subscribe(s.t.Context(), []core.SubscriptionSpec{spec}) })
+	case "unsubscribe":
+		var existed []bool
+		s.flushed(func() { existed, err = p.link.Unsubscribe(s.t.Context(), []string{str(d, "key", "")}) })
+		s.printf("existed=%t", existed[0])
+	case "retained":
+		err = p.link.SendRetained(subscription(s.t, d))
+	case "ack":
+		s.printf("known=%t", p.link.Ack(id))
+	case "received":
+		s.tag++
+		s.printf("known=%t tag=%d", p.link.Received(id, s, s.tag), s.tag)
+	case "released":
+		s.printf("known=%t", p.link.Released(id))
+	case "refused":
+		s.printf("known=%t", p.link.Refused(id))
+	case "publish-once":
+		s.tag++
+		err = p.link.PublishOnce(message(s.t, d, str(d, "body", "m")), id, s, s.tag, s.tag+1000)
+	case "release":
+		s.tag++
+		s.printf("known=%t tag=%d", p.link.ReleaseReceived(id, s, s.tag), s.tag)
+	}
+	return err
+}
+
+func subscription(t *testing.T, d *datadriven.TestData) core.SubscriptionSpec {
+	t.Helper()
+	key := str(d, "key", "")
+	return core.SubscriptionSpec{
+		Key: key, Level: core.Level(num(d, "level", 0)), NoLocal: d.HasArg("no-local"), AsPublished: d.HasArg("as-published"),
+		NoSystem: strings.HasPrefix(key, "#") || strings.HasPrefix(key, "*"), ID: uint32(num(d, "id", 0)),
+	}
+}
+
+func (s *script) link(p *peer, d *datadriven.TestData) (err error) {
+	expiry, err := time.ParseDuration(str(d, "expiry", "0s"))
+	if err != nil {
+		return err
+	}
+	spec := core.SubscriberSpec{
+		Name: str(d, "name", p.name), Queue: "subscriber-" + str(d, "name", p.name), Fresh: d.HasArg("fresh"),
+		Expiry: expiry, Window: num(d, "window", 0), Receiver: p,
+	}
+	if body := str(d, "will", ""); body != "" {
+		delay, err := time.ParseDuration(str(d, "delay", "0s"))
+		if err != nil {
+			return err
+		}
+		spec.Will = &core.Will{Message: &core.Message{Exchange: core.TopicExchange, Key: "wills", Body: []byte(body)}, Delay: delay}
+	}
+	var present bool
+	s.flushed(func() { p.link, present, err = p.session.Subscriber(s.t.Context(), spec) })
+	if err == nil {
+		s.printf("present=%t", present)
+		p.link.Start()
+	}
+	return err
+}
+
+// flushed runs f, which waits for a record, and passes everything meanwhile.
+func (s *script) flushed(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	synctest.Wait()
+	s.store.Flush()
+	<-done
+}
+
 func (s *script) publish(p *peer, d *datadriven.TestData) error {
 	bodies := d.CmdArgs
 	for i := 1; i <= max(1, num(d, "n", 1)); i++ {
@@ -254,13 +396,7 @@ func (s *script) publish(p *peer, d *datadriven.TestData) error {
 		if slices.ContainsFunc(bodies, func(a datadriven.CmdArg) bool { return a.Key == "confirm" }) {
 			c = s
 		}
-		props, err := field.AppendProperties(nil, &field.Properties{Headers: args(s.t, d.Input)})
-		if err != nil {
-			return err
-		}
-		m := &core.Message{
-			Exchange: str(d, "to", ""), Key: str(d, "key", ""), Body: []byte(body), Props: props, Persistent: d.HasArg("persistent"),
-		}
+		m := message(s.t, d, body)
 		routed, err := p.session.Publish(m, c, tag)
 		if err != nil {
 			return err
@@ -330,7 +466,7 @@ func (s *script) restart(crash bool) {
 			p := s.sessions[name]
 			p.session.Close(p.outstanding...)
 		}
-		s.out.Reset()
+		s.take()
 		if err := s.store.Close(); err != nil {
 			s.t.Fatal(err)
 		}

@@ -37,10 +37,17 @@ const (
 	OpSettle
 	// OpMark adds one to the delivery count of the entries of Queue in Ranges.
 	OpMark
-	// OpDefine keeps Value under Key, replacing what was there. With a Queue the key defines that queue: its entries may follow.
+	// OpDefine keeps Value under Key, replacing what was there. With a Queue the key defines that queue: its entries may follow. A key
+	// has at most MaxKey bytes, a value at most MaxValue.
 	OpDefine
 	// OpRemove ends Key. With a Queue it ends that queue and all its entries.
 	OpRemove
+)
+
+// The longest key and value that a Store must take.
+const (
+	MaxKey   = 1 << 10
+	MaxValue = 256 << 10
 )
 
 // Op is one record of a commit. The store copies what it needs of the slices before Commit returns, except Msg (immutable), Value

@@ -1,6 +1,9 @@
 package core
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // topicRouter follows the bindings whose pattern matches the routing key: words separated by dots, * for exactly one word, # for any
 // number of words, also none (AMQP 0-9-1, 3.1.3.3). It is a trie of words with path copying: cost grows with the words of the key and
@@ -17,13 +20,55 @@ type topicNode struct {
 
 const topicSeparator = "."
 
+// match walks the trie with all words at once: in active are the nodes reached by exactly the words so far, in sticky those under a #
+// that was reached, which may take any number of words and so are never left. A node has one way into it, so that none is reached
+// twice by one word; and whatever the patterns are, the work is at most words times nodes.
 func (r topicRouter) match(m *Message, to []*binding) []*binding {
 	if r.root == nil {
 		return to
 	}
-	from := len(to)
-	to = r.root.match(m.Key, m.Key == "", to)
-	return unique(to, from)
+	var buf [3][8]*topicNode
+	active, next, sticky := buf[0][:0], buf[1][:0], buf[2][:0]
+	active, sticky = r.root.enter(active, sticky)
+	for key, end := m.Key, m.Key == ""; !end; {
+		var word string
+		word, key, end = cutWord(key)
+		next = next[:0]
+		waiting := len(sticky) // what a # is reached by now takes only the words to come
+		for _, n := range active {
+			next, sticky = n.step(word, next, sticky)
+		}
+		for _, n := range sticky[:waiting] {
+			next, sticky = n.step(word, next, sticky)
+		}
+		active, next = next, active
+	}
+	for _, n := range active {
+		to = append(to, n.here...)
+	}
+	for _, n := range sticky {
+		to = append(to, n.here...)
+	}
+	return to
+}
+
+// enter adds n to the nodes reached, and what follows a # there to those that stay.
+func (n *topicNode) enter(active, sticky []*topicNode) (_, _ []*topicNode) {
+	if n.hash != nil && !slices.Contains(sticky, n.hash) {
+		sticky = append(sticky, n.hash)
+	}
+	return append(active, n), sticky
+}
+
+// step enters the nodes that word leads to.
+func (n *topicNode) step(word string, next, sticky []*topicNode) (_, _ []*topicNode) {
+	if child, ok := n.words.get(word); ok {
+		next, sticky = child.enter(next, sticky)
+	}
+	if n.star != nil {
+		next, sticky = n.star.enter(next, sticky)
+	}
+	return next, sticky
 }
 
 func (r topicRouter) with(b *binding) router {
@@ -39,39 +84,6 @@ func (r topicRouter) without(b *binding) router {
 func cutWord(key string) (word, rest string, end bool) {
 	word, rest, more := strings.Cut(key, topicSeparator)
 	return word, rest, !more
-}
-
-// match appends what matches the words of key from here on; end says that none is left.
-func (n *topicNode) match(key string, end bool, to []*binding) []*binding {
-	if n.hash != nil {
-		to = n.hash.matchHash(key, end, to)
-	}
-	if end {
-		return append(to, n.here...)
-	}
-	word, rest, last := cutWord(key)
-	if next, ok := n.words.get(word); ok {
-		to = next.match(rest, last, to)
-	}
-	if n.star != nil {
-		to = n.star.match(rest, last, to)
-	}
-	return to
-}
-
-// matchHash appends what matches after a #, which may take any number of the words that are left.
-func (n *topicNode) matchHash(key string, end bool, to []*binding) []*binding {
-	// A pattern that ends with # takes everything; this is also where a # that stands before other words takes the whole rest.
-	if n.words.len() == 0 && n.star == nil && n.hash == nil {
-		return append(to, n.here...)
-	}
-	for {
-		to = n.match(key, end, to)
-		if end {
-			return to
-		}
-		_, key, end = cutWord(key)
-	}
 }
 
 // with returns the node with b's pattern added below it. Runs of # are one #: they match the same and would multiply the work.
@@ -142,38 +154,4 @@ func cutPattern(pattern string) (word, rest string, end bool) {
 		rest, end = after, last
 	}
 	return word, rest, end
-}
-
-// unique drops repeated bindings from list[from:]: several paths through # reach the same pattern.
-func unique(list []*binding, from int) []*binding {
-	found := list[from:]
-	if len(found) < 2 {
-		return list
-	}
-	if len(found) > 32 {
-		return append(list[:from], uniqueByMap(found)...)
-	}
-	kept := found[:0]
-outer:
-	for _, b := range found {
-		for _, k := range kept {
-			if k == b {
-				continue outer
-			}
-		}
-		kept = append(kept, b)
-	}
-	return list[:from+len(kept)]
-}
-
-func uniqueByMap(found []*binding) []*binding {
-	seen := make(map[*binding]struct{}, len(found))
-	kept := found[:0]
-	for _, b := range found {
-		if _, ok := seen[b]; !ok {
-			seen[b] = struct{}{}
-			kept = append(kept, b)
-		}
-	}
-	return kept
 }

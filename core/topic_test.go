@@ -122,3 +122,16 @@ func BenchmarkTopicBind(b *testing.B) {
 		i++
 	}
 }
+
+// Patterns with many # must not cost more than words times nodes: this took minutes when every way through them was tried.
+func TestTopicMatchOfManyHashesIsQuick(t *testing.T) {
+	pattern := strings.Repeat("#.a.", 40) + "b"
+	r := topicRouter{}.with(&binding{spec: BindingSpec{Key: pattern}})
+	key := strings.Repeat("a.", 120)
+	if found := r.match(&Message{Key: key + "c"}, nil); len(found) != 0 {
+		t.Errorf("%d bindings match", len(found))
+	}
+	if found := r.match(&Message{Key: key + "b"}, nil); len(found) != 1 {
+		t.Errorf("%d bindings match, want 1", len(found))
+	}
+}

@@ -12,9 +12,12 @@ type VHost struct {
 	broker *Broker
 	name   string
 
-	mu        sync.Mutex // guards changes of everything below; held while their records are committed, so that both have one order
-	exchanges atomic.Pointer[pmap[*Exchange]]
-	queues    atomic.Pointer[pmap[*Queue]]
+	mu          sync.Mutex // guards changes of everything below; held while their records are committed, so that both have one order
+	exchanges   atomic.Pointer[pmap[*Exchange]]
+	queues      atomic.Pointer[pmap[*Queue]]
+	subscribers atomic.Pointer[pmap[*Subscriber]]
+	retained    retained
+	orphans     map[string]*Subscriber // of which only a will is left since the broker died; by name
 }
 
 // DefaultVHost is the name of the vhost that always exists.
@@ -25,6 +28,8 @@ func newVHost(b *Broker, name string) *VHost {
 	v := &VHost{broker: b, name: name}
 	v.exchanges.Store(&pmap[*Exchange]{})
 	v.queues.Store(&pmap[*Queue]{})
+	v.subscribers.Store(&pmap[*Subscriber]{})
+	v.retained.vhost = v
 	for _, spec := range []ExchangeSpec{
 		{Name: "", Kind: "direct"},
 		{Name: "amq.direct", Kind: "direct"},
@@ -88,8 +93,8 @@ func (v *VHost) noQueue(op, name string) error {
 	return &Error{Kind: NotFound, Op: op, Name: object, Text: "no " + object}
 }
 
-// reserved refuses to make objects whose names begin with amq.
-func reserved(op, class, object, name string) error {
+// reservedName refuses to make objects whose names begin with amq.
+func reservedName(op, class, object, name string) error {
 	if !strings.HasPrefix(name, "amq.") {
 		return nil
 	}
@@ -106,7 +111,8 @@ type deletion struct {
 	ops   []Op
 }
 
-func (d *deletion) queue(q *Queue) (messages int) {
+// queue takes away a queue that has ended.
+func (d *deletion) queue(q *Queue) {
 	next := d.vhost.queues.Load().without(q.spec.Name)
 	d.vhost.queues.Store(&next)
 	for id, b := range q.inbound {
@@ -115,7 +121,6 @@ func (d *deletion) queue(q *Queue) (messages int) {
 	if q.id != 0 {
 		d.ops = append(d.ops, removeOp(q.definition()))
 	}
-	return q.end()
 }
 
 func (d *deletion) exchange(x *Exchange) {
@@ -149,28 +154,22 @@ func (d *deletion) binding(id string, b *binding) {
 	}
 }
 
-// commit records the deletion; mu is still held.
-func (d *deletion) commit(done Completion) {
-	if len(d.ops) == 0 {
-		d.ops = append(d.ops, Op{Kind: OpNone})
-		if done == nil {
-			return
-		}
-	}
-	d.ops[len(d.ops)-1].Done = done
-	d.vhost.broker.store.Commit(d.ops)
-}
+// commit records the deletion, if anything of it was on record; mu is still held.
+func (d *deletion) commit() { d.vhost.commit(true, d.ops...) }
 
 // deleteUnused deletes an auto-delete queue that has no consumer any more.
 func (v *VHost) deleteUnused(q *Queue) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.queue(q.spec.Name) != q || q.info().Consumers > 0 {
+	if v.queue(q.spec.Name) != q {
 		return
+	}
+	if _, err := q.end(true, false); err != nil {
+		return // somebody consumes it again
 	}
 	d := deletion{vhost: v}
 	d.queue(q)
-	d.commit(nil)
+	d.commit()
 }
 
 // deleteExclusive deletes a session's exclusive queue.
@@ -180,28 +179,8 @@ func (v *VHost) deleteExclusive(q *Queue) {
 	if v.queue(q.spec.Name) != q {
 		return
 	}
+	_, _ = q.end(false, false) // without conditions it never refuses
 	d := deletion{vhost: v}
 	d.queue(q)
-	d.commit(nil)
-}
-
-// end empties a queue that is being deleted and tells its consumers. It returns the number of messages that were ready.
-func (q *Queue) end() (messages int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	messages = q.stats.Ready
-	q.deleted = true
-	for _, c := range q.consumers {
-		c.cancelled, c.listed = true, false
-		c.spec.Receiver.Cancelled(c)
-	}
-	q.consumers, q.listed = nil, nil
-	q.returned, q.cold = nil, coldRange{}
-	q.head.clear()
-	q.tail.clear()
-	q.vhost.broker.hold(q.unsaid - q.bytes) // the sum knows all but what was not said
-	q.bytes, q.unsaid = 0, 0
-	q.vhost.broker.past.add(q.stats)
-	q.stats = QueueStats{}
-	return messages
+	d.commit()
 }

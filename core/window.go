@@ -26,11 +26,8 @@ func NewWindow(limit int) *Window {
 // without locks, as consumers that waited may be served at once.
 func (w *Window) SetLimit(limit int) {
 	w.limit.Store(int64(limit))
-	w.stall.wake()
+	w.stall.wake(w.open)
 }
-
-// Outstanding is the number of deliveries in the window now.
-func (w *Window) Outstanding() int { return int(w.used.Load()) }
 
 // take claims one delivery's credit for c. When there is none, c waits in the window.
 func (w *Window) take(c *Consumer) bool {
@@ -55,39 +52,74 @@ func (w *Window) tryTake() bool {
 	}
 }
 
+// open reports whether there is credit, for whoever asks.
+func (w *Window) open(*Consumer) bool {
+	limit := w.limit.Load()
+	return limit == 0 || w.used.Load() < limit
+}
+
 // grant gives n deliveries' credit back and wakes who waited. No lock may be held.
 func (w *Window) grant(n int) {
 	w.used.Add(-int64(n))
-	w.stall.wake()
+	w.stall.wake(w.open)
 }
 
-// stall is a set of consumers that wait for the same thing. A consumer may be listed although it no longer needs to be: waking it
-// then does nothing.
+// stall is the consumers that wait for the same thing, first come first served. A consumer may be listed although it no longer needs to
+// be: waking it then does nothing.
 type stall struct {
 	waiting atomic.Bool // some consumer is listed
 
 	mu   sync.Mutex
-	list []*Consumer
+	list deque[*Consumer]
 }
 
 func (s *stall) add(c *Consumer) {
 	s.mu.Lock()
-	s.list = append(s.list, c)
+	s.list.pushBack(c)
 	s.waiting.Store(true)
 	s.mu.Unlock()
 }
 
-// wake serves every consumer that waited. No lock may be held.
-func (s *stall) wake() {
+// remove takes a consumer out that will not come back.
+func (s *stall) remove(c *Consumer) {
 	if !s.waiting.Load() {
 		return
 	}
 	s.mu.Lock()
-	list := s.list
-	s.list = nil
-	s.waiting.Store(false)
+	defer s.mu.Unlock()
+	for range s.list.len() {
+		if other := s.list.popFront(); other != c {
+			s.list.pushBack(other)
+		}
+	}
+	s.waiting.Store(s.list.len() > 0)
+}
+
+// wake serves the consumers that waited, each at most once, as long as there is more for the next one. One that waits again goes
+// behind the others, so that all have their turn. No lock may be held.
+func (s *stall) wake(more func(*Consumer) bool) {
+	if !s.waiting.Load() {
+		return
+	}
+	s.mu.Lock()
+	n := s.list.len()
 	s.mu.Unlock()
-	for _, c := range list {
+	for range n {
+		c := s.next(more)
+		if c == nil {
+			return
+		}
 		c.queue.wake(c)
 	}
+}
+
+func (s *stall) next(more func(*Consumer) bool) *Consumer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.list.len() == 0 || !more(*s.list.at(0)) {
+		return nil
+	}
+	c := s.list.popFront()
+	s.waiting.Store(s.list.len() > 0)
+	return c
 }

@@ -1,0 +1,391 @@
+package core
+
+import (
+	"context"
+	"fmt"
+)
+
+// The verbs that make, change and delete exchanges, queues and bindings. Each takes its vhost's lock, decides, commits its records
+// while it holds the lock, and waits for them afterwards.
+
+// promise is a Completion that a caller waits for.
+type promise chan error
+
+func newPromise() promise { return make(promise, 1) }
+
+// Complete implements Completion.
+func (p promise) Complete(_ uint64, err error) { p <- err }
+
+// wait returns when the promise has passed. A nil promise has.
+func (p promise) wait(ctx context.Context) error {
+	if p == nil {
+		return nil
+	}
+	select {
+	case err := <-p:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// commit hands ops over as one unit and returns what to wait for, nothing if noWait or if there is nothing to record.
+func (v *VHost) commit(noWait bool, ops ...Op) promise {
+	if len(ops) == 0 {
+		return nil
+	}
+	var p promise
+	if !noWait {
+		p = newPromise()
+		ops[len(ops)-1].Done = p
+	}
+	v.broker.store.Commit(ops)
+	return p
+}
+
+// known is the answer to a request that changes nothing because a request before it did: that one may not have passed yet, and the
+// answer is a promise about it all the same.
+func (v *VHost) known(noWait, durable bool) promise {
+	if !durable {
+		return nil
+	}
+	return v.commit(noWait, Op{Kind: OpNone})
+}
+
+// mayDefine refuses to make durable objects when the disk is full: what is left of it belongs to what ends things.
+func (v *VHost) mayDefine(op, object string) error {
+	if v.broker.store.Space().Level < SpaceFull {
+		return nil
+	}
+	return &Error{Kind: Exhausted, Op: op, Name: object, Text: "the broker's disk is full: free some space, or consume or purge messages"}
+}
+
+// DeclareExchange makes an exchange, or checks that an equal one exists.
+func (s *Session) DeclareExchange(ctx context.Context, spec ExchangeSpec) error {
+	p, err := s.declareExchange(spec)
+	if err != nil {
+		return err
+	}
+	return p.wait(ctx)
+}
+
+func (s *Session) declareExchange(spec ExchangeSpec) (promise, error) {
+	const op = "declare"
+	v := s.vhost
+	spec.Name = cleanName(spec.Name)
+	object := v.exchangeName(spec.Name)
+	if spec.Name == "" {
+		return nil, defaultExchange(op, object)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	x := v.exchange(spec.Name)
+	switch {
+	case x == nil && spec.Passive:
+		return nil, v.noExchange(op, spec.Name)
+	case x != nil && spec.Passive:
+		return nil, nil
+	}
+	if _, ok := newRouter(spec.Kind); !ok {
+		return nil, &Error{Kind: Invalid, Op: op, Name: object, Text: fmt.Sprintf("unknown exchange type '%s'", spec.Kind)}
+	}
+	if x != nil {
+		return v.known(spec.NoWait, spec.Durable), x.equivalent(spec)
+	}
+	if err := reservedName(op, "exchange", object, spec.Name); err != nil {
+		return nil, err
+	}
+	if err := checkArguments(op, object, spec.Args); err != nil {
+		return nil, err
+	}
+	x = newExchange(v, spec)
+	var p promise
+	if spec.Durable {
+		if err := v.mayDefine(op, object); err != nil {
+			return nil, err
+		}
+		p = v.commit(spec.NoWait, x.definition())
+	}
+	v.addExchange(x)
+	return p, nil
+}
+
+func defaultExchange(op, object string) error {
+	return &Error{Kind: Refused, Op: op, Name: object, Text: "operation not permitted on the default exchange"}
+}
+
+// DeleteExchange deletes an exchange and its bindings. A missing one is deleted already.
+func (s *Session) DeleteExchange(ctx context.Context, name string, ifUnused, noWait bool) error {
+	const op = "delete"
+	v := s.vhost
+	name = cleanName(name)
+	object := v.exchangeName(name)
+	if name == "" {
+		return defaultExchange(op, object)
+	}
+	if predeclared(name) {
+		return &Error{
+			Kind: Refused, Op: op, Name: object,
+			Text: fmt.Sprintf("deletion of system %s not allowed", object),
+		}
+	}
+	v.mu.Lock()
+	x := v.exchange(name)
+	if x == nil {
+		p := v.known(noWait, true)
+		v.mu.Unlock()
+		return p.wait(ctx)
+	}
+	if ifUnused && len(x.outbound) > 0 {
+		v.mu.Unlock()
+		return inUse(op, object)
+	}
+	d := deletion{vhost: v}
+	d.exchange(x)
+	p := v.commit(noWait, d.ops...)
+	v.mu.Unlock()
+	return p.wait(ctx)
+}
+
+func inUse(op, object string) error {
+	return &Error{Kind: InUse, Op: op, Name: object, Text: object + " in use"}
+}
+
+// DeclareQueue makes a queue, or checks that an equal one exists.
+func (s *Session) DeclareQueue(ctx context.Context, spec QueueSpec) (QueueInfo, error) {
+	q, p, err := s.declareQueue(spec)
+	if err != nil {
+		return QueueInfo{}, err
+	}
+	if err := p.wait(ctx); err != nil {
+		return QueueInfo{}, err
+	}
+	return q.info(), nil
+}
+
+func (s *Session) declareQueue(spec QueueSpec) (*Queue, promise, error) {
+	const op = "declare"
+	v := s.vhost
+	spec.Name = cleanName(spec.Name)
+	spec.Durable = spec.Durable && !spec.Exclusive // an exclusive queue ends with its connection
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	q := v.queue(spec.Name)
+	switch {
+	case q != nil:
+		return q, v.known(spec.NoWait || spec.Passive, q.id != 0), s.redeclare(q, spec)
+	case spec.Passive:
+		return nil, nil, v.noQueue(op, spec.Name)
+	case spec.Name == "":
+		spec.Name = GeneratedName("amq.gen-")
+	default:
+		if err := reservedName(op, "queue", v.queueName(spec.Name), spec.Name); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := checkQueueArgs(v.queueName(spec.Name), spec.Args); err != nil {
+		return nil, nil, err
+	}
+	if err := checkArguments(op, v.queueName(spec.Name), spec.Args); err != nil {
+		return nil, nil, err
+	}
+	if spec.Durable {
+		if err := v.mayDefine(op, v.queueName(spec.Name)); err != nil {
+			return nil, nil, err
+		}
+	}
+	q = &Queue{vhost: v, spec: spec, next: 1, inbound: map[string]*binding{}}
+	if spec.Exclusive {
+		q.owner = s
+		s.exclusive[q] = struct{}{}
+	}
+	var p promise
+	if spec.Durable {
+		q.id = v.broker.newQueueID()
+		p = v.commit(spec.NoWait, q.definition())
+	}
+	v.addQueue(q)
+	return q, p, nil
+}
+
+// redeclare checks a declaration of a queue that exists: first whose it is, then whether it is equal. Exclusive must match too, unless
+// the declaration is passive.
+func (s *Session) redeclare(q *Queue, spec QueueSpec) error {
+	const op = "declare"
+	if spec.Passive {
+		return s.mayUse(q, op)
+	}
+	if q.owner != nil && q.owner != s || q.subscriber != nil || q.spec.Exclusive != spec.Exclusive {
+		return q.locked(op)
+	}
+	return q.equivalent(spec)
+}
+
+// mayUse refuses another session's exclusive queue, and a subscriber's.
+func (s *Session) mayUse(q *Queue, op string) error {
+	if q.owner != nil && q.owner != s || q.subscriber != nil {
+		return q.locked(op)
+	}
+	return nil
+}
+
+func (q *Queue) locked(op string) error {
+	object := q.vhost.queueName(q.spec.Name)
+	return &Error{
+		Kind: Locked, Op: op, Name: object,
+		Text: "cannot obtain exclusive access to locked " + object + ". It could be originally declared on another connection or the " +
+			"exclusive property value does not match that of the original declaration.",
+	}
+}
+
+// find returns a queue that the session may use.
+func (s *Session) find(op, name string) (*Queue, error) {
+	name = cleanName(name)
+	q := s.vhost.queue(name)
+	if q == nil {
+		return nil, s.vhost.noQueue(op, name)
+	}
+	return q, s.mayUse(q, op)
+}
+
+// DeleteQueue deletes a queue with its bindings and messages, and returns how many messages were ready. A missing queue is deleted
+// already.
+func (s *Session) DeleteQueue(ctx context.Context, name string, ifUnused, ifEmpty, noWait bool) (messages int, err error) {
+	const op = "delete"
+	v := s.vhost
+	v.mu.Lock()
+	q, err := s.find(op, name)
+	if q == nil {
+		p := v.known(noWait, true)
+		v.mu.Unlock()
+		return 0, p.wait(ctx)
+	}
+	if err != nil {
+		v.mu.Unlock()
+		return 0, err
+	}
+	messages, err = q.end(ifUnused, ifEmpty)
+	if err != nil {
+		v.mu.Unlock()
+		return 0, err
+	}
+	d := deletion{vhost: v}
+	d.queue(q)
+	delete(s.exclusive, q)
+	p := v.commit(noWait, d.ops...)
+	v.mu.Unlock()
+	return messages, p.wait(ctx)
+}
+
+// PurgeQueue drops the messages that wait in a queue, not those that consumers hold, and returns how many.
+func (s *Session) PurgeQueue(ctx context.Context, name string, noWait bool) (messages int, err error) {
+	q, err := s.find("purge", name)
+	if err != nil {
+		return 0, err
+	}
+	q.mu.Lock()
+	messages = q.purge()
+	q.mu.Unlock()
+	if noWait || q.id == 0 {
+		return messages, nil
+	}
+	return messages, s.vhost.commit(false, Op{Kind: OpNone}).wait(ctx)
+}
+
+// Bind adds a binding. One that exists already is no error.
+func (s *Session) Bind(ctx context.Context, spec BindingSpec) error {
+	p, err := s.bind(spec)
+	if err != nil {
+		return err
+	}
+	return p.wait(ctx)
+}
+
+func (s *Session) bind(spec BindingSpec) (promise, error) {
+	const op = "bind"
+	v := s.vhost
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	b, id, err := s.newBinding(op, spec)
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := b.source.outbound[id]; ok {
+		return v.known(spec.NoWait, b.durable), nil
+	}
+	var p promise
+	if b.durable {
+		if err := v.mayDefine(op, v.exchangeName(spec.Source)); err != nil {
+			return nil, err
+		}
+		p = v.commit(spec.NoWait, b.definition(v, id))
+	}
+	b.source.attach(id, b)
+	return p, nil
+}
+
+// newBinding resolves what a binding spec names. It lasts when both of its ends do.
+func (s *Session) newBinding(op string, spec BindingSpec) (*binding, string, error) {
+	v := s.vhost
+	spec.Source, spec.Dest = cleanName(spec.Source), cleanName(spec.Dest)
+	if err := checkArguments(op, "a binding", spec.Args); err != nil {
+		return nil, "", err
+	}
+	if spec.Source == "" || spec.DestExchange && spec.Dest == "" {
+		return nil, "", defaultExchange(op, v.exchangeName(""))
+	}
+	b := &binding{spec: spec}
+	if spec.DestExchange {
+		if b.exchange = v.exchange(spec.Dest); b.exchange == nil {
+			return nil, "", v.noExchange(op, spec.Dest)
+		}
+		b.durable = b.exchange.spec.Durable
+	} else {
+		q, err := s.find(op, spec.Dest)
+		if err != nil {
+			return nil, "", err
+		}
+		b.queue, b.durable = q, q.id != 0
+	}
+	if b.source = v.exchange(spec.Source); b.source == nil {
+		return nil, "", v.noExchange(op, spec.Source)
+	}
+	b.durable = b.durable && b.source.spec.Durable
+	if b.source.spec.Kind == "headers" {
+		var ok bool
+		if b.headers, ok = parseHeadersMatch(spec.Args); !ok {
+			mode, _ := spec.Args.Get("x-match")
+			return nil, "", &Error{
+				Kind: Invalid, Op: op, Name: v.exchangeName(spec.Source),
+				Text: fmt.Sprintf("Invalid x-match field value %v; expected all, any, all-with-x or any-with-x", mode),
+			}
+		}
+	}
+	return b, spec.identity(), nil
+}
+
+// Unbind removes a binding. A missing one is removed already.
+func (s *Session) Unbind(ctx context.Context, spec BindingSpec) error {
+	p, err := s.unbind(spec)
+	if err != nil {
+		return err
+	}
+	return p.wait(ctx)
+}
+
+func (s *Session) unbind(spec BindingSpec) (promise, error) {
+	v := s.vhost
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	wanted, id, err := s.newBinding("unbind", spec)
+	if err != nil {
+		return nil, err
+	}
+	b := wanted.source.outbound[id]
+	if b == nil {
+		return v.known(spec.NoWait, wanted.durable), nil
+	}
+	d := deletion{vhost: v}
+	d.binding(id, b)
+	return v.commit(spec.NoWait, d.ops...), nil
+}
