@@ -5,22 +5,26 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/batonmq/baton/persistence/index"
 	"github.com/batonmq/baton/persistence/journal/crashfs"
 )
 
-// memIndex is an index in memory that shares the fate of a crashfs: a checkpoint is there as a whole or not at all.
+// memIndex is an index in memory that shares the fate of a crashfs: a checkpoint is there as a whole or not at all. As with the real
+// index, the checkpointer writes it while loads read it.
 type memIndex struct {
 	fs     *crashfs.FS
-	disk   *memIndexDisk
 	full   bool  // Apply finds no room
 	broken error // Chunk fails with it
 	failed chan struct{}
-	err    error
+
+	mu   sync.Mutex
+	disk *memIndexDisk
+	err  error
 }
 
-// memIndexDisk is what survives.
+// memIndexDisk is what survives. Its maps do not change: a checkpoint replaces them all.
 type memIndexDisk struct {
 	root     *index.Root
 	defs     map[string]index.Definition
@@ -49,11 +53,25 @@ func newMemIndex(fs *crashfs.FS, disk *memIndexDisk) *memIndex {
 	return &memIndex{fs: fs, disk: disk, failed: make(chan struct{})}
 }
 
+// now is the index after the last checkpoint.
+func (x *memIndex) now() memIndexDisk {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return *x.disk
+}
+
+func (x *memIndex) replace(d *memIndexDisk) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	*x.disk = *d
+}
+
 func (x *memIndex) Root() (index.Root, bool) {
-	if x.disk.root == nil {
+	d := x.now()
+	if d.root == nil {
 		return index.Root{}, false
 	}
-	return *x.disk.root, true
+	return *d.root, true
 }
 
 func (x *memIndex) Reason() string { return "the index is empty" }
@@ -65,18 +83,21 @@ func (x *memIndex) Apply(cp *index.Checkpoint) error {
 	if err := x.fs.Step("values", "index"); err != nil {
 		return x.fail(err)
 	}
-	d := x.disk.clone()
+	now := x.now()
+	d := now.clone()
 	if err := d.apply(cp); err != nil {
 		return x.fail(err)
 	}
 	if err := x.fs.Step("root", "index"); err != nil {
 		return x.fail(err)
 	}
-	*x.disk = *d
+	x.replace(d)
 	return nil
 }
 
 func (x *memIndex) fail(err error) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
 	x.err = err
 	close(x.failed)
 	return err
@@ -123,13 +144,13 @@ func (x *memIndex) Chunk(id index.ChunkID) ([]byte, bool, error) {
 	if x.broken != nil {
 		return nil, false, x.broken
 	}
-	b, ok := x.disk.chunks[id]
+	b, ok := x.now().chunks[id]
 	return b, ok, nil
 }
 
 func (x *memIndex) Chunks(queue, from, to uint64) []uint64 {
 	var list []uint64
-	for id := range x.disk.chunks {
+	for id := range x.now().chunks {
 		if id.Queue == queue && from <= id.Number && id.Number <= to {
 			list = append(list, id.Number)
 		}
@@ -149,22 +170,27 @@ func all[K comparable, V, T any](m map[K]V, f func(K, V) T) iter.Seq2[T, error] 
 }
 
 func (x *memIndex) Definitions() iter.Seq2[index.Definition, error] {
-	return all(x.disk.defs, func(_ string, d index.Definition) index.Definition { return d })
+	return all(x.now().defs, func(_ string, d index.Definition) index.Definition { return d })
 }
 
 func (x *memIndex) Queues() iter.Seq2[index.Queue, error] {
-	return all(x.disk.queues, func(_ uint64, q index.Queue) index.Queue { return q })
+	return all(x.now().queues, func(_ uint64, q index.Queue) index.Queue { return q })
 }
 
 func (x *memIndex) Segments() iter.Seq2[index.Segment, error] {
-	return all(x.disk.segments, func(n uint64, b []byte) index.Segment { return index.Segment{Number: n, Data: b} })
+	return all(x.now().segments, func(n uint64, b []byte) index.Segment { return index.Segment{Number: n, Data: b} })
 }
 
 func (x *memIndex) Reset() error {
-	*x.disk = *newMemIndexDisk()
+	x.replace(newMemIndexDisk())
 	return nil
 }
 
 func (x *memIndex) Failed() <-chan struct{} { return x.failed }
-func (x *memIndex) Err() error              { return x.err }
 func (x *memIndex) Close() error            { return nil }
+
+func (x *memIndex) Err() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.err
+}

@@ -129,9 +129,10 @@ func (r *running) dial(t *testing.T) *amqp.Connection {
 	return conn
 }
 
-func (r *running) readyz(t *testing.T) int {
+// get asks the admin port.
+func (r *running) get(t *testing.T, path string) (code int, body string) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.addr(t, "admin")+"/readyz", http.NoBody)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+r.addr(t, "admin")+path, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,8 +141,18 @@ func (r *running) readyz(t *testing.T) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = resp.Body.Close()
-	return resp.StatusCode
+	defer func() { _ = resp.Body.Close() }() // what matters has been read
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+func (r *running) readyz(t *testing.T) int {
+	t.Helper()
+	code, _ := r.get(t, "/readyz")
+	return code
 }
 
 // publish declares the durable queue q and publishes n persistent messages,
@@ -312,6 +323,42 @@ func TestServe_ConfiguredUserReplacesTheDefault(t *testing.T) {
 	if strings.Contains(r.log.String(), "s3cret") {
 		t.Error("the password is in the log")
 	}
+}
+
+// TestServe_MetricsTellThatPublishersAreBlocked: a message larger than the
+// memory budget stops publishers until it is taken.
+func TestServe_MetricsTellThatPublishersAreBlocked(t *testing.T) {
+	r := startServe(t, t.TempDir(), "--config", writeFile(t, "baton.yaml", "memory: {budget: 1MiB}\n"))
+	conn := r.dial(t)
+	wantBlocked := func(want string) {
+		t.Helper()
+		code, body := r.get(t, "/metrics")
+		if line := "\nbaton_publishers_blocked " + want + "\n"; code != http.StatusOK || !strings.Contains(body, line) {
+			t.Errorf("/metrics answers %d without %q", code, line)
+		}
+	}
+	publish(t, conn, 0)
+	wantBlocked("0")
+	ch, err := conn.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ch.Confirm(false); err != nil {
+		t.Fatal(err)
+	}
+	large := amqp.Publishing{DeliveryMode: amqp.Transient, Body: make([]byte, 3<<19)}
+	confirm, err := ch.PublishWithDeferredConfirmWithContext(t.Context(), "", "q", false, false, large)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if acked, err := confirm.WaitContext(t.Context()); err != nil || !acked {
+		t.Fatalf("confirmed %t, %v", acked, err)
+	}
+	wantBlocked("1")
+	if _, ok, err := ch.Get("q", true); err != nil || !ok {
+		t.Fatalf("get: %t, %v", ok, err)
+	}
+	wantBlocked("0")
 }
 
 func TestServe_WithoutAMQP(t *testing.T) {

@@ -29,9 +29,10 @@ func (n *node) stats() (admin.Stats, bool) {
 	}
 	b := parts.broker.Stats()
 	s := admin.Stats{
-		Queues: b.Queues, Consumers: b.Consumers,
+		VHosts: b.VHosts, Exchanges: b.Exchanges, Queues: b.Queues, Consumers: b.Consumers,
 		Ready: int64(b.Ready), Unacked: int64(b.Unsettled),
-		RoutedTotal: b.Published,
+		RoutedTotal: b.Published, SettledTotal: b.Settled,
+		PublishersBlocked: b.Blocked, DiskLow: b.Space.Level != core.SpaceOK,
 		MemoryBytes: b.HeldBytes, MemoryLimitBytes: n.cfg.Memory.Budget,
 		PendingBytes:  b.Pending,
 		DiskFreeBytes: b.Space.Free, DiskLimitBytes: n.cfg.Store.LowSpace,

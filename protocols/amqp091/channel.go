@@ -208,13 +208,19 @@ func (ch *channel) forget() {
 }
 
 // release gives back what the channel holds: outstanding deliveries return to
-// their queues, and confirms that come now go nowhere. Consumers have been
-// cancelled before.
+// their queues. Consumers have been cancelled before.
 func (ch *channel) release() {
-	ch.publication.drop()
+	ch.settling = ch.surrender(ch.settling)
+	ch.settle(core.Requeue)
+}
+
+// surrender ends what the channel holds: its publication is dropped, confirms
+// that come now go nowhere, and outstanding deliveries are moved to the end of
+// to, for the caller to give back.
+func (ch *channel) surrender(to []core.Delivery) []core.Delivery {
+	ch.dropPublication()
 	ch.endConfirms()
 	ch.mu.Lock()
-	ch.settling = ch.unsettled.takeAll(ch.settling)
-	ch.mu.Unlock()
-	ch.settle(core.Requeue)
+	defer ch.mu.Unlock()
+	return ch.unsettled.takeAll(to)
 }

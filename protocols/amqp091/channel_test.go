@@ -210,6 +210,24 @@ func TestExchange_1_6(t *testing.T) {
 
 func TestQueue_1_7(t *testing.T) {
 	converse(t, []row{
+		{"line breaks in names count nowhere", func(p *peer) {
+			const q, x = "q\r\n", "\nx\r"
+			p.call(1, &wire.QueueDeclare{Queue: q}, &wire.QueueDeclareOK{Queue: "q"})
+			p.call(1, &wire.ExchangeDeclare{Exchange: x, Type: "fanout"}, &wire.ExchangeDeclareOK{})
+			p.call(1, &wire.ExchangeDeclare{Exchange: "x", Passive: true}, &wire.ExchangeDeclareOK{})
+			p.call(1, &wire.QueueBind{Queue: q, Exchange: x}, &wire.QueueBindOK{})
+			p.publish(1, wire.BasicPublish{Exchange: "x"}, field.Properties{}, "m")
+			p.call(1, &wire.BasicGet{Queue: q}, &wire.BasicGetOK{DeliveryTag: 1, Exchange: "x"})
+			p.message(1)
+			p.call(1, &wire.QueueUnbind{Queue: q, Exchange: x}, &wire.QueueUnbindOK{})
+			p.call(1, &wire.BasicConsume{Queue: q, ConsumerTag: "t"}, &wire.BasicConsumeOK{ConsumerTag: "t"})
+			p.call(1, &wire.QueuePurge{Queue: q}, &wire.QueuePurgeOK{})
+			p.call(1, &wire.QueueDelete{Queue: q}, &wire.BasicCancel{ConsumerTag: "t", NoWait: true})
+			p.expect(1, &wire.QueueDeleteOK{})
+			p.call(1, &wire.ExchangeDelete{Exchange: x}, &wire.ExchangeDeleteOK{})
+			p.send(1, &wire.ExchangeDeclare{Exchange: "x", Passive: true})
+			p.channelClosed(1, 404, "NOT_FOUND - no exchange 'x' in vhost '/'", wire.ExchangeDeclareID)
+		}},
 		{"declare tells messages and consumers", func(p *peer) {
 			p.declare(wire.QueueDeclare{Queue: "q"})
 			p.publish(1, wire.BasicPublish{RoutingKey: "q"}, field.Properties{}, "m")

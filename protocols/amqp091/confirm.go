@@ -22,9 +22,8 @@ type confirms struct {
 	listed atomic.Bool   // the channel is in conn.confirming
 
 	// Guarded by conn.confirmMu.
-	sent     uint64   // highest tag confirmed to the client
-	rejected []uint64 // tags above sent to be answered with basic.nack, in order
-	ended    bool     // the channel is closed: nothing may be sent any more
+	sent  uint64 // highest tag confirmed to the client
+	ended bool   // the channel is closed: nothing may be sent any more
 }
 
 var _ core.Completion = (*channel)(nil)
@@ -58,42 +57,17 @@ func (ch *channel) Complete(tag uint64, err error) {
 	c.out.Wake()
 }
 
-// reject notes that the publish with this tag is to be answered with
-// basic.nack when its turn comes.
-func (ch *channel) reject(tag uint64) {
-	ch.c.confirmMu.Lock()
-	defer ch.c.confirmMu.Unlock()
-	ch.confirms.rejected = append(ch.confirms.rejected, tag)
-}
-
-// appendConfirms appends acks and nacks for what has passed, in order: clients
-// count a tag that a multiple ack passes over as acked. conn.confirmMu is held.
+// appendConfirms acks what has passed and was not acked. conn.confirmMu is held.
 func (ch *channel) appendConfirms(b []byte) []byte {
 	f := &ch.confirms
-	if f.ended {
-		return b
-	}
 	passed := f.passed.Load()
-	for len(f.rejected) > 0 && f.rejected[0] <= passed {
-		tag := f.rejected[0]
-		b = ch.appendAck(b, tag-1)
-		b = wire.AppendNack(b, ch.id, tag, false, false)
-		f.sent = tag
-		f.rejected = f.rejected[1:]
-	}
-	return ch.appendAck(b, passed)
-}
-
-// appendAck acks what was not answered up to tag.
-func (ch *channel) appendAck(b []byte, tag uint64) []byte {
-	f := &ch.confirms
-	if tag <= f.sent {
+	if f.ended || passed <= f.sent {
 		return b
 	}
-	b = wire.AppendAck(b, ch.id, tag, tag-f.sent > 1)
-	ch.c.count.confirmed.Add(tag - f.sent)
-	f.sent = tag
-	return b
+	n := passed - f.sent
+	f.sent = passed
+	ch.c.count.confirmed.Add(n)
+	return wire.AppendAck(b, ch.id, passed, n > 1)
 }
 
 // endConfirms keeps confirms that come from now on off the wire, where the

@@ -35,6 +35,7 @@ type conn struct {
 
 	channels map[uint16]*channel
 	last     *channel // the one that the last frame was for
+	arriving int64    // bytes that have arrived of all channels' publications
 	released bool     // the session is closed
 
 	room    chan struct{} // a token: the outbox has fallen to its low mark
@@ -237,15 +238,16 @@ func (c *conn) release() {
 	for _, ch := range c.channels {
 		ch.cancelConsumers()
 	}
+	var outstanding []core.Delivery
 	for _, ch := range c.channels {
-		ch.release()
+		outstanding = ch.surrender(outstanding)
 	}
 	c.count.channelsClosed.Add(uint64(len(c.channels)))
 	clear(c.channels)
 	c.last = nil
 	if c.session != nil && !c.released {
 		c.released = true
-		c.session.Close()
+		c.session.Close(outstanding...)
 	}
 }
 

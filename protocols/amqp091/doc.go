@@ -16,8 +16,11 @@
 //   - A connection uses no more memory than its limits say: frame_max for the
 //     read buffer, the outbox's high mark and one delivery for the write side
 //     (four times the mark and one message for answers that the client asks for
-//     and does not read), and for a message under way about twice what has
-//     arrived of it, never what its header announces.
+//     and does not read), and for messages under way about twice what has
+//     arrived of them, never what their headers announce. What may have arrived
+//     of a connection's incomplete messages is bounded, on all its channels
+//     together, by four times the sum of MaxMessageSize and FrameMax; a
+//     connection that goes further is closed with 506.
 //   - An idle connection costs one parked goroutine, and a timer if heartbeats
 //     were agreed on. It holds no buffers.
 //
@@ -25,6 +28,11 @@
 //
 //   - Transactions, connection.blocked and direct reply-to are not implemented
 //     and not announced: tx methods are answered with 540.
+//   - The headers CC and BCC are not acted on yet: a message goes where its
+//     routing key leads it and nowhere else, and consumers see both headers.
+//   - A message's expiration is checked and handed on, and nothing expires yet.
+//   - Messages under way are not part of the engine's memory budget: with many
+//     connections their sum is bounded by the number of connections alone.
 //   - A connection that is cut (the store failed, the peer is gone) hears no
 //     goodbye.
 //

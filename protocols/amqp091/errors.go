@@ -26,7 +26,13 @@ var (
 
 // replyCode is the one place where an engine's error becomes a reply code. What
 // a code does, close the channel or the connection, is the code's own property.
-func replyCode(k core.Kind) wire.ReplyCode {
+// There is no channel to close for a vhost that cannot be opened, because it
+// does not exist, is not for this user, or takes no further connection: that is
+// NOT_ALLOWED, as in RabbitMQ.
+func replyCode(method wire.MethodID, k core.Kind) wire.ReplyCode {
+	if method == wire.ConnectionOpenID && (k == core.NotFound || k == core.Refused || k == core.Exhausted) {
+		return wire.NotAllowed
+	}
 	switch k {
 	case core.NotFound:
 		return wire.NotFound
@@ -63,7 +69,7 @@ func fault(method wire.MethodID, err error) *wire.Error {
 	if text == "" {
 		text = e.Op + " " + e.Name + ": " + e.Kind.String()
 	}
-	return &wire.Error{Code: replyCode(e.Kind), Method: method, Text: text}
+	return &wire.Error{Code: replyCode(method, e.Kind), Method: method, Text: text}
 }
 
 // ending returns why a connection ends whose reader has met err: an interrupt

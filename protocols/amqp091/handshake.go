@@ -246,11 +246,8 @@ func (c *conn) open(context.Context) error {
 	}
 	name := c.nc.RemoteAddr().String() + " -> " + c.nc.LocalAddr().String() // RabbitMQ's form
 	c.session, err = c.srv.opt.Broker.Attach(open.VirtualHost, core.SessionOptions{Conn: name, User: c.user})
-	switch {
-	case err == nil:
+	if err == nil {
 		return c.send(0, &wire.ConnectionOpenOK{})
-	case core.KindOf(err) == core.NotFound:
-		return wire.Errorf(wire.NotAllowed, m.ID(), "vhost %s not found", open.VirtualHost)
 	}
 	if e := fault(m.ID(), err); e != nil {
 		return e

@@ -2,7 +2,6 @@ package amqp091
 
 import (
 	"math/rand/v2"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -80,52 +79,6 @@ func TestUnsettledIsBoundedByWhatIsOutstanding(t *testing.T) {
 	}
 }
 
-// TestConfirmsStayInOrderAroundANack: clients take a multiple ack for all tags
-// below it, so it may not pass over a nack.
-func TestConfirmsStayInOrderAroundANack(t *testing.T) {
-	for _, row := range []struct {
-		name     string
-		rejected []uint64
-		passed   []uint64
-		want     []wire.Method
-	}{
-		{"none", nil, []uint64{3}, []wire.Method{&wire.BasicAck{DeliveryTag: 3, Multiple: true}}},
-		{"one by one", nil, []uint64{1, 2}, []wire.Method{&wire.BasicAck{DeliveryTag: 1}, &wire.BasicAck{DeliveryTag: 2}}},
-		{"in the middle", []uint64{3}, []uint64{5}, []wire.Method{
-			&wire.BasicAck{DeliveryTag: 2, Multiple: true}, &wire.BasicNack{DeliveryTag: 3}, &wire.BasicAck{DeliveryTag: 5, Multiple: true},
-		}},
-		{"first and last", []uint64{1, 4}, []uint64{4}, []wire.Method{
-			&wire.BasicNack{DeliveryTag: 1}, &wire.BasicAck{DeliveryTag: 3, Multiple: true}, &wire.BasicNack{DeliveryTag: 4},
-		}},
-		{"not before its turn", []uint64{3}, []uint64{2, 3}, []wire.Method{
-			&wire.BasicAck{DeliveryTag: 2, Multiple: true}, &wire.BasicNack{DeliveryTag: 3},
-		}},
-	} {
-		ch := &channel{c: &conn{}, id: 1}
-		ch.confirms.rejected = row.rejected
-		var b []byte
-		for _, tag := range row.passed {
-			ch.confirms.passed.Store(tag)
-			b = ch.appendConfirms(b)
-		}
-		var got []wire.Method
-		for len(b) > 0 {
-			f, n, err := wire.ParseFrame(b, 4096)
-			if err != nil || n == 0 {
-				t.Fatal(err)
-			}
-			m, err := wire.DecodeMethod(f.Payload)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, b = append(got, m), b[n:]
-		}
-		if !reflect.DeepEqual(got, row.want) {
-			t.Errorf("%s: got %v, want %v", row.name, got, row.want)
-		}
-	}
-}
-
 // TestAPublicationGrowsWithWhatArrives: an announcement allocates nothing, and
 // no more than twice what has arrived is held.
 func TestAPublicationGrowsWithWhatArrives(t *testing.T) {
@@ -150,13 +103,26 @@ func TestAPublicationGrowsWithWhatArrives(t *testing.T) {
 
 // TestEveryKindHasItsReplyCode holds the table of codes.
 func TestEveryKindHasItsReplyCode(t *testing.T) {
-	for kind, want := range map[core.Kind]wire.ReplyCode{
-		core.Internal: 541, core.NotFound: 404, core.Inequivalent: 406, core.InUse: 406, core.Invalid: 406, core.TooLarge: 406,
-		core.Unauthenticated: 403, core.Refused: 403, core.Locked: 405, core.Exhausted: 406, core.Overflow: 406,
-		core.Unsupported: 540, core.Closing: 320,
+	for kind, want := range map[core.Kind]struct{ onChannel, onOpen wire.ReplyCode }{
+		core.Internal:        {541, 541},
+		core.NotFound:        {404, 530},
+		core.Inequivalent:    {406, 406},
+		core.InUse:           {406, 406},
+		core.Invalid:         {406, 406},
+		core.TooLarge:        {406, 406},
+		core.Unauthenticated: {403, 403},
+		core.Refused:         {403, 530},
+		core.Locked:          {405, 405},
+		core.Exhausted:       {406, 530},
+		core.Overflow:        {406, 406},
+		core.Unsupported:     {540, 540},
+		core.Closing:         {320, 320},
 	} {
-		if got := replyCode(kind); got != want {
-			t.Errorf("%v: %d, want %d", kind, got, want)
+		if got := replyCode(wire.QueueDeclareID, kind); got != want.onChannel {
+			t.Errorf("%v: %d for a method on a channel, want %d", kind, got, want.onChannel)
+		}
+		if got := replyCode(wire.ConnectionOpenID, kind); got != want.onOpen {
+			t.Errorf("%v: %d for connection.open, want %d", kind, got, want.onOpen)
 		}
 	}
 	e := fault(wire.QueueBindID, &core.Error{Kind: core.NotFound, Op: "bind", Name: "queue 'q'"})

@@ -1,6 +1,7 @@
 package amqp091_test
 
 import (
+	"encoding/binary"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -49,6 +50,86 @@ func TestAClientThatAsksAndDoesNotListenIsNotListenedTo(t *testing.T) {
 			}
 		}
 	})
+}
+
+// begin announces a message of size bytes.
+func (p *peer) begin(channel uint16, size int) {
+	p.t.Helper()
+	p.send(channel, &wire.BasicPublish{RoutingKey: "q"})
+	header := append(binary.BigEndian.AppendUint64([]byte{0, byte(wire.ClassBasic), 0, 0}, uint64(size)), 0, 0)
+	p.write(raw(byte(wire.FrameHeader), channel, string(header)))
+}
+
+// body sends n bytes of what was announced.
+func (p *peer) body(channel uint16, n int) {
+	p.t.Helper()
+	for ; n > 0; n -= 100_000 {
+		p.write(raw(byte(wire.FrameBody), channel, strings.Repeat("x", min(n, 100_000))))
+	}
+}
+
+// TestMessagesUnderWayAreBounded: what has arrived of messages that are not
+// complete is bounded for all channels of a connection together; what they
+// announce, and what is done with, does not count.
+func TestMessagesUnderWayAreBounded(t *testing.T) {
+	const size, limit = 1_000_000, 4 * (1_000_000 + 131_072)
+	const text = "RESOURCE_ERROR - messages under way on this connection exceed 4524288 bytes: send one after the other, or on more connections"
+	for _, row := range []struct {
+		name   string
+		script func(p *peer)
+	}{
+		{"more is 506", func(p *peer) {
+			for ch := uint16(1); ch <= 60; ch++ {
+				p.begin(ch, size)
+			}
+			for ch := uint16(1); ch <= 45; ch++ {
+				p.body(ch, 100_000)
+			}
+			p.call(61, &wire.ChannelOpen{}, &wire.ChannelOpenOK{}) // so far, so good
+			p.body(46, 100_000)
+			p.connectionClosed(506, text, wire.BasicPublishID)
+		}},
+		{"properties count", func(p *peer) {
+			large := field.Properties{Headers: field.Table{{Key: "k", Value: strings.Repeat("x", 100_000)}}}
+			block := content(p.t, large, "").Properties
+			header := append(binary.BigEndian.AppendUint64([]byte{0, byte(wire.ClassBasic), 0, 0}, size), block...)
+			for ch := uint16(1); ch <= limit/100_000+1; ch++ {
+				p.send(ch, &wire.BasicPublish{RoutingKey: "q"})
+				p.write(raw(byte(wire.FrameHeader), ch, string(header)))
+			}
+			p.connectionClosed(506, text, wire.BasicPublishID)
+		}},
+		{"four of the largest size fit", func(p *peer) {
+			for ch := uint16(1); ch <= 4; ch++ {
+				p.begin(ch, size)
+				p.body(ch, size-1)
+			}
+			for ch := uint16(1); ch <= 4; ch++ {
+				p.body(ch, 1)
+			}
+			p.call(1, &wire.QueueDeclare{Queue: "q", Passive: true}, &wire.QueueDeclareOK{Queue: "q", MessageCount: 4})
+		}},
+		{"one after the other", func(p *peer) {
+			for ch := uint16(1); ch <= 10; ch++ {
+				p.begin(ch, size)
+				p.body(ch, size)
+			}
+			p.call(10, &wire.QueueDeclare{Queue: "q", Passive: true}, &wire.QueueDeclareOK{Queue: "q", MessageCount: 10})
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			inBubble(t, func(s *setup) { s.server.MaxMessageSize = size }, func(b *bed) {
+				p := b.connect()
+				p.declare(wire.QueueDeclare{Queue: "q"})
+				for ch := uint16(2); ch <= 60; ch++ {
+					p.openChannel(ch)
+				}
+				_ = p.nc.SetReadDeadline(time.Now().Add(time.Minute)) // an answer that never comes is a failure
+				row.script(p)
+				_ = p.nc.Close()
+			})
+		})
+	}
 }
 
 // TestAMessageThatCannotBeSentEndsTheConnection, and stays in its queue for

@@ -118,6 +118,12 @@ func (o *Options) maxUnread() int64 {
 	return 4*int64(high) + o.MaxMessageSize
 }
 
+// maxArriving is how much may have arrived of a connection's messages that are
+// not complete: four of the largest, properties included. Only a client that
+// sends on many channels at once comes near it. There is no way to let one
+// channel wait and hear the others.
+func (o *Options) maxArriving() int64 { return 4 * (o.MaxMessageSize + int64(o.FrameMax)) }
+
 func setDefault[T comparable](p *T, v T) {
 	var zero T
 	if *p == zero {

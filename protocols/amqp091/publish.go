@@ -33,7 +33,8 @@ type publication struct {
 	properties []byte // scratch until the first body frame tells how much to allocate
 	persistent bool
 	priority   uint8
-	size       int // of the body, as announced
+	size       int   // of the body, as announced
+	arrived    int64 // of properties and body, in conn.arriving
 
 	// block is the properties and behind them what has arrived of the body: the
 	// message's one allocation beside itself. It grows with what has arrived,
@@ -107,6 +108,7 @@ func (ch *channel) contentHeader(ctx context.Context, payload []byte) error {
 	if err := ch.checkProperties(&s); err != nil {
 		return err
 	}
+	n := len(h.Properties)
 	p.properties = append(p.properties[:0], h.Properties...)
 	p.persistent, p.priority = s.Persistent, s.Priority
 	p.size = int(h.BodySize) // at most MaxInt32: options.validate
@@ -115,7 +117,7 @@ func (ch *channel) contentHeader(ctx context.Context, payload []byte) error {
 		return ch.publish(ctx)
 	}
 	p.state = awaitBody
-	return nil
+	return ch.arrive(n)
 }
 
 // checkProperties checks those that the broker itself goes by.
@@ -166,12 +168,27 @@ func (ch *channel) contentBody(ctx context.Context, payload []byte) error {
 	if p.state != awaitBody || len(payload) > p.missing() {
 		return p.outOfOrder(wire.FrameBody)
 	}
+	if err := ch.arrive(len(payload)); err != nil {
+		return err
+	}
 	p.reserve(len(payload))
 	p.block = append(p.block, payload...)
 	if p.missing() > 0 {
 		return nil
 	}
 	return ch.publish(ctx)
+}
+
+// arrive counts n bytes of the publication.
+func (ch *channel) arrive(n int) error {
+	c := ch.c
+	ch.publication.arrived += int64(n)
+	c.arriving += int64(n)
+	if most := c.srv.maxArriving; c.arriving > most {
+		return wire.Errorf(wire.ResourceError, wire.BasicPublishID,
+			"messages under way on this connection exceed %d bytes: send one after the other, or on more connections", most)
+	}
+	return nil
 }
 
 // missing is how much of the body has not arrived.
@@ -198,9 +215,17 @@ func (p *publication) reserve(n int) {
 	p.block = block
 }
 
-// drop forgets a publication that is under way.
-func (p *publication) drop() {
-	p.state, p.block, p.properties = awaitMethod, nil, nil
+// dropPublication forgets a publication that is under way.
+func (ch *channel) dropPublication() {
+	ch.endPublication()
+	ch.publication.properties = nil
+}
+
+// endPublication makes room for the next publication.
+func (ch *channel) endPublication() {
+	p := &ch.publication
+	ch.c.arriving -= p.arrived
+	p.state, p.block, p.arrived = awaitMethod, nil, 0
 }
 
 // publish hands the complete message to the engine.
@@ -211,7 +236,7 @@ func (ch *channel) publish(ctx context.Context) error {
 		Exchange: p.exchange, Key: p.key, Props: p.block[:n:n], Body: p.block[n:],
 		Persistent: p.persistent, Priority: p.priority,
 	}
-	p.state, p.block = awaitMethod, nil
+	ch.endPublication()
 	if n > keepProperties {
 		p.properties = nil
 	}
@@ -230,12 +255,6 @@ func (ch *channel) publish(ctx context.Context) error {
 	}
 	routed, err := session.Publish(m, done, tag)
 	switch {
-	case err != nil && core.KindOf(err) == core.Overflow:
-		// The queue's policy, and no fault of the publisher: only one that asked
-		// for confirms hears of it.
-		if err = nil; done != nil {
-			ch.reject(tag)
-		}
 	case err != nil:
 		return err
 	case routed > 0:

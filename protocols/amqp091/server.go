@@ -13,9 +13,10 @@ import (
 // A Server speaks AMQP 0-9-1 on the connections it is given. It has no
 // goroutines of its own.
 type Server struct {
-	opt        Options
-	properties field.Table // told to every client
-	maxUnread  int64       // see Options.maxUnread
+	opt         Options
+	properties  field.Table // told to every client
+	maxUnread   int64       // see Options.maxUnread
+	maxArriving int64       // see Options.maxArriving
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -31,10 +32,11 @@ func New(opt Options) (*Server, error) {
 	}
 	opt.setDefaults()
 	return &Server{
-		opt:        opt,
-		properties: serverProperties(&opt),
-		maxUnread:  opt.maxUnread(),
-		conns:      make(map[*conn]struct{}),
+		opt:         opt,
+		properties:  serverProperties(&opt),
+		maxUnread:   opt.maxUnread(),
+		maxArriving: opt.maxArriving(),
+		conns:       make(map[*conn]struct{}),
 	}, nil
 }
 

@@ -10,7 +10,8 @@ import (
 // Stats is a snapshot of the broker's counters. Fields that end in Total only
 // grow while the process lives; the others are what is there now.
 type Stats struct {
-	Connections, Channels, Queues, Consumers int
+	Connections, Channels, Consumers int
+	VHosts, Exchanges, Queues        int
 
 	Ready, Unacked int64 // messages
 
@@ -27,10 +28,28 @@ type Stats struct {
 	DeliveredConsumeAutoTotal, DeliveredConsumeManualTotal uint64
 	DeliveredGetAutoTotal, DeliveredGetManualTotal         uint64
 	GetEmptyTotal, AcknowledgedTotal                       uint64
+	SettledTotal                                           uint64 // once per queue: acknowledged, dropped or purged
+
+	PublishersBlocked bool // publishers wait until memory or disk space is free
+	DiskLow           bool // if they do, it is for want of disk space
 
 	MemoryBytes, MemoryLimitBytes int64 // message bodies and entries held in memory, and their budget
 	PendingBytes                  int64 // committed, not yet on stable storage
 	DiskFreeBytes, DiskLimitBytes int64 // of the data directory, and where publishers begin to wait
+}
+
+// memoryFull reports whether publishers wait for memory. They do so from the
+// limit on, and until somewhat less is held.
+func (s *Stats) memoryFull() bool {
+	return s.PublishersBlocked && (!s.DiskLow || s.MemoryBytes >= s.MemoryLimitBytes)
+}
+
+// one is how Prometheus spells a truth.
+func one(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // A metric renders one field of a snapshot.
@@ -72,6 +91,12 @@ func brokerMetrics() []metric {
 		{"rabbitmq_global_messages_acknowledged_total", "Messages acknowledged by consumers", counter, func(s *Stats) float64 { return float64(s.AcknowledgedTotal) }},
 		{"rabbitmq_disk_space_available_bytes", "Free space of the data directory's file system", gauge, func(s *Stats) float64 { return float64(s.DiskFreeBytes) }},
 		{"rabbitmq_disk_space_available_limit_bytes", "Free space below which publishers wait", gauge, func(s *Stats) float64 { return float64(s.DiskLimitBytes) }},
+		{"rabbitmq_alarms_memory_used_watermark", "1 while publishers wait for memory, else 0", gauge, func(s *Stats) float64 { return one(s.memoryFull()) }},
+		{"rabbitmq_alarms_free_disk_space_watermark", "1 while publishers wait for disk space, else 0", gauge, func(s *Stats) float64 { return one(s.DiskLow) }},
+		{"baton_publishers_blocked", "1 while publishers wait for memory or disk space, else 0", gauge, func(s *Stats) float64 { return one(s.PublishersBlocked) }},
+		{"baton_vhosts", "Virtual hosts", gauge, func(s *Stats) float64 { return float64(s.VHosts) }},
+		{"baton_exchanges", "Exchanges, predeclared ones included", gauge, func(s *Stats) float64 { return float64(s.Exchanges) }},
+		{"baton_messages_settled_total", "Messages that queues are done with: acknowledged, dropped or purged", counter, func(s *Stats) float64 { return float64(s.SettledTotal) }},
 		{"baton_logins_refused_total", "Logins refused", counter, func(s *Stats) float64 { return float64(s.LoginsRefusedTotal) }},
 		{"baton_received_bytes_total", "Bytes read from clients", counter, func(s *Stats) float64 { return float64(s.BytesReadTotal) }},
 		{"baton_sent_bytes_total", "Bytes written to clients", counter, func(s *Stats) float64 { return float64(s.BytesWrittenTotal) }},
@@ -118,11 +143,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	state := c.health.State()
-	ready := 0.0
-	if state.Ready() {
-		ready = 1
-	}
-	ch <- prometheus.MustNewConstMetric(c.ready, prometheus.GaugeValue, ready)
+	ch <- prometheus.MustNewConstMetric(c.ready, prometheus.GaugeValue, one(state.Ready()))
 	ch <- prometheus.MustNewConstMetric(c.epoch, prometheus.GaugeValue, float64(state.Epoch))
 	stats, ok := c.stats()
 	if !ok {

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -119,6 +120,35 @@ func TestMetrics(t *testing.T) {
 		"rabbitmq_global_messages_received_total 1.099511627776e+12", "rabbitmq_disk_space_available_bytes 4096",
 		"# TYPE rabbitmq_global_messages_received_total counter", "# TYPE rabbitmq_connections gauge",
 	)
+}
+
+// TestMetrics_PublishersBlocked: an operator sees that publishers wait, and for
+// what.
+func TestMetrics_PublishersBlocked(t *testing.T) {
+	var stats Stats
+	s := start(t, Options{Stats: func() (Stats, bool) { return stats, true }})
+	for _, row := range []struct {
+		name                  string
+		stats                 Stats
+		blocked, memory, disk string
+	}{
+		{"nobody waits", Stats{MemoryBytes: 99, MemoryLimitBytes: 100}, "0", "0", "0"},
+		{"for memory", Stats{PublishersBlocked: true, MemoryBytes: 100, MemoryLimitBytes: 100}, "1", "1", "0"},
+		{"still for memory, until somewhat less is held", Stats{PublishersBlocked: true, MemoryBytes: 95, MemoryLimitBytes: 100}, "1", "1", "0"},
+		{"for both", Stats{PublishersBlocked: true, DiskLow: true, MemoryBytes: 100, MemoryLimitBytes: 100}, "1", "1", "1"},
+		{"for disk space", Stats{PublishersBlocked: true, DiskLow: true, MemoryBytes: 99, MemoryLimitBytes: 100}, "1", "0", "1"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			stats = row.stats
+			_, body := get(t, s.AdminAddrs()[0], "/metrics")
+			wantLines(t, body,
+				"baton_publishers_blocked "+row.blocked+"\n",
+				"rabbitmq_alarms_memory_used_watermark "+row.memory+"\n",
+				"rabbitmq_alarms_free_disk_space_watermark "+row.disk+"\n",
+				fmt.Sprintf("baton_message_memory_bytes %d\n", row.stats.MemoryBytes),
+				"baton_message_memory_limit_bytes 100\n")
+		})
+	}
 }
 
 // wantLines reports the lines, given by their start, that body lacks.

@@ -16,7 +16,8 @@ var ErrLimit = errors.New("more than the read buffer's limit")
 //
 // The usual loop is Fill(header), decode from Buffered, Discard, Fill(payload),
 // and so on; ReadFull takes a large payload past the buffer into its final
-// slice. Read deadlines of the connection hold, and after os.ErrDeadlineExceeded
+// slice, for protocols whose frame holds a whole message (those of AMQP 0-9-1
+// fit the buffer). Read deadlines of the connection hold, and after os.ErrDeadlineExceeded
 // the bytes read so far are still buffered.
 type Reader struct {
 	conn  net.Conn

@@ -62,7 +62,8 @@ func (b *Buffer) reset() {
 }
 
 // Reference queues p itself behind what is in B: p is not copied and must not
-// change any more. It pays from a few kilobytes on.
+// change any more. It pays from a few kilobytes on. It is for encoders that
+// write a frame from front to end; that of AMQP 0-9-1 splices.
 func (b *Buffer) Reference(p []byte) { b.Splice(len(b.B), p) }
 
 // Splice is Reference for an encoder that has written on already: p goes
