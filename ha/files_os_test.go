@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 	"unsafe"
@@ -45,6 +46,17 @@ func serveReal(tb testing.TB, opt Options, body func(t *Tenure)) {
 	})
 	if err != nil {
 		tb.Fatal(err)
+	}
+}
+
+func TestRealFiles_AFileInADirectorysPlaceIsAnErrorOfThatPath(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ha")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err := new(osFiles).Mkdir(path)
+	if e, ok := errors.AsType[*fs.PathError](err); !ok || e.Path != path || !errors.Is(err, syscall.ENOTDIR) {
+		t.Errorf("%v, want that %s is not a directory", err, path)
 	}
 }
 

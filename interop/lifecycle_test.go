@@ -32,7 +32,7 @@ func TestTerminateDrainsAndLosesNothing(t *testing.T) {
 	for i := range messages {
 		var err error
 		last, err = ch.PublishWithDeferredConfirm("kept.x", "some.key", false, false,
-			amqp.Publishing{DeliveryMode: amqp.Persistent, Body: []byte(fmt.Sprint(i))})
+			amqp.Publishing{DeliveryMode: amqp.Persistent, Body: fmt.Append(nil, i)})
 		must(t, err)
 	}
 	if !last.Wait() {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"math"
 	"os"
 	"slices"
 	"strings"
@@ -176,6 +175,10 @@ func isServiceLink(name string) bool {
 		strings.HasSuffix(name, "_PORT") || strings.Contains(name, "_PORT_")
 }
 
+// maxNode is the longest name of a node. It becomes part of a file name, of at
+// most 255 bytes, in which each of its bytes may be written as three.
+const maxNode = 80
+
 // complete fills in what depends on the host and checks what no single value
 // shows.
 func (c *Config) complete() error {
@@ -186,6 +189,9 @@ func (c *Config) complete() error {
 		}
 		c.Node = host
 	}
+	if len(c.Node) > maxNode {
+		return fmt.Errorf("node \"%.20s…\" is longer than %d bytes: choose a shorter --node", c.Node, maxNode)
+	}
 	if !fs.ValidPath(c.Node) || strings.ContainsAny(c.Node, `/\`) || c.Node == "." {
 		return fmt.Errorf("node %q cannot be part of a file name: choose another --node", c.Node)
 	}
@@ -195,8 +201,8 @@ func (c *Config) complete() error {
 	if _, err := c.authenticator(); err != nil {
 		return err
 	}
-	if c.AMQP.Heartbeat%time.Second != 0 || c.AMQP.Heartbeat > math.MaxUint16*time.Second {
-		return fmt.Errorf("amqp.heartbeat %v is not a whole number of seconds up to %d", c.AMQP.Heartbeat, math.MaxUint16)
+	if c.AMQP.Heartbeat%time.Second != 0 {
+		return fmt.Errorf("amqp.heartbeat %v is not a whole number of seconds", c.AMQP.Heartbeat)
 	}
 	if c.Store.FullSpace > c.Store.LowSpace {
 		return fmt.Errorf("store.full_space %s is above store.low_space %s",

@@ -102,7 +102,9 @@ func TestLoadConfig_FileErrorsNameTheLine(t *testing.T) {
 		{"not a number", "amqp:\n  frame_max: big\n", `:2: amqp.frame_max: "big" is not a whole number from 4096`},
 		{"number too small", "amqp:\n  frame_max: 4095\n", ":2: amqp.frame_max: \"4095\" is not a whole number from 4096"},
 		{"not a duration", "ha:\n  ttl: 3\n", `:2: ha.ttl: "3" is not a duration like`},
-		{"duration too short", "ha:\n  ttl: 1ms\n", ":2: ha.ttl: 1ms is less than 100ms"},
+		{"duration too short", "ha:\n  ttl: 1ms\n", `:2: ha.ttl: "1ms" is not between 100ms and 10m0s`},
+		{"duration that overflows a sum", "stop_timeout: 2562047h47m16s\n", `:1: stop_timeout: "2562047h47m16s" is not between 1ms and 1h0m0s`},
+		{"message larger than a journal group", "amqp:\n  max_message_size: 129MiB\n", `:2: amqp.max_message_size: "129MiB" is not between 1B and 128MiB`},
 		{"not a size", "store:\n  low_space: 1 parsec\n", ":2: store.low_space: "},
 		{"not a level", "log:\n  level: loud\n", `:2: log.level: "loud" is not one of debug, info, warn, error`},
 		{"a second document", "data: x\n---\ndata: y\n", ":3: a second document"},
@@ -140,6 +142,7 @@ func TestLoadConfig_OtherErrorsNameTheirPlace(t *testing.T) {
 		{"a flag", source{flags: map[string][]string{"amqp.listen": {"5672"}}}, `--amqp "5672" is not HOST:PORT`},
 		{"a file that is not there", source{file: "no/such/file.yaml"}, "read configuration: open no/such/file.yaml"},
 		{"a user without a password", source{env: []string{"BATON_DEFAULT_USER=app"}}, `no password for the default user "app"`},
+		{"a node too long for a file name", source{flags: map[string][]string{"node": {strings.Repeat("n", 300)}}}, "is longer than 80 bytes: choose a shorter --node"},
 		{"a node that is no file name", source{flags: map[string][]string{"node": {"a/b"}}}, `node "a/b" cannot be part of a file name`},
 		{"watermarks upside down", source{env: []string{"BATON_STORE_LOW_SPACE=1MiB"}}, "store.full_space 128MiB is above store.low_space 1MiB"},
 		{"half a second of heartbeat", source{env: []string{"BATON_AMQP_HEARTBEAT=1500ms"}}, "amqp.heartbeat 1.5s is not a whole number of seconds"},
@@ -187,6 +190,46 @@ func TestSettings_TableIsSound(t *testing.T) {
 		if got := s.bind(&c).texts(); len(got) != 1 || got[0] != s.def {
 			t.Errorf("default of %s is %q and prints as %q", s.key, s.def, got)
 		}
+	}
+}
+
+// A sum of two durations, as of stop_timeout and what follows it, must not overflow.
+func TestSettings_DurationsAreBounded(t *testing.T) {
+	const most = "2562047h47m16.854775807s" // math.MaxInt64
+	for _, s := range settings() {
+		var c Config
+		if _, ok := s.bind(&c).(single[time.Duration]); !ok {
+			continue
+		}
+		if err := s.bind(&c).set([]string{most}); err == nil {
+			t.Errorf("%s accepts %s", s.key, most)
+		}
+	}
+}
+
+// What a reader copies from a page must start a broker.
+func TestDocs_SampleFilesAreValid(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	samples := 0
+	for _, page := range append(pages, "../../README.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, block := range strings.Split(strings.ReplaceAll(string(text), "\r\n", "\n"), "```yaml\n")[1:] {
+			samples++
+			sample, _, closed := strings.Cut(block, "```")
+			code, _, stderr := baton(t, nil, "config", "check", "--config", writeFile(t, "baton.yaml", sample))
+			if !closed || code != exitOK {
+				t.Errorf("%s: config check: %d, %s", page, code, stderr)
+			}
+		}
+	}
+	if samples < 2 {
+		t.Errorf("found %d samples, want one in configuration.md and one in getting-started.md", samples)
 	}
 }
 

@@ -87,6 +87,7 @@ file and line; a variable it does not know is a warning, because container platf
 ` + "```yaml" + `
 data: /var/lib/baton
 default_user: app
+default_pass: choose one
 amqp:
   listen: [":5672"]
 metrics:
@@ -95,7 +96,8 @@ metrics:
 
 ` + "`baton config check`" + ` says whether ` + "`serve`" + ` would accept a configuration; ` + "`baton config print`" + ` shows the effective values
 and where each comes from, with secrets masked. Both take the flags of ` + "`serve`" + `. ` + "`default_pass`" + `
-has no flag, because a process's arguments are visible to all users of a machine.
+has no flag, because a process's arguments are visible to all users of a machine. A file that holds it should be readable
+for the broker's user alone.
 
 SIGHUP makes ` + "`serve`" + ` read everything again: settings whose meaning says so are applied, others wait for the next
 start, and a configuration that is not valid changes nothing.

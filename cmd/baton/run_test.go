@@ -3,12 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/batonmq/baton/ha"
@@ -129,6 +132,13 @@ func TestRun_Health(t *testing.T) {
 	}
 	ask(exitOK, "ok", "--admin", addr)
 	ask(exitOK, "ok", "--admin", ":"+port) // "any" is asked on the loopback
+	// A container's check has no flags: it finds the address where serve does.
+	cfg := writeFile(t, "baton.yaml", "admin:\n  listen: "+addr+"\n")
+	for _, env := range []string{"BATON_ADMIN_LISTEN=" + addr, "BATON_CONFIG=" + cfg} {
+		if code, stdout, stderr := baton(t, []string{env}, "health"); code != exitOK {
+			t.Errorf("health with %s: %d, %q, %q", env, code, stdout, stderr)
+		}
+	}
 	ask(exitFailure, `"role":"starting"`, "--ready", "--admin", addr)
 	health.Set(admin.State{Role: admin.RolePrimary, Epoch: 1})
 	ask(exitOK, `"role":"primary"`, "--ready", "--admin", addr)
@@ -154,6 +164,7 @@ func TestCodeOf(t *testing.T) {
 		{ha.ErrDamage, exitDamage},
 		{persistence.ErrNewer, exitNewer},
 		{persistence.ErrOrphans, exitDamage},
+		{&fs.PathError{Op: "write", Path: "ha/e0000000001/fence", Err: syscall.EIO}, exitFailure}, // only serve knows whose file it is
 		{&persistence.DamageError{File: "e1-1.seg"}, exitDamage},
 	} {
 		err := tt.err
@@ -183,12 +194,49 @@ func TestOpenDataDir(t *testing.T) {
 	if left, err := os.ReadDir(filepath.Join(dir, "a", "b")); err != nil || len(left) != 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
+	if err := openDataDir(dir); err != nil {
+		t.Errorf("a directory that is there: %v", err)
+	}
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := openDataDir(file); err == nil || !strings.Contains(err.Error(), "is a file: choose another with --data") {
 		t.Errorf("a file: %v", err)
+	}
+}
+
+func TestDirError_FileErrorsExitWith5AndSayWhatToDo(t *testing.T) {
+	const dir = "/srv/baton"
+	for _, tt := range []struct {
+		name string
+		err  error
+		code exitCode
+		want string
+	}{
+		{
+			"a full disk", &fs.PathError{Op: "write", Path: dir + "/ha/claim-1-1/fence", Err: syscall.ENOSPC}, exitData,
+			"prepare a claim: write /srv/baton/ha/claim-1-1/fence: " + syscall.ENOSPC.Error() + ": make room on the disk of /srv/baton, and start again",
+		},
+		{
+			"another error of a file", &os.LinkError{Op: "rename", Old: "a", New: "b", Err: syscall.EIO}, exitData,
+			"prepare a claim: rename a b: " + syscall.EIO.Error(),
+		},
+		{
+			"an error that has a code", fmt.Errorf("%w: %w", ha.ErrDamage, &fs.PathError{Op: "open", Path: "lease", Err: fs.ErrNotExist}), exitDamage,
+			"prepare a claim: damaged directory: open lease: file does not exist",
+		},
+		{"no error of a file", errors.New("late"), exitFailure, "prepare a claim: late"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := dirError(dir, fmt.Errorf("prepare a claim: %w", tt.err))
+			if code := codeOf(got); code != tt.code || got.Error() != tt.want {
+				t.Errorf("%d, %q; want %d, %q", code, got, tt.code, tt.want)
+			}
+		})
+	}
+	if err := dirError(dir, nil); err != nil {
+		t.Errorf("no error became %v", err)
 	}
 }
 
@@ -209,7 +257,8 @@ func TestRun_ServeOnAPortInUseExitsWith4(t *testing.T) {
 	defer func() { _ = taken.Close() }()
 	addr := taken.Addr().String()
 	for _, flag := range []string{"--admin", "--metrics", "--amqp"} {
-		args := []string{"serve", "--data", t.TempDir()}
+		dir := t.TempDir()
+		args := []string{"serve", "--data", dir}
 		for _, f := range []string{"--admin", "--metrics", "--amqp"} {
 			if f == flag {
 				args = append(args, f, addr)
@@ -221,6 +270,18 @@ func TestRun_ServeOnAPortInUseExitsWith4(t *testing.T) {
 		if want := "on " + addr + ": the port is in use"; code != exitAddress || !strings.Contains(stderr, want) {
 			t.Errorf("serve with %s in use: %d, %q", flag, code, stderr)
 		}
+		if claims, err := filepath.Glob(filepath.Join(dir, "ha", "e*")); err != nil || len(claims) != 0 {
+			t.Errorf("serve with %s in use has spent %d epochs, %v", flag, len(claims), err)
+		}
+	}
+}
+
+func TestCut_SaysOnceWhatFailed(t *testing.T) {
+	n := &node{}
+	failure := errors.New("the store failed: store d: sync d/journal/e0000000001-0000000001: input/output error")
+	err := n.cut(amqpService{}, 1, "the store failed", failure)
+	if codeOf(err) != exitLost || err.Error() != failure.Error() {
+		t.Errorf("%d, %q; want %d, %q", codeOf(err), err, exitLost, failure)
 	}
 }
 

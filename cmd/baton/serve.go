@@ -55,6 +55,9 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 			log.Debug("admin requests were cut", slog.Any("err", err))
 		}
 	}()
+	if err := n.probeAddresses(ctx); err != nil {
+		return err
+	}
 	err = ha.Run(ctx, ha.Options{
 		Dir: cfg.Data, Node: cfg.Node, Standby: cfg.HA.Enabled, TTL: cfg.HA.TTL, Logger: log,
 	}, n.follow, n.active)
@@ -63,6 +66,21 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 	}
 	if err == nil {
 		log.Info("stopped")
+	}
+	return dirError(cfg.Data, err)
+}
+
+// probeAddresses opens the clients' addresses and closes them again: an address
+// that cannot be opened is found before an epoch is claimed for nothing, as it
+// would be at each try of a supervisor. A node that may stand by does not: its
+// addresses stay dark, and may be the primary's own until that has ended.
+func (n *node) probeAddresses(ctx context.Context) error {
+	if n.cfg.HA.Enabled {
+		return nil
+	}
+	open, err := listen.Open(ctx, "amqp", n.cfg.AMQP.Listen)
+	for _, ln := range open {
+		_ = ln.Close() // nothing was accepted on it
 	}
 	return err
 }
@@ -148,7 +166,7 @@ func storeError(ctx context.Context, err error) error {
 	if stopped(ctx, err) || codeOf(err) != exitFailure {
 		return err
 	}
-	return &exitError{exitData, err}
+	return &exitError{exitData, err} // serve adds what to do about a full disk
 }
 
 // openBroker opens the engine and makes the epoch primary. From then on this
@@ -228,13 +246,14 @@ func (s amqpService) failed() <-chan error {
 }
 
 // cut ends the service without goodbyes: this node may not speak for the store
-// any more. It waits for nobody, since the process ends.
+// any more. It waits for nobody, since the process ends. The error, which says
+// itself what failed, ends the process; reason is what /readyz answers until then.
 func (n *node) cut(amqp amqpService, epoch uint64, reason string, err error) error {
 	if amqp.listener != nil {
 		amqp.listener.CloseAll()
 	}
 	n.health.Set(admin.State{Role: admin.RoleStopping, Epoch: epoch, Reason: reason})
-	return &exitError{exitLost, fmt.Errorf("%s: %w", reason, err)}
+	return &exitError{exitLost, err}
 }
 
 // stop ends the service in order: no further connection, goodbyes, and the store

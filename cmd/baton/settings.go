@@ -11,6 +11,14 @@ const (
 
 	// envConfig names the file where --config does not.
 	envConfig = envPrefix + "CONFIG"
+
+	// maxWait is the longest that anything may be told to wait: far above what is
+	// of use, and far below where sums of durations overflow.
+	maxWait = time.Hour
+
+	// maxMessageSize keeps one message, with what is written beside it, well below
+	// the 1 GiB that a group of the journal can hold, and in memory for a moment.
+	maxMessageSize = 128 << 20
 )
 
 // A setting is one row of the table from which the flags, the environment
@@ -42,7 +50,7 @@ func settings() []setting {
 		},
 		{
 			key: "node", flag: "node", unit: "name",
-			doc:  "This node's name. Empty is the host name. Brokers on one directory need different names.",
+			doc:  "This node's name, at most 80 bytes. Empty is the host name. Brokers on one directory need different names.",
 			bind: func(c *Config) value { return text(&c.Node) },
 		},
 		{
@@ -57,8 +65,8 @@ func settings() []setting {
 		},
 		{
 			key: "stop_timeout", def: "30s", unit: "duration",
-			doc:  "How long clients have to leave when the broker stops. Then they are cut, and the process ends with code 1.",
-			bind: func(c *Config) value { return duration(&c.StopTimeout, time.Millisecond) },
+			doc:  "How long clients have to leave when the broker stops. Then they are cut, and the process ends with code 1. At most `1h`.",
+			bind: func(c *Config) value { return duration(&c.StopTimeout, time.Millisecond, maxWait) },
 		},
 		{
 			key: "amqp.listen", flag: "amqp", def: ":5672", unit: "HOST:PORT or off", list: true,
@@ -83,17 +91,17 @@ func settings() []setting {
 		{
 			key: "amqp.heartbeat", def: "1m0s", unit: "duration, whole seconds",
 			doc:  "The heartbeat interval suggested to clients; theirs decides. 0s suggests none.",
-			bind: func(c *Config) value { return duration(&c.AMQP.Heartbeat, 0) },
+			bind: func(c *Config) value { return duration(&c.AMQP.Heartbeat, 0, math.MaxUint16*time.Second) },
 		},
 		{
 			key: "amqp.handshake_timeout", def: "10s", unit: "duration",
 			doc:  "How long a new connection may take to be opened by its client.",
-			bind: func(c *Config) value { return duration(&c.AMQP.HandshakeTimeout, time.Millisecond) },
+			bind: func(c *Config) value { return duration(&c.AMQP.HandshakeTimeout, time.Millisecond, maxWait) },
 		},
 		{
 			key: "amqp.max_message_size", def: "16MiB", unit: "size",
-			doc:  "The largest message body accepted.",
-			bind: func(c *Config) value { return size(&c.AMQP.MaxMessageSize, 1, math.MaxInt32) },
+			doc:  "The largest message body accepted. At most `128MiB`.",
+			bind: func(c *Config) value { return size(&c.AMQP.MaxMessageSize, 1, maxMessageSize) },
 		},
 		{
 			key: "admin.listen", flag: "admin", def: ":15672", unit: "HOST:PORT or off", list: true,
@@ -107,13 +115,13 @@ func settings() []setting {
 		},
 		{
 			key: "ha.enabled", flag: "ha", def: "false", unit: "true or false",
-			doc:  "Wait as a standby while another broker holds the data directory, instead of ending with code 5.",
+			doc:  "Wait as a standby while another broker holds the data directory, instead of ending with code 5, and take over once its process has ended. Not to be relied on yet.",
 			bind: func(c *Config) value { return boolean(&c.HA.Enabled) },
 		},
 		{
 			key: "ha.ttl", flag: "ha-ttl", def: "3s", unit: "duration",
 			doc:  "How long a lease may go without renewal. Give every node on the directory the same.",
-			bind: func(c *Config) value { return duration(&c.HA.TTL, 100*time.Millisecond) },
+			bind: func(c *Config) value { return duration(&c.HA.TTL, 100*time.Millisecond, 10*time.Minute) },
 		},
 		{
 			key: "memory.budget", def: "512MiB", unit: "size",
@@ -133,7 +141,7 @@ func settings() []setting {
 		{
 			key: "store.checkpoint_every", def: "5s", unit: "duration",
 			doc:  "How long a change may wait to reach the index. Longer means a longer start after a crash.",
-			bind: func(c *Config) value { return duration(&c.Store.CheckpointEvery, time.Millisecond) },
+			bind: func(c *Config) value { return duration(&c.Store.CheckpointEvery, time.Millisecond, maxWait) },
 		},
 		{
 			key: "store.checkpoint_bytes", def: "64MiB", unit: "size",

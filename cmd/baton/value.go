@@ -93,8 +93,8 @@ func integer[T ~int | ~uint16 | ~uint32](p *T, lo, hi int64) value {
 	}
 }
 
-// duration is a Go duration of at least lo; zero is allowed where lo is.
-func duration(p *time.Duration, lo time.Duration) value {
+// duration is a Go duration from lo to hi.
+func duration(p *time.Duration, lo, hi time.Duration) value {
 	return single[time.Duration]{
 		p,
 		func(s string) (time.Duration, error) {
@@ -102,8 +102,8 @@ func duration(p *time.Duration, lo time.Duration) value {
 			if err != nil {
 				return 0, fmt.Errorf("%q is not a duration like 500ms, 3s or 2m", s)
 			}
-			if d < lo {
-				return 0, fmt.Errorf("%v is less than %v", d, lo)
+			if d < lo || d > hi {
+				return 0, fmt.Errorf("%q is not between %v and %v", s, lo, hi)
 			}
 			return d, nil
 		},

@@ -70,6 +70,9 @@ const (
 	defaultMaxMessageSize = 16 << 20
 )
 
+// maxMessageSize is what the limit of a message may be set to.
+const maxMessageSize = 128 << 20
+
 func (o *Options) validate() error {
 	switch {
 	case o.Broker == nil:
@@ -84,8 +87,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("amqp: handshake timeout %v is negative", o.HandshakeTimeout)
 	case o.DrainTimeout < 0:
 		return fmt.Errorf("amqp: drain timeout %v is negative", o.DrainTimeout)
-	case o.MaxMessageSize < 0 || o.MaxMessageSize > math.MaxInt32:
-		return fmt.Errorf("amqp: message size limit %d is not between 0 and %d", o.MaxMessageSize, math.MaxInt32)
+	case o.MaxMessageSize < 0 || o.MaxMessageSize > maxMessageSize:
+		return fmt.Errorf("amqp: message size limit %d is not between 0 and %d", o.MaxMessageSize, maxMessageSize)
 	}
 	return nil
 }
