@@ -36,6 +36,8 @@ const (
 type ownRecords struct {
 	reclaimed  []journal.SegmentRange
 	places     []core.Pair // queue and next free place
+	settled    []core.Pair // places of messages that are lost
+	carry      *carryStep
 	checkpoint journal.Position
 	closed     bool
 }

@@ -286,6 +286,7 @@ func (l *live) restoreDefinitions(x indexer) error {
 		l.defs[v.Key] = &definition{
 			key: v.Key, value: r.b, queue: core.QueueID(v.Queue), order: v.Order, segment: segment, indexed: true,
 		}
+		l.segments.at(segment).defBytes += l.defs[v.Key].cost()
 		l.order = max(l.order, v.Order)
 		if v.Queue == 0 {
 			continue

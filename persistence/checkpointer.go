@@ -2,27 +2,20 @@ package persistence
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
-	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/persistence/index"
 	"github.com/batonmq/baton/persistence/journal"
 )
 
-// spaceEvery is how often the disk is measured.
-const spaceEvery = time.Second
-
-// checkpointer makes checkpoints when it is time or when the tail has grown, removes files, and measures the disk, until the store
-// stops.
+// checkpointer makes checkpoints when it is time or when the tail has grown, carries forward and removes files, until the store stops.
 func (s *Store) checkpointer() {
 	if err := s.removeRemainders(); err != nil {
 		s.log.Warn("files that are no part of the history are left", slog.Any("err", err))
 	}
-	every, space := time.NewTicker(s.opt.CheckpointEvery), time.NewTicker(spaceEvery)
+	every := time.NewTicker(s.opt.CheckpointEvery)
 	defer every.Stop()
-	defer space.Stop()
 	for {
 		var err error
 		select {
@@ -36,8 +29,6 @@ func (s *Store) checkpointer() {
 			err = s.checkpoint()
 		case <-s.kick:
 			err = s.checkpoint()
-		case <-space.C:
-			err = s.measureSpace()
 		}
 		if err != nil {
 			_ = s.fail(err) // it is what Err returns from now on
@@ -46,12 +37,14 @@ func (s *Store) checkpointer() {
 	}
 }
 
-// checkpoint brings the index up to the last group that has passed, and removes the files that nothing needs any more.
+// checkpoint brings the index up to the last group that has passed, removes the files that nothing needs any more, and makes more of them
+// such while the journal is over its budget.
 //
 // The root must not lie behind the last group of the journal: a successor takes that group for not yet written and writes it again. So
 // one more group passes before the root is made.
 func (s *Store) checkpoint() error {
 	s.checkpointed.Store(s.stats.bytes.Load())
+	s.pace()
 	if err := s.flushCheckpoint(); err != nil {
 		return err
 	}
@@ -70,7 +63,10 @@ func (s *Store) checkpoint() error {
 		return nil // the index does not hold it yet
 	}
 	s.live.evict()
-	return s.reclaim(free)
+	if err := s.reclaim(free); err != nil {
+		return err
+	}
+	return s.carryForward(journal.Position(cp.Position))
 }
 
 // applyCheckpoint writes cp to the index. Where there is no room, cp waits: the index is as before, and the journal holds everything.
@@ -107,24 +103,6 @@ func (l *live) reclaimable(at journal.Position) []uint32 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.segments.reclaimable(at)
-}
-
-// measureSpace asks the file system how much is free.
-func (s *Store) measureSpace() error {
-	free, err := s.opt.Files.Free(s.opt.Dir)
-	if err != nil {
-		return fmt.Errorf("measure free space: %w", err)
-	}
-	space := core.Space{Free: free}
-	switch {
-	case free == 0: // not known
-	case free < s.opt.FullSpace:
-		space.Level = core.SpaceFull
-	case free < s.opt.LowSpace:
-		space.Level = core.SpaceLow
-	}
-	s.space.Store(&space)
-	return nil
 }
 
 // grown counts a group that has passed, and asks for a checkpoint when the tail has become long enough.

@@ -77,6 +77,9 @@ func (c *committer) group(ops []op, bytes int64) {
 // the guard like any other.
 func (c *committer) pass(ops []op) error {
 	c.encode(ops)
+	if err := c.s.live.failure(); err != nil { // what could not be found alive was not carried
+		return err
+	}
 	if !journal.HasRecords(c.buf) {
 		return c.s.opt.Guard()
 	}
@@ -107,6 +110,11 @@ func (c *committer) encode(ops []op) {
 	c.buf = journal.BeginGroup(c.buf)
 	c.placed, c.pairs = c.placed[:0], c.pairs[:0]
 	c.elided.find(ops)
+	for i := range ops {
+		if own := ops[i].own; own != nil && own.carry != nil {
+			c.encodeCarry(own.carry)
+		}
+	}
 	for i := range ops {
 		at := placed{off: len(c.buf), from: len(c.pairs)}
 		c.encodeOp(&ops[i], &at)
@@ -173,6 +181,9 @@ func (c *committer) encodeOwn(own *ownRecords) {
 	for _, p := range own.places {
 		c.buf = journal.AppendPlaces(c.buf, p.Queue, p.Seq)
 	}
+	for _, p := range own.settled {
+		c.buf = journal.AppendRanges(c.buf, journal.KindSettle, p.Queue, []core.Range{{First: p.Seq, Last: p.Seq}})
+	}
 	if own.checkpoint != (journal.Position{}) {
 		c.buf = journal.AppendCheckpoint(c.buf, own.checkpoint)
 	}
@@ -194,6 +205,11 @@ func (c *committer) apply(ops []op, place journal.Place) {
 	}
 	s.end, s.dirty = end.Offset, true
 	l.position = end
+	for i := range ops {
+		if own := ops[i].own; own != nil && own.carry != nil {
+			l.carried(own.carry, at, uint32(place.FileOff))
+		}
+	}
 	for i := range ops {
 		c.applyOp(l, &ops[i], c.placed[i], at, uint32(place.FileOff))
 	}
@@ -228,6 +244,10 @@ func (c *committer) applyOp(l *live, o *op, p placed, at, base uint32) {
 	case opOwn:
 		for _, place := range o.own.places {
 			l.places(place.Queue, place.Seq, at)
+		}
+		for _, p := range o.own.settled {
+			l.settle(p.Queue, []core.Range{{First: p.Seq, Last: p.Seq}}, at)
+			l.changed = true
 		}
 		l.reclaimed(o.own.reclaimed)
 	}

@@ -187,13 +187,16 @@ type crashRun struct {
 	nextSeq  map[core.QueueID]core.Seq
 	nextID   uint64
 	messages int
+	slack    int64
 }
 
 func newCrashRun(seed uint64) *crashRun {
-	return &crashRun{
+	r := &crashRun{
 		rng: rand.New(rand.NewPCG(seed, 7)), fs: crashfs.New(), index: newMemIndexDisk(), older: newMemIndexDisk(),
 		base: newState(), nextSeq: make(map[core.QueueID]core.Seq),
 	}
+	r.slack = []int64{1, 4096, 1 << 40}[r.rng.IntN(3)] // much is carried forward, or some, or nothing
+	return r
 }
 
 func (r *crashRun) run() error {
@@ -211,7 +214,7 @@ func (r *crashRun) run() error {
 func (r *crashRun) options(fs *crashfs.FS, disk *memIndexDisk, epoch uint64) Options {
 	return Options{
 		Dir: "/store", Node: "n", StoreID: [16]byte{1, 2, 3}, Epoch: epoch, Source: r.source, Files: fs,
-		CheckpointEvery: time.Hour, CheckpointBytes: 1 << 40, SegmentSize: 4096,
+		CheckpointEvery: time.Hour, CheckpointBytes: 1 << 40, SegmentSize: 4096, slack: r.slack,
 		openIndex: func(*Options) (indexer, error) { return newMemIndex(fs, disk), nil },
 	}
 }

@@ -26,6 +26,9 @@ type live struct {
 	defs     map[string]*definition
 	order    uint64 // the highest definition order given
 
+	lost    map[core.Pair]struct{} // found damaged and given up
+	damaged uint32                 // the newest segment that held one of them; 0: none
+
 	goneDefs   map[string]struct{} // in the index, not alive any more
 	goneQueues []core.QueueID
 	pool       [][]entry // arrays of chunks that ended
@@ -81,11 +84,15 @@ type definition struct {
 	indexed bool
 }
 
+// cost is about what the definition's record takes in the journal.
+func (d *definition) cost() int64 { return int64(opOverhead + len(d.key) + len(d.value)) }
+
 func newLive() *live {
 	return &live{
 		queues:   make(map[core.QueueID]*queue),
 		defs:     make(map[string]*definition),
 		goneDefs: make(map[string]struct{}),
+		lost:     make(map[core.Pair]struct{}),
 		segments: newSegmentTable(),
 		resident: maxResident,
 	}
@@ -376,6 +383,7 @@ func (l *live) define(key string, value []byte, id core.QueueID, order uint64, b
 	d.value, d.queue, d.order, d.segment, d.dirty = value, id, order, by, true
 	s := l.segments.at(by)
 	s.defs++
+	s.defBytes += d.cost()
 	s.dirty = true
 	if id != 0 {
 		q := l.queueOf(id)
@@ -387,6 +395,7 @@ func (l *live) define(key string, value []byte, id core.QueueID, order uint64, b
 func (l *live) undefine(d *definition, by uint32) {
 	s := l.segments.at(d.segment)
 	s.defs--
+	s.defBytes -= d.cost()
 	s.dirty = true
 	l.segments.depend(by, d.segment)
 }

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"slices"
 	"sync"
 
 	"github.com/batonmq/baton/core"
@@ -56,7 +54,10 @@ func (s *Store) Load(queue core.QueueID, from, to core.Seq, maxEntries, maxBytes
 		}
 		start := ld.found[i].offset
 		for _, f := range ld.found[i : i+n] {
-			msg := s.message(ld, &f, ld.buf[f.offset-start:][:f.length], core.Pair{Queue: queue, Seq: f.seq})
+			msg, err := s.message(ld, &f, ld.buf[f.offset-start:][:f.length], core.Pair{Queue: queue, Seq: f.seq})
+			if err != nil {
+				return nil, err
+			}
 			if msg != nil {
 				entries = append(entries, core.Entry{Seq: f.seq, Delivered: f.delivered, Msg: msg})
 			}
@@ -116,26 +117,34 @@ func (s *Store) read(ld *loader, list []found) (int, error) {
 		ld.buf = make([]byte, size)
 	}
 	ld.buf = ld.buf[:size]
-	if _, err := first.at.reader.file.ReadAt(ld.buf, int64(first.offset)); err != nil && !errors.Is(err, io.EOF) {
-		return 0, fmt.Errorf("read journal segment %s at %d: %w", first.at.id.File(), first.offset, err)
+	return n, s.readAt(ld.buf, &first)
+}
+
+// readAt reads the bytes from f on. Where the file is too short the rest are zeros.
+func (s *Store) readAt(b []byte, f *found) error {
+	n, err := f.at.reader.file.ReadAt(b, int64(f.offset))
+	if err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("read journal segment %s at %d: %w", s.segmentPath(f.at.id), f.offset, err)
 	}
-	return n, nil
+	clear(b[n:])
+	return nil
 }
 
 // message returns the message of a record that was read, nil when its bytes are not what was written for p. Such a message is lost, and
-// must not look like another; its neighbours are served.
-func (s *Store) message(ld *loader, f *found, b []byte, p core.Pair) *core.Message {
-	err := ld.rec.DecodePublish(b, s.seed)
-	if err == nil {
-		if slices.Contains(ld.rec.Pairs, p) {
-			return ld.rec.Message()
-		}
-		err = fmt.Errorf("the record there is of another message")
+// must not look like another; its neighbours are served. It is read once more before it is given up.
+func (s *Store) message(ld *loader, f *found, b []byte, p core.Pair) (*core.Message, error) {
+	if verify(&ld.rec, b, s.seed, p) == nil {
+		return ld.rec.Message(), nil
 	}
-	s.stats.damaged.Add(1)
-	s.log.Error("message damaged on disk and withheld", slog.String("file", f.at.id.File()), slog.Uint64("offset", uint64(f.offset)),
-		slog.Uint64("queue", uint64(p.Queue)), slog.Uint64("seq", uint64(p.Seq)), slog.Any("err", err))
-	return nil
+	again := make([]byte, f.length)
+	if err := s.readAt(again, f); err != nil {
+		return nil, err
+	}
+	if err := verify(&ld.rec, again, s.seed, p); err != nil {
+		s.quarantine(quarantined{Pair: p, at: *f, err: err})
+		return nil, nil //nolint:nilerr // it is lost; its neighbours are not
+	}
+	return ld.rec.Message(), nil
 }
 
 // free lets go of the files and keeps the arrays.

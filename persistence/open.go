@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"path/filepath"
 	"slices"
 	"time"
@@ -43,7 +44,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	if err := opt.Files.MkdirAll(s.journal); err != nil {
 		return nil, fmt.Errorf("make journal directory: %w", err)
 	}
-	if err := s.measureSpace(); err != nil {
+	if err := s.makeRoom(); err != nil {
 		return nil, err
 	}
 	var err error
@@ -66,7 +67,13 @@ func openIndex(ctx context.Context, opt *Options) (indexer, error) {
 	}
 	return index.Open(ctx, index.Options{
 		Dir: filepath.Join(opt.Dir, "index"), Node: opt.Node, StoreID: hex.EncodeToString(opt.StoreID[:]), Logger: opt.Logger,
-		Free: func() (int64, error) { return opt.Files.Free(opt.Dir) },
+		Free: func() (int64, error) {
+			free, known, err := opt.Files.Free(opt.Dir)
+			if !known {
+				free = math.MaxInt64 // a full disk then shows as it can
+			}
+			return free, err
+		},
 	})
 }
 
@@ -81,6 +88,10 @@ func (s *Store) start(ctx context.Context) error {
 			return err
 		}
 		last, suspect = &tail.Last, tail.Newest.Suspect
+		for _, torn := range tail.Torn {
+			s.log.Warn("cut what holds no group off the end of the journal", slog.String("file", filepath.Join(s.journal, torn.File)),
+				slog.Int64("offset", torn.Offset), slog.Int64("length", torn.Length))
+		}
 		s.lineage = append(slices.Clone(src.Lineage), Seal{Epoch: src.Epoch, Offset: last.At.Offset})
 		if base = src.Time; last.Time.After(base) {
 			base = last.Time
@@ -112,7 +123,9 @@ func (s *Store) newLive() *live {
 	return l
 }
 
-// replay reads the source's history: from the index's root, or, where that is in doubt, from the beginning.
+// replay reads the source's history: from the index's root, or, where that is in doubt, from the beginning. The index is emptied only
+// when the journal has been read to its end: whatever keeps that from being read, an index that is as it was is not to blame, and may
+// be all that is needed once the trouble is over.
 func (s *Store) replay(ctx context.Context) (journal.Tail, error) {
 	src := s.opt.Source
 	r, err := journal.NewReader(journal.History{
@@ -127,7 +140,10 @@ func (s *Store) replay(ctx context.Context) (journal.Tail, error) {
 		return tail, err
 	}
 	s.log.Warn("rebuilding the index from the journal", slog.Any("reason", err))
-	return s.rebuild(ctx, r)
+	if tail, err = s.rebuild(ctx, r); err != nil {
+		return journal.Tail{}, err
+	}
+	return tail, s.index.Reset()
 }
 
 // replayTail goes on from the index's root.
@@ -165,15 +181,12 @@ func (s *Store) inHistory(p journal.Position) bool {
 
 // rebuild reads the whole journal.
 func (s *Store) rebuild(ctx context.Context, r *journal.Reader) (journal.Tail, error) {
-	if err := s.index.Reset(); err != nil {
-		return journal.Tail{}, err
-	}
 	s.live = s.newLive()
 	tail, err := s.replayFrom(ctx, r, journal.Position{})
 	if err != nil {
 		return journal.Tail{}, err
 	}
-	s.log.Info("index rebuilt", slog.Int("queues", len(s.live.queues)), slog.Int("definitions", len(s.live.defs)))
+	s.log.Info("journal read", slog.Int("queues", len(s.live.queues)), slog.Int("definitions", len(s.live.defs)))
 	return tail, s.adopt(r, &tail)
 }
 
@@ -256,15 +269,16 @@ func (s *Store) begin(last *journal.Group, suspect journal.Position) error {
 		suspect = journal.Position{Epoch: epoch, Offset: journal.GroupLength(c.buf)}
 	}
 	c.suspect = suspect
+	var rec journal.Record
+	if err := s.reclaimInLast(last, &rec); err != nil {
+		return err
+	}
+	s.lineage = s.live.needed(s.lineage)
 	c.writer = journal.NewWriter(journal.WriterOptions{
 		Files: s.opt.Files, Dir: s.journal, Store: s.opt.StoreID, Epoch: epoch,
 		SegmentSize: s.opt.SegmentSize, Lineage: s.lineage, Header: c.header, Named: s.opt.NameSegment,
 	})
 	now := s.Now()
-	var rec journal.Record
-	if err := s.reclaimInLast(last, &rec); err != nil {
-		return err
-	}
 	buf, place, err := c.writer.Append(c.buf, 0, now)
 	c.buf = buf
 	if err != nil {
@@ -313,6 +327,18 @@ func (c *committer) again(last *journal.Group, suspect journal.Position) (clean 
 	c.buf = journal.AppendOpened(c.buf, clean, c.s.opt.Node, suspect)
 	c.buf = append(c.buf, records...)
 	return clean, err
+}
+
+// needed returns the seals of a lineage from the oldest epoch on of which there is a segment; the last seal, the source's, always.
+// Those between stay, so that an index that is older than an epoch of which nothing is left can see the gap.
+func (l *live) needed(lineage []Seal) []Seal {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	kept := l.segments.kept()
+	for len(lineage) > 1 && (len(kept) == 0 || lineage[0].Epoch < uint64(kept[0].ID.Epoch)) {
+		lineage = lineage[1:]
+	}
+	return lineage
 }
 
 // reclaimInLast gives the reclaimed records of the last group their effect before our first header lists what is kept.

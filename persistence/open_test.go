@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -95,6 +96,7 @@ func TestDamagedJournal_Refused(t *testing.T) {
 	}
 }
 
+// TestMissingSegment_IsDamage: also when the index does not need the file, because a consumer would.
 func TestMissingSegment_IsDamage(t *testing.T) {
 	for number, name := range map[uint32]string{1: "in the middle", 4: "the last one named"} {
 		t.Run(name, func(t *testing.T) {
@@ -103,6 +105,9 @@ func TestMissingSegment_IsDamage(t *testing.T) {
 			commit(t, s, define("q", q1))
 			for seq := core.Seq(1); v.named < 4; seq++ {
 				commit(t, s, publish(seq, strings.Repeat("x", 900)))
+			}
+			if err := s.checkpoint(); err != nil {
+				t.Fatal(err)
 			}
 			v.kill(s)
 			id := journal.SegmentID{Epoch: 1, Number: number}
@@ -115,6 +120,91 @@ func TestMissingSegment_IsDamage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestUnreadableJournal_KeepsTheIndex: what no rebuild can cure does not cost the index.
+func TestUnreadableJournal_KeepsTheIndex(t *testing.T) {
+	v := newLives(t)
+	s := v.open()
+	commit(t, s, define("q", q1), publish(1, "a"))
+	if err := s.checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, s, publish(2, "early"))
+	commit(t, s, publish(3, "late"))
+	v.kill(s)
+	path := filepath.Join("/store", "journal", v.segments()[0])
+	at := find(t, v.fs, path, "early")
+	if err := v.fs.Flip(path, at); err != nil {
+		t.Fatal(err)
+	}
+	_, err := v.try()
+	if _, is := errors.AsType[*DamageError](err); !is || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "backup") {
+		t.Errorf("%v, want damage of %s and what to do", err, path)
+	}
+	if v.index.root == nil || len(v.index.chunks) == 0 {
+		t.Error("the index was emptied")
+	}
+	if err := v.fs.Flip(path, at); err != nil { // the trouble is over
+		t.Fatal(err)
+	}
+	before := strings.Count(v.log.String(), "rebuilding")
+	s = v.open()
+	expect(t, tell(t, s, q1), "1:a*1 2:early*1 3:late*1")
+	v.close(s)
+	if strings.Count(v.log.String(), "rebuilding") != before {
+		t.Errorf("rebuilt:\n%s", v.log)
+	}
+}
+
+// TestTornTail_IsNamed: what is cut off is said, with file, place and length.
+func TestTornTail_IsNamed(t *testing.T) {
+	v := newLives(t)
+	s := v.open()
+	commit(t, s, define("q", q1), publish(1, "a"))
+	v.kill(s)
+	path := filepath.Join("/store", "journal", v.segments()[0])
+	f, err := v.fs.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size, err := f.Size()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt(make([]byte, 40), size); err != nil {
+		t.Fatal(err)
+	}
+	s = v.open()
+	expect(t, tell(t, s, q1), "1:a*1")
+	v.close(s)
+	if want := fmt.Sprintf("file=%s offset=%d length=40", path, size); !strings.Contains(v.log.String(), want) {
+		t.Errorf("%q is not in the log:\n%s", want, v.log)
+	}
+}
+
+// TestLineage_EndsWithTheSegments: epochs of which no segment is left are not carried along, the source always is.
+func TestLineage_EndsWithTheSegments(t *testing.T) {
+	v := newLives(t)
+	v.edit = func(o *Options) { o.slack = 1 }
+	s := v.open()
+	commit(t, s, define("q", q1), publish(1, "stays"))
+	v.close(s)
+	for n := range core.Seq(12) {
+		s = v.open()
+		fill(t, s, 100*n+10, 100*n+30)
+		if err := s.checkpoint(); err != nil {
+			t.Fatal(err)
+		}
+		v.close(s)
+	}
+	s = v.open()
+	lineage := s.Lineage()
+	if n := len(lineage); n == 0 || n > 3 || lineage[n-1].Epoch != v.epoch-1 {
+		t.Errorf("lineage of epoch %d: %v", v.epoch, lineage)
+	}
+	expect(t, tell(t, s, q1), "1:stays*0")
+	v.close(s)
 }
 
 func TestNewerFormat_Refused(t *testing.T) {

@@ -55,11 +55,13 @@ type Options struct {
 	CheckpointBytes int64
 	// SegmentSize is the size at which a new segment is begun. Default 64 MiB; at least 4 KiB.
 	SegmentSize int64
-	// LowSpace is the free space below which publishers wait. Default 512 MiB.
+	// LowSpace is the free space below which publishers wait. Default 512 MiB; at least FullSpace, two segments and 64 MiB, because what
+	// is under way then is still written.
 	LowSpace int64
-	// FullSpace is the free space below which nothing but settles is accepted. Default 128 MiB.
+	// FullSpace is the free space below which Space says so. The store refuses nothing itself. Default 128 MiB.
 	FullSpace int64
 
+	slack     int64                             // what the journal may take beside twice what lives; a test's, 2 segments otherwise
 	openIndex func(o *Options) (indexer, error) // a test's index in memory
 }
 
@@ -85,6 +87,8 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.SegmentSize, 64<<20)
 	setDefault(&o.LowSpace, 512<<20)
 	setDefault(&o.FullSpace, 128<<20)
+	setDefault(&o.slack, 2*o.SegmentSize)
+	o.LowSpace = max(o.LowSpace, o.minLowSpace())
 	if o.Guard == nil {
 		o.Guard = func() error { return nil }
 	}

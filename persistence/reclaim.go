@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 
 	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/persistence/journal"
@@ -12,10 +13,11 @@ import (
 
 // What is alive in a segment:
 //
-//   - a publish record that one live entry or more points to;
+//   - a publish or carry record that one live entry or more points to;
 //   - a define record whose definition lives;
 //   - any record that ended or changed what a record in an older segment says: a settle, a mark, a remove, the define that replaced
-//     another. A rebuild that found the older one without it would bring back what is over. It is dead once the older segment is gone;
+//     another, and a carry record while what it was carried from is there. A rebuild that found the older one without it would bring
+//     back what is over. It is dead once the older segment is gone;
 //   - the record that makes known that a queue's places are used up to some point. Before it goes it is written again.
 //
 // A reclaimed record is needed as long as a header written before it lists the segment as kept. The newest segment's header is the only
@@ -34,11 +36,14 @@ func (s *Store) reclaim(free []uint32) error {
 	if err := s.commitOwn(own); err != nil {
 		return err
 	}
-	for _, id := range ids {
-		if err := s.removeSegment(id); err != nil {
-			return err
+	s.unremoved = append(s.unremoved, ids...)
+	s.unremoved = slices.DeleteFunc(s.unremoved, func(id journal.SegmentID) bool {
+		err := s.removeSegment(id)
+		if err != nil {
+			s.log.Warn("a journal segment that is gone is left for now", slog.Any("err", err))
 		}
-	}
+		return err == nil
+	})
 	s.log.Debug("journal segments removed", slog.Int("segments", len(ids)))
 	return s.opt.Files.SyncDir(s.journal)
 }

@@ -9,12 +9,13 @@ import (
 
 // segment is what is known of one segment file. All but its reader is guarded by live.mu.
 type segment struct {
-	id      journal.SegmentID
-	base    int64  // what to take from a file offset to get the offset in its epoch
-	end     uint64 // the offset of its epoch at which it ends, as far as it is applied
-	entries int64  // live entries whose publish record it holds
-	bytes   int64  // the length of those records, each counted once for every place it lives at
-	defs    int64  // definitions whose record it holds
+	id       journal.SegmentID
+	base     int64  // what to take from a file offset to get the offset in its epoch
+	end      uint64 // the offset of its epoch at which it ends, as far as it is applied
+	entries  int64  // live entries whose publish record it holds
+	bytes    int64  // the length of those records, each counted once for every place it lives at
+	defs     int64  // definitions whose record it holds
+	defBytes int64  // about the length of those records
 	// older are the segments, not gone yet, that hold what a record of this one ended or marked. While one of them can still be
 	// replayed, this one must be too.
 	older map[uint32]struct{}
@@ -114,6 +115,17 @@ func (t *segmentTable) depend(by, of uint32) {
 	s.dirty = true
 }
 
+// endPosition is where the segment ends.
+func (s *segment) endPosition() journal.Position {
+	return journal.Position{Epoch: s.id.Epoch, Offset: s.end}
+}
+
+// live is the length of what lives in the segment.
+func (s *segment) live() int64 { return s.bytes + s.defBytes }
+
+// size is the length of the file.
+func (s *segment) size() int64 { return int64(s.end) + s.base }
+
 // position is where in the journal the byte at off of the file is.
 func (s *segment) position(off uint32) journal.Position {
 	return journal.Position{Epoch: s.id.Epoch, Offset: uint64(int64(off) - s.base)}
@@ -122,19 +134,12 @@ func (s *segment) position(off uint32) journal.Position {
 // reclaimable returns the segments that nothing needs any more, oldest first: they hold no live entry and no live definition, they
 // end nothing that an older segment could bring back, and they lie before at.
 func (t *segmentTable) reclaimable(at journal.Position) []uint32 {
-	order := make([]uint32, 0, len(t.list)-1)
-	for i, s := range t.list {
-		if i > 0 && !s.gone {
-			order = append(order, uint32(i))
-		}
-	}
-	slices.SortFunc(order, func(a, b uint32) int { return t.list[a].id.Compare(t.list[b].id) })
+	order := t.inOrder()
 	var free []uint32
 	freed := make(map[uint32]bool)
 	for _, i := range order {
 		s := t.list[i]
-		end := journal.Position{Epoch: s.id.Epoch, Offset: s.end}
-		if s.entries > 0 || s.defs > 0 || at.Before(end) {
+		if s.entries > 0 || s.defs > 0 || at.Before(s.endPosition()) {
 			continue
 		}
 		needed := false
@@ -151,6 +156,107 @@ func (t *segmentTable) reclaimable(at journal.Position) []uint32 {
 		free = free[:len(free)-1]
 	}
 	return free
+}
+
+// excess is by how much the segments are longer than twice what lives in them and slack.
+func (t *segmentTable) excess(slack int64) int64 { return t.size() - 2*t.live() - slack }
+
+// inOrder lists the segments that are not gone, oldest first.
+func (t *segmentTable) inOrder() []uint32 {
+	order := make([]uint32, 0, len(t.list)-1)
+	for i, s := range t.list {
+		if i > 0 && !s.gone {
+			order = append(order, uint32(i))
+		}
+	}
+	slices.SortFunc(order, func(a, b uint32) int { return t.list[a].id.Compare(t.list[b].id) })
+	return order
+}
+
+// manyPins marks a segment that would stay whichever one segment was carried forward.
+const manyPins = ^uint32(0)
+
+// victim returns the segment that is best carried forward, 0 when there is none before at. It must end nothing that an older one holds.
+// What is gained by one is what is dead in it and the segments that stay because of it alone; what it costs is what lives in it. Where
+// nothing is worth half its cost it is the oldest, so that a pass over the journal comes to everything in the end.
+func (t *segmentTable) victim(at journal.Position) uint32 {
+	order := t.inOrder()
+	if len(order) < 2 || at.Before(t.list[order[0]].endPosition()) {
+		return 0
+	}
+	pins, gain := make(map[uint32]uint32, len(order)), make(map[uint32]int64)
+	for _, i := range order[:len(order)-1] { // the newest one is being written
+		s := t.list[i]
+		switch pin := t.pin(s, pins); {
+		case at.Before(s.endPosition()):
+			pins[i] = manyPins
+		case s.entries == 0 && s.defs == 0:
+			pins[i] = pin
+			gain[pin] += s.size()
+		case pin == 0:
+			pins[i] = i
+			gain[i] += s.size() - s.live()
+		default:
+			pins[i] = manyPins
+		}
+	}
+	delete(gain, 0)
+	delete(gain, manyPins)
+	best := order[0]
+	for _, i := range order {
+		if float64(gain[i])*float64(t.list[best].live()+1) > float64(gain[best])*float64(t.list[i].live()+1) {
+			best = i
+		}
+	}
+	if 2*gain[best] < t.list[best].live() {
+		return order[0]
+	}
+	return best
+}
+
+// pin returns the one segment because of which those that s depends on stay; 0 when none does.
+func (t *segmentTable) pin(s *segment, pins map[uint32]uint32) uint32 {
+	pin := uint32(0)
+	for o := range s.older {
+		if p := pins[o]; p != 0 && !t.list[o].gone {
+			if pin != 0 && pin != p {
+				return manyPins
+			}
+			pin = p
+		}
+	}
+	return pin
+}
+
+// count is how many segments are not gone.
+func (t *segmentTable) count() int {
+	n := 0
+	for _, s := range t.list[1:] {
+		if !s.gone {
+			n++
+		}
+	}
+	return n
+}
+
+// size is the length of the files that are not gone.
+func (t *segmentTable) size() int64 {
+	var sum int64
+	for _, s := range t.list[1:] {
+		if !s.gone {
+			sum += s.size()
+		}
+	}
+	return sum
+}
+
+// live is the length of what lives, a message counted once for every place it lives at.
+func (t *segmentTable) live() int64 {
+	var sum int64
+	for _, s := range t.list[1:] {
+		sum += s.live()
+	}
+	return sum
 }
 
 // kept lists the segments that are not gone, for the header of the one after them.

@@ -23,18 +23,18 @@ var ErrClosed = errors.New("store is closed")
 
 // Store is core.Store on a journal and an index.
 type Store struct {
-	opt     Options
-	log     *slog.Logger
-	journal string // the journal's directory
-	index   indexer
-	live    *live
-	clock   clock
-	lineage []Seal
-	commits *committer
-	pending atomic.Int64
-	space   atomic.Pointer[core.Space]
-	stats   counters
-	seed    uint32
+	opt      Options
+	log      *slog.Logger
+	journal  string // the journal's directory
+	index    indexer
+	live     *live
+	clock    clock
+	lineage  []Seal
+	commits  *committer
+	pending  atomic.Int64
+	measured atomic.Pointer[measured]
+	stats    counters
+	seed     uint32
 
 	checkpointed atomic.Uint64 // stats.bytes at the last checkpoint
 
@@ -49,7 +49,11 @@ type Store struct {
 	err    error
 	failed chan struct{}
 
-	waiting *index.Checkpoint // one that found no space; the checkpointer's, then Close's
+	waiting   *index.Checkpoint   // one that found no space; the checkpointer's, then Close's
+	unremoved []journal.SegmentID // gone, but their files could not be removed; the checkpointer's
+	ballast   bool                // it is there, or cannot be had; the measurer's
+	perGroup  int64               // bytes of a group; the checkpointer's
+	paced     struct{ groups, bytes uint64 }
 
 	activate  sync.Once
 	activated atomic.Bool
@@ -72,6 +76,7 @@ func (s *Store) Activated() {
 	s.activate.Do(func() {
 		s.activated.Store(true)
 		s.wg.Go(s.checkpointer)
+		s.wg.Go(s.measurer)
 	})
 }
 
@@ -141,7 +146,10 @@ func (s *Store) Commit(ops []core.Op) {
 }
 
 // commitOwn writes records of the store's own as one unit and waits until they have passed.
-func (s *Store) commitOwn(own *ownRecords) error {
+func (s *Store) commitOwn(own *ownRecords) error { return <-s.submitOwn(own) }
+
+// submitOwn does not wait.
+func (s *Store) submitOwn(own *ownRecords) waiter {
 	done := make(waiter, 1)
 	s.mu.Lock()
 	kind := opOwn
@@ -152,7 +160,7 @@ func (s *Store) commitOwn(own *ownRecords) error {
 	s.gather.units = append(s.gather.units, unit{end: len(s.gather.ops)})
 	s.mu.Unlock()
 	s.cond.Signal()
-	return <-done
+	return done
 }
 
 // waiter is a Completion that somebody waits for.
@@ -189,9 +197,6 @@ func (s *Store) giveBack(b *batch) {
 
 // Pending implements core.Store.
 func (s *Store) Pending() int64 { return s.pending.Load() }
-
-// Space implements core.Store.
-func (s *Store) Space() core.Space { return *s.space.Load() }
 
 // Failed implements core.Store.
 func (s *Store) Failed() <-chan struct{} { return s.failed }
@@ -294,28 +299,26 @@ func (s *Store) segmentPath(id journal.SegmentID) string { return filepath.Join(
 type Stats struct {
 	Groups      uint64 // groups that have passed
 	Bytes       uint64 // their bytes
+	Carried     uint64 // about how many of them were carried forward
 	Checkpoints uint64
 	Reclaimed   uint64 // segment files removed
 	Segments    int    // segment files that are history
-	Damaged     uint64 // messages that could not be handed out because their bytes are not what was written
+	Journal     int64  // their bytes
+	Live        int64  // those of them that live, a message counted once for each queue it is in
+	Damaged     uint64 // messages that were given up because their bytes are not what was written
 }
 
 type counters struct {
-	groups, bytes, checkpoints, reclaimed, damaged atomic.Uint64
+	groups, bytes, carried, checkpoints, reclaimed, damaged atomic.Uint64
 }
 
 // Stats returns the counters.
 func (s *Store) Stats() Stats {
 	s.live.mu.Lock()
-	segments := 0
-	for _, seg := range s.live.segments.list[1:] {
-		if !seg.gone {
-			segments++
-		}
-	}
+	segments, journal, live := s.live.segments.count(), s.live.segments.size(), s.live.segments.live()
 	s.live.mu.Unlock()
 	return Stats{
-		Groups: s.stats.groups.Load(), Bytes: s.stats.bytes.Load(), Checkpoints: s.stats.checkpoints.Load(),
-		Reclaimed: s.stats.reclaimed.Load(), Segments: segments, Damaged: s.stats.damaged.Load(),
+		Groups: s.stats.groups.Load(), Bytes: s.stats.bytes.Load(), Carried: s.stats.carried.Load(), Checkpoints: s.stats.checkpoints.Load(),
+		Reclaimed: s.stats.reclaimed.Load(), Segments: segments, Journal: journal, Live: live, Damaged: s.stats.damaged.Load(),
 	}
 }

@@ -329,19 +329,6 @@ func TestClock_NeverStepsBack(t *testing.T) {
 	v.close(s)
 }
 
-func TestSpace_Levels(t *testing.T) {
-	for free, want := range map[int64]core.SpaceLevel{0: core.SpaceOK, 99: core.SpaceFull, 100: core.SpaceLow, 199: core.SpaceLow, 200: core.SpaceOK} {
-		v := newLives(t)
-		v.fs.FreeBytes = free
-		v.edit = func(o *Options) { o.LowSpace, o.FullSpace = 200, 100 }
-		s := v.open()
-		if got := s.Space(); got.Level != want || got.Free != free {
-			t.Errorf("%d bytes free: %+v, want level %d", free, got, want)
-		}
-		v.close(s)
-	}
-}
-
 // TestCommitAfterClose is answered, with an error.
 func TestCommitAfterClose(t *testing.T) {
 	v := newLives(t)

@@ -39,7 +39,7 @@ func (h *harness) Open(tb testing.TB) core.Store {
 	h.broken.Store(false)
 	opt := h.options()
 	opt.StoreID, opt.Epoch, opt.Source, opt.SegmentSize = [16]byte{3}, h.epoch, h.source, 256<<10
-	opt.CheckpointEvery, opt.CheckpointBytes = 20*time.Millisecond, 64<<10
+	opt.CheckpointEvery, opt.CheckpointBytes, opt.slack = 20*time.Millisecond, 64<<10, 1
 	opt.NameSegment = func(n uint64) error { h.named = n; return nil }
 	opt.Promised = func(offset uint64, _ time.Time) { h.told.Store(offset) }
 	opt.Guard = func() error {

@@ -189,6 +189,8 @@ func messageComesBackAsItWas(k *kit) {
 	}
 	messages := []*core.Message{
 		{Persistent: true},
+		{Persistent: true, Once: true, Retain: true},
+		{Retain: true, Replayed: true},
 		{Exchange: "ex", Key: "a.b.#", Props: all, Body: all, Persistent: true, Priority: 255},
 		{Exchange: "amq.topic", Key: string(all[128:]), Body: []byte{0}, Persistent: true, Priority: 9},
 		{Props: bytes.Repeat([]byte("p"), 70_000), Key: string(bytes.Repeat([]byte("k"), 255)), Persistent: true},

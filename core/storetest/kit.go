@@ -205,6 +205,9 @@ func sameMessage(got, want *core.Message) string {
 		return fmt.Sprintf("%d bytes of properties, want other %d", len(got.Props), len(want.Props))
 	case !bytes.Equal(got.Body, want.Body):
 		return fmt.Sprintf("%d bytes of body, want other %d", len(got.Body), len(want.Body))
+	case got.Once != want.Once || got.Retain != want.Retain || got.Replayed != want.Replayed:
+		return fmt.Sprintf("once %v, retain %v, replayed %v, want %v, %v, %v",
+			got.Once, got.Retain, got.Replayed, want.Once, want.Retain, want.Replayed)
 	case got.Persistent != want.Persistent || got.Priority != want.Priority:
 		return fmt.Sprintf("persistent %v, priority %d, want %v, %d", got.Persistent, got.Priority, want.Persistent, want.Priority)
 	}

@@ -363,7 +363,7 @@ func (x *Index) checkSpace(n int64) error {
 	if err != nil {
 		return fmt.Errorf("measure free space for the index: %w", err)
 	}
-	if need := 2*n + 2*memTableSize; free < need {
+	if need := 2*n + StartSpace; free < need {
 		return fmt.Errorf("%w: %d bytes are free and %d may be needed", ErrSpace, free, need)
 	}
 	return nil

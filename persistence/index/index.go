@@ -30,6 +30,9 @@ const (
 	MaxKey   = 32 << 10  // bytes of a definition's key
 )
 
+// StartSpace is what must be free for Open.
+const StartSpace = 2 * memTableSize
+
 // Position is a place in the journal, as the journal's own Position.
 type Position struct {
 	Epoch  uint32

@@ -7,7 +7,9 @@
 //   - A group cannot be taken for another: its checksum is seeded with the store, the epoch and the position it was written for.
 //   - What is read is either what was written, or a *DamageError that names file, offset and what was expected there. A torn tail (an
 //     invalid frame with nothing valid behind it, at the end of the last segment of an epoch, beyond what is known to be promised) is
-//     the one thing that is cut silently: nobody was told anything about it.
+//     the one thing that is cut, and Tail.Torn says where. On a disk that keeps what it has synced nobody was told anything about it.
+//     The lease may know of less than was promised in the end, so that a promise can be in what is cut if, and only if, the disk lost
+//     or damaged bytes that it had synced, in the newest groups: there they look like a write that was under way.
 //   - A message's record carries a checksum of its own, so that one message can be read back alone and verified.
 //
 // # What it does not guarantee

@@ -17,8 +17,10 @@ type Files interface {
 	Remove(path string) error
 	// SyncDir makes the names in dir durable.
 	SyncDir(dir string) error
-	// Free is the number of bytes that may still be written under dir, 0 when that is unknown.
-	Free(dir string) (int64, error)
+	// Free is the number of bytes that may still be written under dir; false when that cannot be known here.
+	Free(dir string) (free int64, known bool, err error)
+	// Reserve makes a file of size bytes that has all its blocks, durably. It must not exist (fs.ErrExist).
+	Reserve(path string, size int64) error
 }
 
 // File is an open file of Files.

@@ -1,8 +1,11 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 )
@@ -54,7 +57,37 @@ func (osFiles) Remove(path string) error { return os.Remove(path) }
 
 func (osFiles) SyncDir(dir string) error { return syncDir(dir) }
 
-func (osFiles) Free(dir string) (int64, error) { return freeBytes(dir) }
+func (osFiles) Free(dir string) (int64, bool, error) { return freeBytes(dir) }
+
+// Reserve fills the file where blocks cannot be had otherwise, with bytes that no file system compresses away.
+func (o osFiles) Reserve(path string, size int64) (err error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err = errors.Join(err, f.Close()); err != nil {
+			err = errors.Join(err, os.Remove(path)) // what there is of it would only be in the way
+		}
+	}()
+	err = allocate(f, size)
+	if errors.Is(err, errors.ErrUnsupported) {
+		err = fillFile(f, size)
+	}
+	if err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	return o.SyncDir(filepath.Dir(path))
+}
+
+func fillFile(f *os.File, size int64) error {
+	random := rand.NewChaCha8([32]byte{})
+	_, err := io.CopyN(f, random, size)
+	return err
+}
 
 func openOS(path string, flag int) (File, error) {
 	f, err := os.OpenFile(path, flag, fs.FileMode(0o600))

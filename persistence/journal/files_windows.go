@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -9,17 +10,20 @@ import (
 
 func syncData(f *os.File) error { return f.Sync() }
 
-func freeBytes(dir string) (int64, error) {
+func freeBytes(dir string) (int64, bool, error) {
 	path, err := windows.UTF16PtrFromString(dir)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	var free uint64
 	if err := windows.GetDiskFreeSpaceEx(path, &free, nil, nil); err != nil {
-		return 0, fmt.Errorf("free space of %s: %w", dir, err)
+		return 0, false, fmt.Errorf("free space of %s: %w", dir, err)
 	}
-	return int64(free), nil
+	return int64(free), true, nil
 }
+
+// allocate is left to writing: a longer file has its blocks, but not its valid length.
+func allocate(*os.File, int64) error { return errors.ErrUnsupported }
 
 // syncDir does nothing: a directory cannot be flushed here, and NTFS logs its own metadata.
 func syncDir(string) error { return nil }

@@ -12,9 +12,13 @@ const readAhead = 1 << 20
 // errInvalid: there is no valid group here. Whether that is a torn tail or damage depends on what follows.
 var errInvalid = errors.New("no valid group")
 
+// isEnd reports whether an error of frames.next says that no valid group follows.
+func isEnd(err error) bool { return errors.Is(err, errInvalid) || errors.Is(err, io.EOF) }
+
 // frames walks the groups of one segment.
 type frames struct {
 	file  File
+	dir   string // where the file is, for error messages
 	id    SegmentID
 	store [16]byte
 	top   Header
@@ -59,7 +63,7 @@ func (s *frames) at(off int64, p Position) (Group, error) {
 	if err != nil {
 		return Group{}, fmt.Errorf("%w: %w", errInvalid, err)
 	}
-	g.Segment, g.FileOff, g.Suspect = s.id, off, s.top.Suspect
+	g.Segment, g.FileOff, g.Suspect, g.dir = s.id, off, s.top.Suspect, s.dir
 	return g, nil
 }
 

@@ -39,6 +39,11 @@ func goldenSegment() []byte {
 	b = AppendOpened(b, true, "node-a", Position{Epoch: 2, Offset: 300})
 	b = AppendCheckpoint(b, Position{Epoch: 3, Offset: 4096})
 	b = AppendClosed(b)
+	var published Record
+	if _, err := published.Decode(b, groupHeader); err != nil {
+		panic(err) // what was encoded above is a publish record
+	}
+	b = AppendCarry(b, RecordSeed(goldenStore), &published, []Carried{{Pair: published.Pairs[1], Delivered: 3}})
 	at := Position{Epoch: 3, Offset: 4096}
 	return append(h.encode(), SealGroup(b, goldenStore, at, 4096, time.Unix(1_700_000_000, 5))...)
 }
@@ -98,6 +103,16 @@ func TestRecordsRoundTrip(t *testing.T) {
 			if r.Segments[0] != (SegmentRange{Epoch: 2, First: 1, Last: 3}) {
 				t.Errorf("reclaimed %v", r.Segments)
 			}
+		case KindCarry:
+			m := r.Message()
+			if m.Exchange != "amq.topic" || m.Key != "a.b" || string(m.Body) != "hello" || len(m.Props) != 3 || !m.Persistent ||
+				m.Priority != 4 || m.Size() != r.Size || len(r.Pairs) != 1 || r.Pairs[0].Queue != 3<<32|8 || r.Counts[0] != 3 {
+				t.Errorf("message %+v, places %v, deliveries %v", m, r.Pairs, r.Counts)
+			}
+			var alone Record
+			if err := alone.DecodePublish(bytes.Clone(g.Raw(r)), RecordSeed(goldenStore)); err != nil {
+				t.Error(err)
+			}
 		case KindMark, KindRemove, KindPlaces, KindOpened, KindClosed, KindCheckpoint:
 		}
 		return nil
@@ -107,6 +122,7 @@ func TestRecordsRoundTrip(t *testing.T) {
 	}
 	want := []Kind{
 		KindPublish, KindSettle, KindMark, KindDefine, KindRemove, KindPlaces, KindReclaimed, KindOpened, KindCheckpoint, KindClosed,
+		KindCarry,
 	}
 	if !bytes.Equal(kindBytes(kinds), kindBytes(want)) {
 		t.Errorf("kinds %v, want %v", kinds, want)
@@ -170,7 +186,7 @@ func FuzzRecord(f *testing.F) {
 			if next <= off || next > len(b) {
 				t.Fatalf("record from %d to %d of %d", off, next, len(b))
 			}
-			if r.Kind == KindPublish {
+			if r.Kind == KindPublish || r.Kind == KindCarry {
 				m := r.Message()
 				again := AppendPublish(nil, seed, m, r.Pairs)
 				var s Record

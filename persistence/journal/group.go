@@ -25,6 +25,7 @@ type Group struct {
 	Passed  uint64    // the offset in its epoch that had passed when it was written
 	Time    time.Time // the broker clock then
 
+	dir     string // where the file is
 	frame   []byte // the whole frame
 	records int    // where the records end in it
 }
@@ -41,7 +42,7 @@ func (g *Group) Each(r *Record, do func(*Record) error) error {
 		next, err := r.Decode(b, off)
 		if err != nil {
 			return &DamageError{
-				File: g.Segment.File(), Offset: g.FileOff + int64(off), At: g.At,
+				Dir: g.dir, File: g.Segment.File(), Offset: g.FileOff + int64(off), At: g.At,
 				Held: "a record of a group that is otherwise valid", Err: err,
 			}
 		}

@@ -27,12 +27,21 @@ type Reader struct {
 	present map[uint32][]uint32 // epoch → segment numbers, ascending
 	gone    map[SegmentID]bool  // reclaimed, whether or not the file is still there
 	newest  Header
+	torn    []Torn
 }
 
 // Tail is what a replay ends with.
 type Tail struct {
 	Last   Group  // the last valid group of the source: not applied, because it is to be written again
 	Newest Header // the header of the source's newest segment
+	Torn   []Torn // what was cut off behind Last
+}
+
+// Torn is the rest of a file that holds no group: what a crash left of a write that was under way.
+type Torn struct {
+	File   string
+	Offset int64
+	Length int64
 }
 
 // NewReader looks at the directory and at the source's newest segment.
@@ -53,7 +62,17 @@ func NewReader(h History) (*Reader, error) {
 	if err := r.readNewest(); err != nil {
 		return nil, err
 	}
-	return r, nil
+	return r, r.checkPresent()
+}
+
+// checkPresent finds out about a file that is missing now: a replay from a late position does not need it, a consumer will.
+func (r *Reader) checkPresent() error {
+	for _, k := range r.Kept() {
+		if _, ok := slices.BinarySearch(r.present[k.ID.Epoch], k.ID.Number); !ok {
+			return r.headerDamage(k.ID, fs.ErrNotExist)
+		}
+	}
+	return nil
 }
 
 // readNewest finds the source's newest segment with a valid header, and the segments that were reclaimed after it was begun. A header
@@ -66,6 +85,7 @@ func (r *Reader) readNewest() error {
 	id := SegmentID{Epoch: r.h.Source, Number: numbers[len(numbers)-1]}
 	s, h, err := r.open(id)
 	if errors.Is(err, errHeader) && uint64(id.Number) > r.h.Named && id.Number > 1 {
+		r.torn = append(r.torn, Torn{File: id.File()})
 		r.present[r.h.Source] = numbers[:len(numbers)-1]
 		id.Number--
 		s, h, err = r.open(id)
@@ -83,7 +103,7 @@ func (r *Reader) readReclaimed(s *frames) error {
 	var rec Record
 	for {
 		g, err := s.next()
-		if errors.Is(err, errInvalid) || errors.Is(err, io.EOF) {
+		if isEnd(err) {
 			return nil // what that means is decided by the replay
 		}
 		if err != nil {
@@ -126,11 +146,11 @@ func (r *Reader) Replay(from Position, apply func(*Group) error) (Tail, error) {
 	}
 	if w.held.frame == nil || w.held.At.Epoch != r.h.Source {
 		return Tail{}, &DamageError{
-			File: r.newest.ID.File(), Offset: 0, At: Position{Epoch: r.h.Source}, Held: "the epoch's last group",
+			Dir: r.h.Dir, File: r.newest.ID.File(), Offset: 0, At: Position{Epoch: r.h.Source}, Held: "the epoch's last group",
 			Err: errors.New("no group of the epoch was found at or after " + from.String()),
 		}
 	}
-	return Tail{Last: w.held, Newest: r.newest}, nil
+	return Tail{Last: w.held, Newest: r.newest, Torn: slices.Concat(w.torn, r.torn)}, nil
 }
 
 // walk is one replay. It holds back the last group it read: only the one that follows shows that it is not the last.
@@ -140,6 +160,7 @@ type walk struct {
 	apply func(*Group) error
 	held  Group
 	spare []byte
+	torn  []Torn
 }
 
 // epoch walks an epoch up to its seal, or, with seal 0, to its last valid group.
@@ -183,7 +204,7 @@ func (w *walk) segment(id SegmentID, at *uint64, end uint64, gaps bool) error {
 	}
 	for end == 0 || s.pos.Offset < end {
 		g, err := s.next()
-		if errors.Is(err, io.EOF) || errors.Is(err, errInvalid) {
+		if isEnd(err) {
 			*at = s.pos.Offset
 			return w.ends(s, end, err)
 		}
@@ -229,11 +250,14 @@ func (w *walk) ends(s *frames, end uint64, cause error) error {
 	if found {
 		return s.damage(cause, fmt.Sprintf("groups before the valid one at %v", at))
 	}
-	return nil // a torn tail, or none: nobody was told of it
+	if s.size > s.off {
+		w.torn = append(w.torn, Torn{File: s.id.File(), Offset: s.off, Length: s.size - s.off})
+	}
+	return nil // a torn tail, or none
 }
 
 func (s *frames) damage(cause error, held string) error {
-	return &DamageError{File: s.id.File(), Offset: s.off, At: s.pos, Held: held, Err: cause}
+	return &DamageError{Dir: s.dir, File: s.id.File(), Offset: s.off, At: s.pos, Held: held, Err: cause}
 }
 
 // headerDamage tells a missing or unreadable header from an error that says nothing about what is on the disk.
@@ -241,7 +265,7 @@ func (r *Reader) headerDamage(id SegmentID, err error) error {
 	if !errors.Is(err, errHeader) && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("open journal segment: %w", err)
 	}
-	return &DamageError{File: id.File(), At: Position{Epoch: id.Epoch}, Held: "a segment of the history", Err: err}
+	return &DamageError{Dir: r.h.Dir, File: id.File(), At: Position{Epoch: id.Epoch}, Held: "a segment of the history", Err: err}
 }
 
 // open opens a segment and places a walk at its first group.
@@ -261,7 +285,7 @@ func (r *Reader) open(id SegmentID) (*frames, Header, error) {
 		return nil, Header{}, err
 	}
 	return &frames{
-		file: f, id: id, store: r.h.Store, top: h, size: size, off: top,
+		file: f, dir: r.h.Dir, id: id, store: r.h.Store, top: h, size: size, off: top,
 		pos: Position{Epoch: id.Epoch, Offset: h.First},
 	}, h, nil
 }

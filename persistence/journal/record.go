@@ -25,14 +25,19 @@ const (
 	KindOpened     Kind = 8  // an epoch began here
 	KindClosed     Kind = 9  // an epoch ended orderly here
 	KindCheckpoint Kind = 10 // the index is about to hold everything up to a position
+	KindCarry      Kind = 11 // a message again, with the places where it still lives
 )
 
 const (
 	recordHeader   = 8 // length, kind, flags, priority, reserved
 	recordSum      = 4 // the checksum that ends a publish record
-	flagPersistent = 1
 	flagClean      = 1
+	flagPersistent = 1 // this and the next three: of a message
+	flagOnce       = 2
+	flagRetain     = 4
+	flagReplayed   = 8
 	minPair        = 3 // bytes that a place or a range of segments takes at least: what a count may claim is bounded by what follows it
+	minCarried     = 4 // likewise a place with its deliveries
 	minRange       = 2 // likewise a range of places
 )
 
@@ -49,8 +54,9 @@ type Record struct {
 	Off  int // where the record starts in its group's frame
 	Len  int // its length there
 
-	Pairs    []core.Pair    // Publish
-	Size     int            // Publish: core.Message.Size
+	Pairs    []core.Pair    // Publish, Carry
+	Counts   []uint32       // Carry: the deliveries of each of Pairs
+	Size     int            // Publish, Carry: core.Message.Size
 	Queue    core.QueueID   // Settle, Mark, Define, Remove, Places
 	Ranges   []core.Range   // Settle, Mark
 	Next     core.Seq       // Places
@@ -62,18 +68,19 @@ type Record struct {
 	Node     []byte         // Opened
 	At       Position       // Checkpoint, Opened
 
+	message []byte // Publish, Carry: what lies between the places and the checksum
 	publish publishView
 }
 
 // publishView is a publish record's message, not yet copied.
 type publishView struct {
-	persistent          bool
+	flags               uint8
 	priority            uint8
 	exchange, key       []byte
 	properties, payload []byte
 }
 
-// Message copies the message of a publish record. It is marked as stored.
+// Message copies the message of a publish or carry record. It is marked as stored.
 func (r *Record) Message() *core.Message {
 	v := &r.publish
 	blob := make([]byte, len(v.properties)+len(v.payload))
@@ -82,7 +89,10 @@ func (r *Record) Message() *core.Message {
 	m := &core.Message{
 		Exchange:   string(v.exchange),
 		Key:        string(v.key),
-		Persistent: v.persistent,
+		Persistent: v.flags&flagPersistent != 0,
+		Once:       v.flags&flagOnce != 0,
+		Retain:     v.flags&flagRetain != 0,
+		Replayed:   v.flags&flagReplayed != 0,
 		Priority:   v.priority,
 		Props:      blob[:n:n],
 		Body:       blob[n:],
@@ -114,13 +124,22 @@ func appendBytes[T string | []byte](b []byte, v T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(v))), v...)
 }
 
+func messageFlags(m *core.Message) (flags uint8) {
+	for _, f := range [...]struct {
+		set  bool
+		flag uint8
+	}{{m.Persistent, flagPersistent}, {m.Once, flagOnce}, {m.Retain, flagRetain}, {m.Replayed, flagReplayed}} {
+		if f.set {
+			flags |= f.flag
+		}
+	}
+	return flags
+}
+
 // AppendPublish appends m with the places pairs. seed is RecordSeed of the store.
 func AppendPublish(b []byte, seed uint32, m *core.Message, pairs []core.Pair) []byte {
 	start := len(b)
-	var flags uint8
-	if m.Persistent {
-		flags |= flagPersistent
-	}
+	flags := messageFlags(m)
 	b = appendHeader(b, KindPublish, flags, m.Priority)
 	b = binary.AppendUvarint(b, uint64(len(pairs)))
 	for _, p := range pairs {
@@ -218,7 +237,7 @@ func (r *Record) Decode(b []byte, off int) (next int, err error) {
 	body := b[off : off+int(length)]
 	*r = Record{
 		Kind: Kind(body[4]), Off: off, Len: int(length),
-		Pairs: r.Pairs[:0], Ranges: r.Ranges[:0], Segments: r.Segments[:0],
+		Pairs: r.Pairs[:0], Counts: r.Counts[:0], Ranges: r.Ranges[:0], Segments: r.Segments[:0],
 	}
 	c := cursor{b: body[recordHeader:]}
 	r.decodeBody(&c, body)
@@ -231,7 +250,15 @@ func (r *Record) Decode(b []byte, off int) (next int, err error) {
 func (r *Record) decodeBody(c *cursor, body []byte) {
 	switch r.Kind {
 	case KindPublish:
-		r.decodePublish(c, body)
+		for n := c.count(minPair); n > 0; n-- {
+			r.Pairs = append(r.Pairs, c.pair())
+		}
+		r.decodeMessage(c, body)
+	case KindCarry:
+		for n := c.count(minCarried); n > 0; n-- {
+			r.Pairs, r.Counts = append(r.Pairs, c.pair()), append(r.Counts, c.uint32())
+		}
+		r.decodeMessage(c, body)
 	case KindSettle, KindMark:
 		r.Queue = c.queue()
 		for n := c.count(minRange); n > 0; n-- {
@@ -265,12 +292,12 @@ func (r *Record) decodeBody(c *cursor, body []byte) {
 	}
 }
 
-func (r *Record) decodePublish(c *cursor, body []byte) {
-	for n := c.count(minPair); n > 0; n-- {
-		r.Pairs = append(r.Pairs, core.Pair{Queue: c.queue(), Seq: core.Seq(c.uvarint())})
+func (r *Record) decodeMessage(c *cursor, body []byte) {
+	if len(c.b) >= recordSum {
+		r.message = c.b[:len(c.b)-recordSum]
 	}
 	v := &r.publish
-	v.persistent, v.priority = body[5]&flagPersistent != 0, body[6]
+	v.flags, v.priority = body[5], body[6]
 	v.exchange, v.key = c.bytes(), c.bytes()
 	v.properties, v.payload = c.bytes(), c.bytes()
 	r.Size = len(v.exchange) + len(v.key) + len(v.properties) + len(v.payload)
@@ -278,7 +305,7 @@ func (r *Record) decodePublish(c *cursor, body []byte) {
 	c.skip(recordSum)
 }
 
-// DecodePublish reads the publish record that is all of b, as it was read back alone, and verifies its checksum.
+// DecodePublish reads the publish or carry record that is all of b, as it was read back alone, and verifies its checksum.
 func (r *Record) DecodePublish(b []byte, seed uint32) error {
 	if len(b) < recordHeader+recordSum {
 		return fmt.Errorf("%w: %d bytes", errRecord, len(b))
@@ -291,7 +318,7 @@ func (r *Record) DecodePublish(b []byte, seed uint32) error {
 	if err != nil {
 		return err
 	}
-	if next != len(b) || r.Kind != KindPublish {
+	if next != len(b) || r.Kind != KindPublish && r.Kind != KindCarry {
 		return fmt.Errorf("%w: kind %d, %d of %d bytes", errRecord, r.Kind, next, len(b))
 	}
 	return nil
@@ -332,6 +359,10 @@ func (c *cursor) count(size int) uint64 {
 func (c *cursor) queue() core.QueueID {
 	high := c.uint32()
 	return core.QueueID(uint64(high)<<32 | uint64(c.uint32()))
+}
+
+func (c *cursor) pair() core.Pair {
+	return core.Pair{Queue: c.queue(), Seq: core.Seq(c.uvarint())}
 }
 
 func (c *cursor) bytes() []byte {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"path/filepath"
 )
 
 // Format is the version of everything this package writes.
@@ -16,6 +17,7 @@ var ErrNewer = errors.New("written by a newer version")
 
 // DamageError is a place in the journal that does not hold what it must.
 type DamageError struct {
+	Dir    string   // where the file is
 	File   string   // the segment's file name
 	Offset int64    // where in it
 	At     Position // the position that was expected there
@@ -23,9 +25,11 @@ type DamageError struct {
 	Err    error
 }
 
-// Error names the place.
+// Error names the place and says what to do.
 func (e *DamageError) Error() string {
-	return fmt.Sprintf("journal damaged: %s at offset %d (position %v), which held %s: %v", e.File, e.Offset, e.At, e.Held, e.Err)
+	return fmt.Sprintf("journal damaged: %s at offset %d (position %v), which held %s: %v; check the disk and restore the store's "+
+		"whole directory from a backup (removing the file does not help: it is part of the history)",
+		filepath.Join(e.Dir, e.File), e.Offset, e.At, e.Held, e.Err)
 }
 
 // Unwrap returns the cause.

@@ -226,7 +226,7 @@ func (d *Disk) load(id core.QueueID, r core.Range, maxEntries, maxBytes int) []c
 func reread(m *core.Message) *core.Message {
 	r := &core.Message{
 		Exchange: m.Exchange, Key: m.Key, Props: m.Props, Body: m.Body,
-		Persistent: m.Persistent, Priority: m.Priority,
+		Persistent: m.Persistent, Once: m.Once, Retain: m.Retain, Replayed: m.Replayed, Priority: m.Priority,
 	}
 	r.MarkStored()
 	return r

@@ -52,8 +52,9 @@ type Verdict struct {
 type FS struct {
 	// Decide is asked before every operation that changes something. It is set before the first use.
 	Decide func(Op) Verdict
-	// FreeBytes is what Free answers.
-	FreeBytes int64
+	// FreeBytes is what Free answers, less what is reserved, unless FreeUnknown.
+	FreeBytes   int64
+	FreeUnknown bool
 
 	mu      sync.Mutex
 	steps   int
@@ -68,6 +69,8 @@ type node struct {
 	data   []byte
 	synced []byte       // the content as of the last Sync
 	dirty  map[int]bool // sectors written since
+
+	reserved int64
 }
 
 // New returns an empty file system.
@@ -122,8 +125,9 @@ func (f *FS) Clone() *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	c := New()
+	c.FreeBytes, c.FreeUnknown = f.FreeBytes, f.FreeUnknown
 	for p, n := range f.names {
-		m := &node{data: slices.Clone(n.data), synced: slices.Clone(n.data), dirty: make(map[int]bool)}
+		m := &node{data: slices.Clone(n.data), synced: slices.Clone(n.data), dirty: make(map[int]bool), reserved: n.reserved}
 		c.names[p], c.durable[p] = m, m
 	}
 	return c
@@ -154,7 +158,7 @@ func (n *node) survive(rng *rand.Rand, keep int) *node {
 		}
 		copy(data[from:to], n.data[from:to])
 	}
-	return &node{data: data, synced: slices.Clone(data), dirty: make(map[int]bool)}
+	return &node{data: data, synced: slices.Clone(data), dirty: make(map[int]bool), reserved: n.reserved}
 }
 
 // do asks for a verdict and runs apply if the operation happens at all.
@@ -269,10 +273,36 @@ func (f *FS) SyncDir(dir string) error {
 }
 
 // Free implements journal.Files.
-func (f *FS) Free(string) (int64, error) {
+func (f *FS) Free(string) (int64, bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.FreeBytes, nil
+	free := f.FreeBytes
+	for _, n := range f.names {
+		free -= n.reserved
+	}
+	return max(free, 0), !f.FreeUnknown, nil
+}
+
+// Reserve implements journal.Files. What is reserved counts in Free, and holds no bytes.
+func (f *FS) Reserve(path string, size int64) error {
+	path = filepath.Clean(path)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.do(Create, path, 0, func(int) error {
+		if f.names[path] != nil {
+			return fs.ErrExist
+		}
+		n := &node{dirty: make(map[int]bool), reserved: size}
+		f.names[path], f.durable[path] = n, n
+		return nil
+	})
+}
+
+// SetFree changes what Free answers while others use f.
+func (f *FS) SetFree(free int64, known bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.FreeBytes, f.FreeUnknown = free, !known
 }
 
 type file struct {
