@@ -18,7 +18,7 @@ COPY --from=build --chown=65532:65532 /root-of-image/ /
 USER 65532:65532
 VOLUME /data
 # AMQP · admin (health, metrics, profiles) · metrics alone
-EXPOSE 5672 15672 15692
+EXPOSE 1883 5672 15672 15675 15692
 # Live, not ready: a standby that waits for the baton is a healthy container. The check asks the address that
 # BATON_ADMIN_LISTEN, or the file that BATON_CONFIG names, sets; it does not know the flags of the command below.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["/baton", "health"]

@@ -240,8 +240,11 @@ func (l *Link) Detach(goodbye bool, expiry *time.Duration) {
 // detach ends the link l. vhost.mu is held.
 func (sub *Subscriber) detach(l *Link, goodbye bool) (ops []Op) {
 	sub.link.Store(nil)
-	if l.consumer != nil {
-		sub.queue.drop(l.consumer)
+	sub.queue.mu.Lock()
+	c := l.consumer // made by Start, which does nothing once the link is taken away
+	sub.queue.mu.Unlock()
+	if c != nil {
+		sub.queue.drop(c)
 	}
 	sub.away = sub.vhost.broker.store.Now()
 	if goodbye {

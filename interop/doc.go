@@ -27,6 +27,8 @@
 //
 // BATON_INTEROP_URL=amqp://… points the tests that neither end a broker nor look
 // into it at one that runs already, also at another make; those that must own the
-// process are skipped then. BATON_INTEROP_SEED=N repeats the moments at which a
+// process are skipped then. BATON_INTEROP_MQTT=mqtt://… and BATON_INTEROP_WS=ws://…
+// do the same for the tests that speak MQTT alone. BATON_INTEROP_BINARY=path starts
+// a binary that was built before. BATON_INTEROP_SEED=N repeats the moments at which a
 // test kills, as far as the machine allows.
 package interop

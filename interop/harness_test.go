@@ -51,7 +51,12 @@ func runSuite(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(suite.dir)) }()
-	suite.binary = sync.OnceValues(func() (string, error) { return Build(context.Background(), suite.dir) })
+	suite.binary = sync.OnceValues(func() (string, error) {
+		if bin := os.Getenv("BATON_INTEROP_BINARY"); bin != "" {
+			return bin, nil
+		}
+		return Build(context.Background(), suite.dir)
+	})
 	suite.shared = sync.OnceValues(startShared)
 	code = m.Run()
 	if suite.broker != nil {

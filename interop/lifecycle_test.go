@@ -126,7 +126,7 @@ func TestSecondBrokerOnADirectoryIsRefused(t *testing.T) {
 	start(t, b, log)
 	second, err := NewBroker(Config{Binary: b.Binary, Dir: b.Dir, Log: newLogFile(t, "second.log")})
 	must(t, err)
-	code, _, stderr := command(t, b, "serve", "--data", second.Dir, "--amqp", second.AMQP, "--admin", second.Admin, "--metrics", "off", "--node", "second")
+	code, _, stderr := command(t, b, append([]string{"serve", "--data", second.Dir, "--node", "second"}, second.listenFlags()...)...)
 	if code != exitData {
 		t.Errorf("exit code %d, want %d", code, exitData)
 	}

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -49,13 +50,15 @@ type Config struct {
 	Args   []string  // further flags of serve
 }
 
-// Broker is one data directory with two fixed ports, and the process that serves
+// Broker is one data directory with fixed ports, and the process that serves
 // it at the moment. Start, Kill, Terminate and Close are called by one goroutine;
 // Kill also by another, while none of the others runs.
 type Broker struct {
 	Config
 	AMQP  string // host:port
 	Admin string // host:port
+	MQTT  string // host:port
+	WS    string // host:port, for MQTT over WebSocket
 
 	life *life // nil before the first start
 }
@@ -70,11 +73,11 @@ type life struct {
 
 // NewBroker chooses the ports; nothing runs yet.
 func NewBroker(c Config) (*Broker, error) {
-	ports, err := freePorts(2)
+	ports, err := freePorts(4)
 	if err != nil {
 		return nil, err
 	}
-	return &Broker{Config: c, AMQP: ports[0], Admin: ports[1]}, nil
+	return &Broker{Config: c, AMQP: ports[0], Admin: ports[1], MQTT: ports[2], WS: ports[3]}, nil
 }
 
 // freePorts finds ports below the range from which systems take the ports of
@@ -97,6 +100,17 @@ func freePorts(n int) ([]string, error) {
 
 // URL is the broker's address for clients.
 func (b *Broker) URL() string { return "amqp://guest:guest@" + b.AMQP + "/" }
+
+// MQTTURL is the broker's address for MQTT clients.
+func (b *Broker) MQTTURL() string { return "mqtt://" + b.MQTT }
+
+// WSURL is the broker's address for MQTT clients over WebSocket.
+func (b *Broker) WSURL() string { return "ws://" + b.WS + "/ws" }
+
+// listenFlags tell serve where to listen.
+func (b *Broker) listenFlags() []string {
+	return []string{"--amqp", b.AMQP, "--admin", b.Admin, "--mqtt", b.MQTT, "--ws", b.WS, "--metrics", "off"}
+}
 
 // PID is the process id of the current life.
 func (b *Broker) PID() int { return b.life.cmd.Process.Pid }
@@ -133,9 +147,7 @@ func (l *life) why() error {
 // launch starts a process on the broker's directory and ports without waiting until
 // it is ready.
 func (b *Broker) launch(ctx context.Context) (*life, error) {
-	args := append([]string{
-		"serve", "--data", b.Dir, "--amqp", b.AMQP, "--admin", b.Admin, "--metrics", "off",
-	}, b.Args...)
+	args := slices.Concat([]string{"serve", "--data", b.Dir}, b.listenFlags(), b.Args)
 	// The process must outlive ctx until it is ended here: its end is the subject.
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), b.Binary, args...)
 	cmd.Env = append(foreignEnv(), b.Env...)

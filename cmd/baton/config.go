@@ -30,6 +30,18 @@ type Config struct {
 		HandshakeTimeout time.Duration
 		MaxMessageSize   int64
 	}
+	MQTT struct {
+		Listen            []string
+		WebSocket         []string
+		Anonymous         bool
+		MaxConnections    int
+		MaxPacketSize     int64
+		ReceiveMaximum    uint16
+		TopicAliasMaximum uint16
+		MaxKeepAlive      time.Duration
+		MaxSessionExpiry  time.Duration
+		HandshakeTimeout  time.Duration
+	}
 	Admin   struct{ Listen []string }
 	Metrics struct{ Listen []string }
 	HA      struct {
@@ -201,8 +213,17 @@ func (c *Config) complete() error {
 	if _, err := c.authenticator(); err != nil {
 		return err
 	}
-	if c.AMQP.Heartbeat%time.Second != 0 {
-		return fmt.Errorf("amqp.heartbeat %v is not a whole number of seconds", c.AMQP.Heartbeat)
+	for _, d := range []struct {
+		key   string
+		value time.Duration
+	}{
+		{"amqp.heartbeat", c.AMQP.Heartbeat},
+		{"mqtt.max_keep_alive", c.MQTT.MaxKeepAlive},
+		{"mqtt.max_session_expiry", c.MQTT.MaxSessionExpiry},
+	} {
+		if d.value%time.Second != 0 {
+			return fmt.Errorf("%s %v is not a whole number of seconds", d.key, d.value)
+		}
 	}
 	if c.Store.FullSpace > c.Store.LowSpace {
 		return fmt.Errorf("store.full_space %s is above store.low_space %s",

@@ -86,7 +86,7 @@ func TestLoadConfig_FileErrorsNameTheLine(t *testing.T) {
 	for _, tt := range []struct{ name, file, want string }{
 		{"unknown key", "data: x\n\nlisten: :5672\n", `:3: unknown key "listen"`},
 		{"unknown key in a section", "amqp:\n  listen: :5672\n  lisen: :5673\n", `:3: unknown key "amqp.lisen"`},
-		{"unknown section", "mqtt:\n  listen: :1883\n", `:2: unknown key "mqtt.listen"`},
+		{"unknown section", "stomp:\n  listen: :1883\n", `:2: unknown key "stomp.listen"`},
 		{"section as a value", "amqp: :5672\n", `:1: unknown key "amqp"`},
 		{"value as a section", "data:\n  dir: x\n", `:2: unknown key "data.dir"`},
 		{"dotted key", "amqp.listen: :5672\n", `:1: unknown key "amqp.listen"`},
@@ -145,6 +145,7 @@ func TestLoadConfig_OtherErrorsNameTheirPlace(t *testing.T) {
 		{"a node too long for a file name", source{flags: map[string][]string{"node": {strings.Repeat("n", 300)}}}, "is longer than 80 bytes: choose a shorter --node"},
 		{"a node that is no file name", source{flags: map[string][]string{"node": {"a/b"}}}, `node "a/b" cannot be part of a file name`},
 		{"watermarks upside down", source{env: []string{"BATON_STORE_LOW_SPACE=1MiB"}}, "store.full_space 128MiB is above store.low_space 1MiB"},
+		{"half a second of keep alive", source{env: []string{"BATON_MQTT_MAX_KEEP_ALIVE=1500ms"}}, "mqtt.max_keep_alive 1.5s is not a whole number of seconds"},
 		{"half a second of heartbeat", source{env: []string{"BATON_AMQP_HEARTBEAT=1500ms"}}, "amqp.heartbeat 1.5s is not a whole number of seconds"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

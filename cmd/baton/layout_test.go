@@ -52,7 +52,7 @@ var rules = []rule{
 	{"protocols/mqtt/wire/...", []string{"std", "./core/field", "./protocols/mqtt/wire/...", "github.com/mochi-mqtt/server/v2"}, "a codec knows bytes and not the engine"},
 	{"protocols/mqtt/bridge/...", []string{"std", "./core/field", "./protocols/mqtt/wire"}, "the bridge turns what the codec reads into what the engine keeps"},
 	{"protocols/*/wire/...", []string{"std", "./core/field", "./protocols/*/wire/..."}, "a codec knows bytes and not the engine"},
-	{"protocols/mqtt/...", append([]string{"github.com/mochi-mqtt/server/v2", "github.com/coder/websocket"}, frontEnd...), "protocols meet in core, and mochi's types do not leave this folder"},
+	{"protocols/mqtt/...", append([]string{"./protocols/mqtt/...", "github.com/mochi-mqtt/server/v2", "github.com/coder/websocket"}, frontEnd...), "protocols meet in core, and mochi's types do not leave this folder"},
 	{"protocols/http/...", append([]string{"github.com/prometheus/client_golang", "github.com/coder/websocket"}, frontEnd...), "protocols meet in core; where data lies and who is primary is told to the admin port"},
 	{"protocols/*/...", frontEnd, "protocols meet in core, and know neither the store nor fail-over"},
 

@@ -62,7 +62,7 @@ func TestRun_ServeHelpTellsExitCodesAndFlags(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	for _, want := range []string{
-		"  3  the lease was lost", "--data directory ", "(default ./baton-data)", "--amqp HOST:PORT|off ", "(default :5672)",
+		"  3  the lease was lost", "--data directory ", "(default ./baton-data)", "--amqp HOST:PORT|off ", "(default :5672)", "--mqtt HOST:PORT|off ", "(default :1883)", "--ws HOST:PORT|off ", "(default :15675)", "--mqtt-anonymous ",
 		"--admin ", "--metrics ", "--ha ", "--ha-ttl ", "--node ", "--log-level ", "--log-format ", "--config ",
 	} {
 		if !strings.Contains(stdout, want) {
@@ -242,7 +242,7 @@ func TestDirError_FileErrorsExitWith5AndSayWhatToDo(t *testing.T) {
 
 func TestRun_ServeOnAnUnusableDataDirectoryExitsWith5(t *testing.T) {
 	file := writeFile(t, "data", "")
-	code, _, stderr := baton(t, nil, "serve", "--data", file, "--amqp", "off", "--admin", "off", "--metrics", "off")
+	code, _, stderr := baton(t, nil, "serve", "--data", file, "--amqp", "off", "--mqtt", "off", "--ws", "off", "--admin", "off", "--metrics", "off")
 	last := stderr[strings.LastIndex(strings.TrimSuffix(stderr, "\n"), "\n")+1:]
 	if want := "baton: data directory " + file + " is a file: choose another with --data\n"; code != exitData || last != want {
 		t.Errorf("serve: %d, %q; want %d, %q", code, last, exitData, want)
@@ -256,10 +256,10 @@ func TestRun_ServeOnAPortInUseExitsWith4(t *testing.T) {
 	}
 	defer func() { _ = taken.Close() }()
 	addr := taken.Addr().String()
-	for _, flag := range []string{"--admin", "--metrics", "--amqp"} {
+	for _, flag := range []string{"--admin", "--metrics", "--amqp", "--mqtt", "--ws"} {
 		dir := t.TempDir()
 		args := []string{"serve", "--data", dir}
-		for _, f := range []string{"--admin", "--metrics", "--amqp"} {
+		for _, f := range []string{"--admin", "--metrics", "--amqp", "--mqtt", "--ws"} {
 			if f == flag {
 				args = append(args, f, addr)
 			} else {
@@ -279,7 +279,7 @@ func TestRun_ServeOnAPortInUseExitsWith4(t *testing.T) {
 func TestCut_SaysOnceWhatFailed(t *testing.T) {
 	n := &node{}
 	failure := errors.New("the store failed: store d: sync d/journal/e0000000001-0000000001: input/output error")
-	err := n.cut(amqpService{}, 1, "the store failed", failure)
+	err := n.cut(new(frontEnds), 1, "the store failed", failure)
 	if codeOf(err) != exitLost || err.Error() != failure.Error() {
 		t.Errorf("%d, %q; want %d, %q", codeOf(err), err, exitLost, failure)
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/ha"
 	"github.com/batonmq/baton/persistence"
-	"github.com/batonmq/baton/protocols/amqp091"
 	admin "github.com/batonmq/baton/protocols/http"
 	"github.com/batonmq/baton/protocols/listen"
 )
@@ -78,11 +77,16 @@ func (n *node) probeAddresses(ctx context.Context) error {
 	if n.cfg.HA.Enabled {
 		return nil
 	}
-	open, err := listen.Open(ctx, "amqp", n.cfg.AMQP.Listen)
-	for _, ln := range open {
-		_ = ln.Close() // nothing was accepted on it
+	for _, l := range n.cfg.clientAddresses() {
+		open, err := listen.Open(ctx, l.Name, l.Addresses)
+		for _, ln := range open {
+			_ = ln.Close() // nothing was accepted on it
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 // stopped reports an error that says no more than that ctx has ended.
@@ -110,12 +114,12 @@ func (n *node) active(ctx context.Context, t *ha.Tenure) error {
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
-	amqp, err := n.openAMQP(ctx, broker)
+	clients, err := n.openFrontEnds(ctx, broker)
 	if err != nil {
 		broker.Close()
 		return errors.Join(err, store.Close())
 	}
-	n.live.set(broker, amqp)
+	n.live.set(broker, clients)
 	n.health.Set(admin.State{Role: admin.RolePrimary, Epoch: t.Epoch()})
 	n.log.Info("Server startup complete", slog.Uint64("epoch", t.Epoch()), slog.Duration("took", time.Since(n.begin)))
 
@@ -123,17 +127,19 @@ func (n *node) active(ctx context.Context, t *ha.Tenure) error {
 	case <-ctx.Done():
 		// An end of the tenure ends ctx too, and forbids goodbyes.
 		if err := t.Err(); err != nil {
-			return n.cut(amqp, t.Epoch(), "the lease was lost", err)
+			return n.cut(clients, t.Epoch(), "the lease was lost", err)
 		}
-		return n.stop(ctx, t, amqp, broker, store)
+		return n.stop(ctx, t, clients, broker, store)
 	case <-t.Lost():
-		return n.cut(amqp, t.Epoch(), "the lease was lost", t.Err())
+		return n.cut(clients, t.Epoch(), "the lease was lost", t.Err())
 	case <-broker.Failed():
-		return n.cut(amqp, t.Epoch(), "the store failed", broker.Err())
-	case err := <-amqp.failed():
-		n.log.Error("stopping", slog.Any("err", err))
-		return errors.Join(err, n.stop(ctx, t, amqp, broker, store))
+		return n.cut(clients, t.Epoch(), "the store failed", broker.Err())
+	case err = <-clients.amqp.failed():
+	case err = <-clients.mqttTCP.failed():
+	case err = <-clients.webSocket.failed():
 	}
+	n.log.Error("stopping", slog.Any("err", err))
+	return errors.Join(err, n.stop(ctx, t, clients, broker, store))
 }
 
 // openStore opens the store under the tenure's epoch. Its errors are about the
@@ -200,65 +206,18 @@ func convertSeals[To, From seal](from []From) []To {
 	return to
 }
 
-// amqpService is the AMQP server and its listener; both are nil where it is off.
-type amqpService struct {
-	server   *amqp091.Server
-	listener *listen.Listener
-}
-
-func (n *node) openAMQP(ctx context.Context, broker *core.Broker) (amqpService, error) {
-	cfg := &n.cfg.AMQP
-	if len(cfg.Listen) == 0 {
-		return amqpService{}, nil
-	}
-	users, err := n.cfg.authenticator()
-	if err != nil {
-		return amqpService{}, err
-	}
-	heartbeat := cfg.Heartbeat
-	if heartbeat == 0 {
-		heartbeat = -1 // none; its zero is the default
-	}
-	server, err := amqp091.New(amqp091.Options{
-		Broker: broker, Auth: users, Log: n.log,
-		FrameMax: cfg.FrameMax, ChannelMax: cfg.ChannelMax, MaxMessageSize: cfg.MaxMessageSize,
-		Heartbeat: heartbeat, HandshakeTimeout: cfg.HandshakeTimeout,
-	})
-	if err != nil {
-		return amqpService{}, &exitError{exitUsage, err}
-	}
-	listener, err := listen.Start(ctx, listen.Options{
-		Name: "amqp", Addresses: cfg.Listen, Handler: server.Serve,
-		MaxConns: cfg.MaxConnections, HandshakeTimeout: cfg.HandshakeTimeout, Log: n.log,
-	})
-	if err != nil {
-		return amqpService{}, err
-	}
-	return amqpService{server, listener}, nil
-}
-
-// failed is never ready where the front-end is off.
-func (s amqpService) failed() <-chan error {
-	if s.listener == nil {
-		return nil
-	}
-	return s.listener.Failed()
-}
-
 // cut ends the service without goodbyes: this node may not speak for the store
 // any more. It waits for nobody, since the process ends. The error, which says
 // itself what failed, ends the process; reason is what /readyz answers until then.
-func (n *node) cut(amqp amqpService, epoch uint64, reason string, err error) error {
-	if amqp.listener != nil {
-		amqp.listener.CloseAll()
-	}
+func (n *node) cut(clients *frontEnds, epoch uint64, reason string, err error) error {
+	clients.cut()
 	n.health.Set(admin.State{Role: admin.RoleStopping, Epoch: epoch, Reason: reason})
 	return &exitError{exitLost, err}
 }
 
 // stop ends the service in order: no further connection, goodbyes, and the store
 // closed behind the last record. ha.Run releases the lease after it.
-func (n *node) stop(ctx context.Context, t *ha.Tenure, amqp amqpService, broker *core.Broker, store *persistence.Store) error {
+func (n *node) stop(ctx context.Context, t *ha.Tenure, clients *frontEnds, broker *core.Broker, store *persistence.Store) error {
 	n.health.Set(admin.State{Role: admin.RoleStopping, Epoch: t.Epoch(), Reason: "the broker is stopping"})
 	n.log.Info("stopping")
 	late := fmt.Errorf("the stop took longer than stop_timeout (%v)", n.cfg.StopTimeout)
@@ -268,38 +227,24 @@ func (n *node) stop(ctx context.Context, t *ha.Tenure, amqp amqpService, broker 
 	defer hung.Stop()
 
 	done := make(chan error, 1)
-	go func() { done <- stopOrderly(ctx, amqp, broker, store) }()
+	go func() { done <- stopOrderly(ctx, clients, broker, store) }()
 	select {
 	case err := <-done:
 		return err
 	case <-hung.C: // the disk hangs: the process ends under it
 		return fmt.Errorf("%w, and the store is still not closed", late)
 	case <-t.Lost():
-		return n.cut(amqp, t.Epoch(), "the lease was lost", t.Err())
+		return n.cut(clients, t.Epoch(), "the lease was lost", t.Err())
 	}
 }
 
 // stopOrderly closes the store also behind clients that had to be cut.
-func stopOrderly(ctx context.Context, amqp amqpService, broker *core.Broker, store *persistence.Store) error {
+func stopOrderly(ctx context.Context, clients *frontEnds, broker *core.Broker, store *persistence.Store) error {
 	broker.Drain()
-	late := amqp.stop(ctx)
+	late := clients.stop(ctx)
 	broker.Close()
 	if err := store.Close(); err != nil {
 		return &exitError{exitLost, fmt.Errorf("close the store: %w", err)}
 	}
 	return late
-}
-
-// stop lets clients leave until ctx ends, then cuts them and returns an error.
-func (s amqpService) stop(ctx context.Context) error {
-	if s.listener == nil {
-		return nil
-	}
-	err := s.listener.Stop(ctx)
-	if err == nil {
-		return nil
-	}
-	s.listener.CloseAll()
-	// A handler whose connection was cut has nothing left to wait for.
-	return errors.Join(err, s.listener.Stop(context.WithoutCancel(ctx)))
 }

@@ -76,7 +76,9 @@ func (l *logLines) await(t *testing.T, pattern string) []string {
 // startServe runs `baton serve` on dir and free ports of the loopback.
 func startServe(t *testing.T, dir string, args ...string) *running {
 	t.Helper()
-	return start(t, append([]string{"serve", "--data", dir, "--amqp", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--metrics", "off"}, args...)...)
+	return start(t, append([]string{
+		"serve", "--data", dir, "--amqp", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--ws", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--metrics", "off",
+	}, args...)...)
 }
 
 // start runs the program until the test ends.
@@ -362,7 +364,7 @@ func TestServe_MetricsTellThatPublishersAreBlocked(t *testing.T) {
 }
 
 func TestServe_WithoutAMQP(t *testing.T) {
-	r := start(t, "serve", "--data", t.TempDir(), "--amqp", "off", "--admin", "off", "--metrics", "127.0.0.1:0")
+	r := start(t, "serve", "--data", t.TempDir(), "--amqp", "off", "--mqtt", "off", "--ws", "off", "--admin", "off", "--metrics", "127.0.0.1:0")
 	r.ready(t)
 	r.stop()
 	if code := r.exit(t); code != exitOK || strings.Contains(r.log.String(), "listener=amqp") {

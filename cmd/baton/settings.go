@@ -104,6 +104,56 @@ func settings() []setting {
 			bind: func(c *Config) value { return size(&c.AMQP.MaxMessageSize, 1, maxMessageSize) },
 		},
 		{
+			key: "mqtt.listen", flag: "mqtt", def: ":1883", unit: "HOST:PORT or off", list: true,
+			doc:  "Where MQTT clients connect: versions 3.1, 3.1.1 and 5.0.",
+			bind: func(c *Config) value { return addresses{&c.MQTT.Listen} },
+		},
+		{
+			key: "mqtt.websocket", flag: "ws", def: ":15675", unit: "HOST:PORT or off", list: true,
+			doc:  "Where MQTT clients connect over WebSocket, at the path `/ws`.",
+			bind: func(c *Config) value { return addresses{&c.MQTT.WebSocket} },
+		},
+		{
+			key: "mqtt.anonymous", flag: "mqtt-anonymous", def: "false", unit: "true or false",
+			doc:  "Let MQTT clients in that send no user name and no password, from any address, as the user `guest`.",
+			bind: func(c *Config) value { return boolean(&c.MQTT.Anonymous) },
+		},
+		{
+			key: "mqtt.max_connections", def: "0", unit: "connections",
+			doc:  "Connections open at once, of MQTT over TCP and over WebSocket each; one more is refused. 0 is no limit.",
+			bind: func(c *Config) value { return integer(&c.MQTT.MaxConnections, 0, math.MaxInt32) },
+		},
+		{
+			key: "mqtt.max_packet_size", def: "16MiB", unit: "size",
+			doc:  "The largest packet accepted. At least `64KiB`, at most `128MiB`.",
+			bind: func(c *Config) value { return size(&c.MQTT.MaxPacketSize, 64<<10, maxMessageSize) },
+		},
+		{
+			key: "mqtt.receive_maximum", def: "1000", unit: "messages",
+			doc:  "How many messages of QoS 1 and 2 an MQTT 5 client may have sent that are not answered.",
+			bind: func(c *Config) value { return integer(&c.MQTT.ReceiveMaximum, 1, math.MaxUint16) },
+		},
+		{
+			key: "mqtt.topic_alias_maximum", def: "16", unit: "aliases",
+			doc:  "How many topic aliases an MQTT 5 client may use.",
+			bind: func(c *Config) value { return integer(&c.MQTT.TopicAliasMaximum, 0, math.MaxUint16) },
+		},
+		{
+			key: "mqtt.max_keep_alive", def: "0s", unit: "duration, whole seconds",
+			doc:  "The longest keep alive: an MQTT 5 client that wants a longer one or none is given this. 0s is no limit.",
+			bind: func(c *Config) value { return duration(&c.MQTT.MaxKeepAlive, 0, math.MaxUint16*time.Second) },
+		},
+		{
+			key: "mqtt.max_session_expiry", def: "0s", unit: "duration, whole seconds",
+			doc:  "How long a session may outlive its connection. 0s is no limit.",
+			bind: func(c *Config) value { return duration(&c.MQTT.MaxSessionExpiry, 0, (math.MaxUint32-1)*time.Second) },
+		},
+		{
+			key: "mqtt.handshake_timeout", def: "10s", unit: "duration",
+			doc:  "How long a new connection may take to send its CONNECT.",
+			bind: func(c *Config) value { return duration(&c.MQTT.HandshakeTimeout, time.Millisecond, maxWait) },
+		},
+		{
 			key: "admin.listen", flag: "admin", def: ":15672", unit: "HOST:PORT or off", list: true,
 			doc:  "Where health, metrics and, for loopback peers, profiles are served.",
 			bind: func(c *Config) value { return addresses{&c.Admin.Listen} },

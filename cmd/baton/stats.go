@@ -4,7 +4,9 @@ import (
 	"sync/atomic"
 
 	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/protocols/amqp091"
 	admin "github.com/batonmq/baton/protocols/http"
+	"github.com/batonmq/baton/protocols/mqtt"
 )
 
 // liveStats holds what counts while this node is the primary.
@@ -13,12 +15,12 @@ type liveStats struct {
 }
 
 type liveParts struct {
-	broker *core.Broker
-	amqp   amqpService
+	broker  *core.Broker
+	clients *frontEnds
 }
 
-func (l *liveStats) set(broker *core.Broker, amqp amqpService) {
-	l.parts.Store(&liveParts{broker, amqp})
+func (l *liveStats) set(broker *core.Broker, clients *frontEnds) {
+	l.parts.Store(&liveParts{broker, clients})
 }
 
 // stats is the admin port's view of engine and front-ends.
@@ -37,24 +39,59 @@ func (n *node) stats() (admin.Stats, bool) {
 		PendingBytes:  b.Pending,
 		DiskFreeBytes: b.Space.Free, DiskLimitBytes: n.cfg.Store.LowSpace,
 	}
-	if parts.amqp.listener != nil {
-		addAMQP(&s, parts.amqp)
+	for _, l := range parts.clients.listeners() {
+		s.ConnectionsRefusedTotal += l.refused()
+	}
+	if server := parts.clients.amqp091; server != nil {
+		addAMQP(&s, server.Stats())
+	}
+	if server := parts.clients.mqtt; server != nil {
+		addMQTT(&s, server.Stats())
 	}
 	return s, true
 }
 
-func addAMQP(s *admin.Stats, f amqpService) {
-	a := f.server.Stats()
-	s.Connections, s.Channels = a.Connections, a.Channels
-	s.ConnectionsOpenedTotal, s.ConnectionsClosedTotal = a.ConnectionsOpened, a.ConnectionsClosed
-	s.ConnectionsRefusedTotal = f.listener.Stats().Refused
-	s.LoginsRefusedTotal = a.LoginsRefused
-	s.ChannelsOpenedTotal, s.ChannelsClosedTotal = a.ChannelsOpened, a.ChannelsClosed
-	s.BytesReadTotal, s.BytesWrittenTotal = a.BytesRead, a.BytesWritten
-	s.ReceivedTotal, s.ReceivedConfirmTotal, s.ConfirmedTotal = a.Received, a.ReceivedConfirm, a.Confirmed
-	s.UnroutableDroppedTotal, s.UnroutableReturnedTotal = a.UnroutableDropped, a.Returned
-	s.DeliveredConsumeAutoTotal, s.DeliveredConsumeManualTotal = a.DeliveredNoAck, a.DeliveredAck
-	s.DeliveredGetAutoTotal, s.DeliveredGetManualTotal = a.GotNoAck, a.GotAck
-	s.DeliveredTotal = a.DeliveredNoAck + a.DeliveredAck + a.GotNoAck + a.GotAck
-	s.GetEmptyTotal, s.RedeliveredTotal, s.AcknowledgedTotal = a.GetEmpty, a.Redelivered, a.Acknowledged
+func addAMQP(s *admin.Stats, a amqp091.Stats) {
+	s.Connections += a.Connections
+	s.Channels += a.Channels
+	s.ConnectionsOpenedTotal += a.ConnectionsOpened
+	s.ConnectionsClosedTotal += a.ConnectionsClosed
+	s.LoginsRefusedTotal += a.LoginsRefused
+	s.ChannelsOpenedTotal += a.ChannelsOpened
+	s.ChannelsClosedTotal += a.ChannelsClosed
+	s.BytesReadTotal += a.BytesRead
+	s.BytesWrittenTotal += a.BytesWritten
+	s.ReceivedTotal += a.Received
+	s.ReceivedConfirmTotal += a.ReceivedConfirm
+	s.ConfirmedTotal += a.Confirmed
+	s.UnroutableDroppedTotal += a.UnroutableDropped
+	s.UnroutableReturnedTotal += a.Returned
+	s.DeliveredConsumeAutoTotal += a.DeliveredNoAck
+	s.DeliveredConsumeManualTotal += a.DeliveredAck
+	s.DeliveredGetAutoTotal += a.GotNoAck
+	s.DeliveredGetManualTotal += a.GotAck
+	s.DeliveredTotal += a.DeliveredNoAck + a.DeliveredAck + a.GotNoAck + a.GotAck
+	s.GetEmptyTotal += a.GetEmpty
+	s.RedeliveredTotal += a.Redelivered
+	s.AcknowledgedTotal += a.Acknowledged
+}
+
+// addMQTT counts a QoS 0 delivery as one with automatic acknowledgement, and a
+// publication with a QoS as one that asks for a confirm.
+func addMQTT(s *admin.Stats, m mqtt.Stats) {
+	s.Connections += m.Connections
+	s.ConnectionsOpenedTotal += m.ConnectionsOpened
+	s.ConnectionsClosedTotal += m.ConnectionsClosed
+	s.LoginsRefusedTotal += m.LoginsRefused
+	s.BytesReadTotal += m.BytesRead
+	s.BytesWrittenTotal += m.BytesWritten
+	s.ReceivedTotal += m.Received[0] + m.Received[1] + m.Received[2]
+	s.ReceivedConfirmTotal += m.Received[1] + m.Received[2]
+	s.ConfirmedTotal += m.Confirmed
+	s.UnroutableDroppedTotal += m.UnroutableDropped
+	s.DeliveredConsumeAutoTotal += m.Delivered[0]
+	s.DeliveredConsumeManualTotal += m.Delivered[1] + m.Delivered[2]
+	s.DeliveredTotal += m.Delivered[0] + m.Delivered[1] + m.Delivered[2]
+	s.RedeliveredTotal += m.Redelivered
+	s.AcknowledgedTotal += m.Acknowledged
 }

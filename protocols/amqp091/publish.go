@@ -32,6 +32,8 @@ type publication struct {
 
 	properties []byte // scratch until the first body frame tells how much to allocate
 	persistent bool
+	retain     bool
+	once       bool
 	priority   uint8
 	size       int   // of the body, as announced
 	arrived    int64 // of properties and body, in conn.arriving
@@ -111,6 +113,10 @@ func (ch *channel) contentHeader(ctx context.Context, payload []byte) error {
 	n := len(h.Properties)
 	p.properties = append(p.properties[:0], h.Properties...)
 	p.persistent, p.priority = s.Persistent, s.Priority
+	p.retain, p.once = false, false
+	if len(s.Headers) > 0 {
+		p.readHeaders(&s)
+	}
 	p.size = int(h.BodySize) // at most MaxInt32: options.validate
 	if p.size == 0 {
 		p.block = append([]byte(nil), p.properties...)
@@ -118,6 +124,22 @@ func (ch *channel) contentHeader(ctx context.Context, payload []byte) error {
 	}
 	p.state = awaitBody
 	return ch.arrive(n)
+}
+
+// Headers by which a message asks for what only subscribers know. They have the names under which the other front-end shows them.
+const (
+	headerRetain = "x-mqtt-retain"      // true: keep the message for its key; an empty body clears what was kept
+	headerQoS    = "x-mqtt-publish-qos" // 2: hand a persistent message over exactly once
+)
+
+func (p *publication) readHeaders(s *field.Summary) {
+	if v, ok, err := field.Lookup(s.Headers, headerRetain); ok && err == nil {
+		p.retain = v == true
+	}
+	if v, ok, err := field.Lookup(s.Headers, headerQoS); ok && err == nil {
+		n, _ := field.Int(v)
+		p.once = n == 2 && p.persistent
+	}
 }
 
 // checkProperties checks those that the broker itself goes by.
@@ -234,7 +256,7 @@ func (ch *channel) publish(ctx context.Context) error {
 	n := len(p.properties)
 	m := &core.Message{
 		Exchange: p.exchange, Key: p.key, Props: p.block[:n:n], Body: p.block[n:],
-		Persistent: p.persistent, Priority: p.priority,
+		Persistent: p.persistent, Once: p.once, Retain: p.retain, Priority: p.priority,
 	}
 	ch.endPublication()
 	if n > keepProperties {

@@ -262,7 +262,7 @@ func TestTable(t *testing.T) {
 			{ID: "a4", Scenario: "latency", Size: 1024, Median: Figures{Rate: 2391.4, P50: v(375.2), P99: v(16234)}},
 		},
 	}
-	r.disturbed()
+	r.annotate()
 	want := strings.TrimPrefix(`
 broker says Fake 1 (The authors); raw client, 2 CPUs, median of 3 × 3s
 

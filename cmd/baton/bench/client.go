@@ -7,18 +7,23 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// producer publishes copies of one message on a connection of its own. publish and
-// roundTrip are called by one goroutine, confirms by another.
-type producer interface {
+// streamProducer publishes copies of one message on a connection of its own. publish
+// is called by one goroutine, confirms by another.
+type streamProducer interface {
 	// publish writes n copies, without waiting for anything but the socket.
 	publish(n int) error
 	// confirms reports confirmed messages, as many at a time as arrived together,
 	// until the connection ends; a nack is an error.
 	confirms(report func(n int)) error
+	Close() error
+}
+
+// producer is a streamProducer that can also take one step at a time.
+type producer interface {
+	streamProducer
 	// roundTrip publishes one copy and waits until it is confirmed. A producer is
 	// used either with confirms or with roundTrip, as its confirmMode says.
 	roundTrip() error
-	Close() error
 }
 
 // consumer receives and settles messages on a connection of its own.

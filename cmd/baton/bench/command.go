@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // Command returns `bench` with one subcommand per protocol. The report goes to the
@@ -14,7 +15,7 @@ func Command() *cobra.Command {
 		Use:   "bench",
 		Short: "Measure what a message costs a broker",
 	}
-	cmd.AddCommand(amqpCommand())
+	cmd.AddCommand(amqpCommand(), mqttCommand())
 	return cmd
 }
 
@@ -42,21 +43,68 @@ With --pid the broker's CPU time per message and its memory are measured too (on
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				return rep.WriteJSON(cmd.OutOrStdout())
-			}
-			return rep.WriteTable(cmd.OutOrStdout())
+			return write(cmd, &rep, asJSON)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.URL, "url", "amqp://guest:guest@127.0.0.1:5672/", "the broker")
-	f.IntVar(&o.PID, "pid", 0, "the broker's process id, to measure its CPU and memory")
 	f.StringVar(&o.Client, "client", clientRaw, "raw (pre-encoded frames) or amqp091 (the amqp091-go library)")
 	f.StringVar(&o.Scenario, "scenario", scenarioAll, "transient, durable, latency or all; several separated by commas")
+	commonFlags(f, &o, &asJSON)
+	return cmd
+}
+
+func mqttCommand() *cobra.Command {
+	var (
+		o      MQTTOptions
+		asJSON bool
+	)
+	cmd := &cobra.Command{
+		Use:   "mqtt",
+		Short: "Measure a broker over MQTT 3.1.1 or 5.0",
+		Long: `Measure a broker over MQTT 3.1.1 or 5.0.
+
+Scenarios, with one publisher and bodies of 64 B:
+  qos0    m1: QoS 0, 1 subscriber
+  qos1    m2: QoS 1 (window 1000), 1 subscriber with a clean session, and with a persistent one
+  qos2    m3: QoS 2 (window 1000), 1 subscriber
+  fanout  m4: 200 subscribers, QoS 0 and QoS 1; messages are counted when delivered
+  idle    m7: connections that stay open and silent; needs a limit on open files above --connections
+
+With --pid the broker's CPU time per message and its memory are measured too (on Linux, on the same machine).`,
+		Example: "  baton bench mqtt --url mqtt://127.0.0.1:1883 --pid 4711 --v5",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cmd.SilenceUsage = true
+			rep, err := RunMQTT(cmd.Context(), o, cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			return write(cmd, &rep, asJSON)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.URL, "url", "mqtt://127.0.0.1:1883", "the broker, as mqtt://[user:password@]host[:port]")
+	f.StringVar(&o.Scenario, "scenario", scenarioAll, "qos0, qos1, qos2, fanout, idle or all; several separated by commas")
+	f.BoolVar(&o.V5, "v5", false, "speak MQTT 5.0 instead of 3.1.1")
+	f.IntVar(&o.Connections, "connections", 1000, "connections of the idle scenario")
+	commonFlags(f, &o.Options, &asJSON)
+	return cmd
+}
+
+// commonFlags are those of every protocol.
+func commonFlags(f *pflag.FlagSet, o *Options, asJSON *bool) {
+	f.IntVar(&o.PID, "pid", 0, "the broker's process id, to measure its CPU and memory")
 	f.IntVar(&o.Size, "size", 0, "bytes of a message body instead of the scenario's own")
 	f.DurationVar(&o.Duration, "duration", 3*time.Second, "measured time of a run, after a warm-up of at most half a second")
 	f.IntVar(&o.Runs, "runs", 1, "runs per row; the figures are medians")
 	f.Int64Var(&o.MaxMessages, "max-messages", 20_000_000, "messages that one run publishes at most")
-	f.BoolVar(&asJSON, "json", false, "write the report as JSON")
-	return cmd
+	f.BoolVar(asJSON, "json", false, "write the report as JSON")
+}
+
+func write(cmd *cobra.Command, rep *Report, asJSON bool) error {
+	if asJSON {
+		return rep.WriteJSON(cmd.OutOrStdout())
+	}
+	return rep.WriteTable(cmd.OutOrStdout())
 }

@@ -10,9 +10,10 @@
 //   - Every load is bounded: in time (Options.Duration after a warm-up), in
 //     messages (Options.MaxMessages) and in what may be under way at once (the
 //     scenario's confirm window and backlog).
-//   - It cleans up: queues have names that nobody else uses and are deleted when
-//     a run ends, also when it fails or is interrupted. A generator that is killed
-//     leaves its queue behind, under a name that starts with `baton-bench-`.
+//   - It cleans up: queues, topics and MQTT sessions have names that nobody else
+//     uses, and are removed when a run ends, also when it fails or is interrupted.
+//     A generator that is killed leaves its queue or its persistent sessions behind,
+//     under names that start with `baton-bench-`.
 //   - Figures that could not be measured are absent (a dash in the table, null in
 //     JSON) and the report says why.
 //
@@ -35,10 +36,17 @@
 // equal to those published; for the latency row by the messages confirmed. Peak
 // RSS is the largest resident set seen while the row ran, sampled.
 //
+// Over MQTT a message counts when it is delivered, so that a fan-out to 200 counts
+// 200 times, and in the row of idle connections a connection stands for a message.
+// A broker may drop messages of QoS 0; they are not counted as delivered, and the
+// report tells how many they were.
+//
 // # Who owns what
 //
 // A run owns a producer, a consumer (two connections, a channel each) and the flow
 // between them. The producer's goroutine alone writes messages; a goroutine reads
 // the confirms and one the deliveries; they meet only in flow, under its mutex,
 // once per batch. A third connection, the control, declares and deletes the queue.
+// Over MQTT there are as many consumers as subscribers, each with its goroutine, and
+// no control; the goroutine that reads the publisher's answers also writes PUBREL.
 package bench

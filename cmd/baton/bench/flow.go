@@ -6,12 +6,15 @@ import "sync"
 type bounds struct {
 	window  int   // published and not confirmed; 0: confirms are not awaited
 	backlog int   // published and not delivered; 0: nothing is delivered
+	copies  int   // deliveries of each message; 0 means 1
 	total   int64 // published at all
 }
 
 // counts are messages since the run began.
 type counts struct {
 	published, confirmed, delivered int64
+	// dropped are deliveries that were given up (see flow.giveUp).
+	dropped int64
 }
 
 // flow couples producer, confirms and consumer: it counts, and it makes the
@@ -71,7 +74,7 @@ func (f *flow) roomLocked() (int64, bool) {
 		}
 	}
 	bound(f.bounds.window, f.counts.confirmed)
-	bound(f.bounds.backlog, f.counts.delivered)
+	bound(f.bounds.backlog, (f.counts.delivered+f.counts.dropped)/int64(max(f.bounds.copies, 1)))
 	return room, enough
 }
 
@@ -95,6 +98,19 @@ func (f *flow) wakeLocked() {
 			f.wake.Signal()
 		}
 	}
+}
+
+// giveUp counts what is under way as dropped if nothing was delivered since the
+// counts in last were taken and the producer waits for it, and returns the counts:
+// a protocol that lets a broker drop messages would otherwise halt the producer.
+func (f *flow) giveUp(last counts) counts {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.waiting && f.counts == last {
+		f.counts.dropped = f.counts.published*int64(max(f.bounds.copies, 1)) - f.counts.delivered
+		f.wakeLocked()
+	}
+	return f.counts
 }
 
 func (f *flow) snapshot() counts {

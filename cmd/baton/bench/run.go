@@ -78,23 +78,41 @@ func Run(ctx context.Context, o Options, progress io.Writer) (Report, error) {
 		return Report{}, err
 	}
 	rep := newReport(o)
+	loads := make([]load, 0, len(rows))
 	for _, s := range rows {
-		row := Row{ID: s.ID, Scenario: s.Note, Size: s.Size}
+		loads = append(loads, load{
+			Row: Row{ID: s.ID, Scenario: s.Note, Size: s.Size},
+			run: func(ctx context.Context) (Figures, error) { return runOnce(ctx, o, cl, s, &rep) },
+		})
+	}
+	return rep, measureRows(ctx, o, loads, &rep, progress)
+}
+
+// load is a row that is yet to be measured.
+type load struct {
+	Row
+	run func(context.Context) (Figures, error)
+}
+
+// measureRows runs the loads one after the other and adds them to the report.
+func measureRows(ctx context.Context, o Options, loads []load, rep *Report, progress io.Writer) error {
+	for _, l := range loads {
+		row := l.Row
 		for i := range o.Runs {
-			fig, err := runOnce(ctx, o, cl, s, &rep)
+			fig, err := l.run(ctx)
 			if err != nil {
-				return rep, fmt.Errorf("%s, run %d of %d: %w", s.title(), i+1, o.Runs, err)
+				return fmt.Errorf("%s, run %d of %d: %w", row.title(), i+1, o.Runs, err)
 			}
 			row.Runs = append(row.Runs, fig)
 			// A progress line that cannot be written is not worth a measurement.
 			_, _ = fmt.Fprintf(progress, "%s: run %d of %d: %s msg/s, broker CPU %s µs/msg, others %s\n",
-				s.title(), i+1, o.Runs, si(fig.Rate), dash(fig.BrokerCPU), percent(fig.OtherLoad))
+				row.title(), i+1, o.Runs, si(fig.Rate), dash(fig.BrokerCPU), percent(fig.OtherLoad))
 		}
 		row.Median = medianFigures(row.Runs)
 		rep.Rows = append(rep.Rows, row)
 	}
-	rep.disturbed()
-	return rep, nil
+	rep.annotate()
+	return nil
 }
 
 // runOnce makes the queue, runs the load and deletes the queue again.
@@ -165,8 +183,13 @@ func runStream(ctx context.Context, o Options, cl client, s scenario, m message)
 		return Figures{}, errors.Join(err, cons.Close())
 	}
 	f := newFlow(bounds{window: s.Window, backlog: backlog, total: o.MaxMessages})
-	batch := max(1, blockBytes/(s.Size+64))
+	return stream(ctx, o, f, prod, cons, s.Size)
+}
 
+// stream drives a producer and a consumer of messages of one size as fast as the
+// flow lets them, measures, and closes both.
+func stream(ctx context.Context, o Options, f *flow, prod streamProducer, cons consumer, size int) (Figures, error) {
+	batch := max(1, blockBytes/(size+64))
 	var fig Figures
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return cons.deliveries(f.delivered) })

@@ -21,8 +21,6 @@ type scenario struct {
 	AckEvery int // see consumeSpec
 }
 
-func (s scenario) title() string { return fmt.Sprintf("%s %s %d B", s.ID, s.Note, s.Size) }
-
 // Names that --scenario takes.
 const (
 	scenarioAll       = "all"

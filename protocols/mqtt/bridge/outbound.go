@@ -1,0 +1,319 @@
+package bridge
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"net/url"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/batonmq/baton/core/field"
+	"github.com/batonmq/baton/protocols/mqtt/wire"
+)
+
+// Message is what a PUBLISH says outside of its property section, and the
+// expiry, which has to be counted down [MQTT-3.3.2-6].
+type Message struct {
+	QoS       uint8 // with which it was published
+	Retain    bool
+	HasExpiry bool
+	Expiry    uint32 // seconds, rounded up
+}
+
+// Read returns what a property block says to a receiver before MQTT 5, and how
+// it is to be delivered.
+func Read(block []byte) (Message, error) {
+	if m, ok := readPlain(block); ok {
+		return m, nil
+	}
+	v, err := parseBlock(block)
+	return v.message, err
+}
+
+// AppendProperties appends the property section that a block stands for, as
+// [wire.Delivery] takes it. On error dst is returned as it was given.
+func AppendProperties(dst, block []byte) (section []byte, m Message, err error) {
+	if m, ok := readPlain(block); ok {
+		return dst, m, nil
+	}
+	v, err := parseBlock(block)
+	if err != nil {
+		return dst, Message{}, err
+	}
+	if v.section != nil {
+		if p, err := wire.ParseProperties(v.section); err == nil {
+			return p.AppendForward(dst), v.message, nil
+		}
+	}
+	return v.appendSection(dst), v.message, nil
+}
+
+// readPlain reads a block that has at most a delivery mode.
+func readPlain(b []byte) (m Message, ok bool) {
+	switch {
+	case len(b) == 0 || len(b) == 2 && b[0] == 0 && b[1] == 0:
+		return Message{}, true
+	case len(b) == 3 && b[0] == byte(field.DeliveryMode>>8) && b[1] == 0:
+		if b[2] == field.Persistent {
+			m.QoS = 1
+		}
+		return m, true
+	}
+	return Message{}, false
+}
+
+// view is a block laid open. The slices alias it.
+type view struct {
+	message        Message
+	flags          field.Flags
+	contentType    []byte
+	headers        []byte // the table without its length
+	correlationID  []byte
+	replyTo        []byte
+	payloadFormat  int8 // -1 for none
+	replyKey       []byte
+	hasReplyKey    bool
+	correlation    []byte // of the header
+	hasCorrelation bool
+	section        []byte
+}
+
+// parseBlock checks a block and lays it open.
+func parseBlock(b []byte) (v view, err error) {
+	if _, err := field.CheckProperties(b); err != nil {
+		return view{}, fmt.Errorf("read property block: %w", err)
+	}
+	v.flags, v.payloadFormat = field.Flags(binary.BigEndian.Uint16(b)), -1
+	b = b[2:]
+	v.contentType, b = v.short(b, field.ContentType)
+	_, b = v.short(b, field.ContentEncoding)
+	if v.flags&field.Headers != 0 {
+		v.headers, b = cutLong(b)
+	}
+	if v.flags&field.DeliveryMode != 0 {
+		if b[0] == field.Persistent {
+			v.message.QoS = 1
+		}
+		b = b[1:]
+	}
+	if v.flags&field.Priority != 0 {
+		b = b[1:]
+	}
+	v.correlationID, b = v.short(b, field.CorrelationID)
+	v.replyTo, b = v.short(b, field.ReplyTo)
+	expiration, _ := v.short(b, field.Expiration)
+	v.message.Expiry, v.message.HasExpiry = seconds(expiration)
+	v.readHeaders()
+	return v, nil
+}
+
+// short takes the short string f off a checked block, if it is there.
+func (v *view) short(b []byte, f field.Flags) (value, rest []byte) {
+	if v.flags&f == 0 {
+		return nil, b
+	}
+	end := 1 + int(b[0])
+	return b[1:end], b[end:]
+}
+
+// cutLong splits a checked block behind content that a 32-bit length precedes.
+func cutLong(b []byte) (content, rest []byte) {
+	end := 4 + int(binary.BigEndian.Uint32(b))
+	return b[4:end], b[end:]
+}
+
+// seconds reads an expiration. Parts of a second count as one, so that nothing
+// expires early for having crossed over.
+func seconds(text []byte) (s uint32, ok bool) {
+	if len(text) == 0 {
+		return 0, false
+	}
+	var ms uint64
+	for _, c := range text {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		if ms < math.MaxUint64/20 { // beyond this it is too long for MQTT anyway
+			ms = ms*10 + uint64(c-'0')
+		}
+	}
+	return uint32(min((ms+999)/1000, math.MaxUint32)), true
+}
+
+// readHeaders takes the headers that are not user properties. Of headers with
+// the same name the first counts.
+func (v *view) readHeaders() {
+	for h, rest, ok := cutHeader(v.headers); ok; h, rest, ok = cutHeader(rest) {
+		if !reserved(h.key) {
+			continue
+		}
+		switch string(h.key) {
+		case HeaderPublishQoS:
+			// Only what raises a persistent message: 1 is said by the delivery mode.
+			if n, ok := h.int(); ok && n == 2 && v.message.QoS == 1 {
+				v.message.QoS = 2
+			}
+		case HeaderRetain:
+			v.message.Retain = v.message.Retain || h.kind == 't' && h.value[0] != 0
+		case HeaderPayloadFormat:
+			if n, ok := h.int(); ok && n >= 0 && n <= 1 && v.payloadFormat < 0 {
+				v.payloadFormat = int8(n)
+			}
+		case HeaderReplyTo:
+			if h.isText() && !v.hasReplyKey {
+				v.replyKey, v.hasReplyKey = h.value, true
+			}
+		case HeaderCorrelationID:
+			if h.isText() && !v.hasCorrelation {
+				v.correlation, v.hasCorrelation = h.value, true
+			}
+		case HeaderProperties:
+			if h.kind == 'x' && v.section == nil {
+				v.section = h.value
+			}
+		}
+	}
+}
+
+// appendSection appends the property section that the block stands for.
+func (v *view) appendSection(dst []byte) []byte {
+	if v.payloadFormat >= 0 {
+		dst = wire.AppendNumber(dst, wire.PayloadFormat, uint32(v.payloadFormat))
+	}
+	if v.flags&field.ContentType != 0 && isText(v.contentType) {
+		dst = wire.AppendText(dst, wire.ContentType, v.contentType)
+	}
+	if key, ok := v.replyAddress(); ok {
+		dst = appendResponseTopic(dst, key)
+	}
+	if v.flags&field.CorrelationID != 0 {
+		dst = wire.AppendText(dst, wire.CorrelationData, v.correlationID)
+	} else if v.hasCorrelation {
+		dst = wire.AppendText(dst, wire.CorrelationData, v.correlation)
+	}
+	var scratch [64]byte
+	for h, rest, ok := cutHeader(v.headers); ok; h, rest, ok = cutHeader(rest) {
+		if reserved(h.key) || !isText(h.key) {
+			continue
+		}
+		if value, ok := h.appendText(scratch[:0]); ok && isText(value) {
+			dst = wire.AppendUser(dst, h.key, value)
+		}
+	}
+	return dst
+}
+
+// appendResponseTopic appends the topic of key, or nothing if it is longer than
+// a topic can be.
+func appendResponseTopic(dst, key []byte) []byte {
+	from := len(dst)
+	dst = append(dst, byte(wire.ResponseTopic), 0, 0)
+	dst = AppendTopic(dst, key)
+	n := len(dst) - from - 3
+	if n > math.MaxUint16 {
+		return dst[:from]
+	}
+	binary.BigEndian.PutUint16(dst[from+1:], uint16(n))
+	return dst
+}
+
+const replyAddressPrefix = "/exchanges/amq.topic/"
+
+// replyAddress returns the routing key that answers go to.
+func (v *view) replyAddress() (key []byte, ok bool) {
+	if v.hasReplyKey {
+		return v.replyKey, true
+	}
+	address, ok := bytes.CutPrefix(v.replyTo, []byte(replyAddressPrefix))
+	if !ok || bytes.IndexByte(address, '/') >= 0 {
+		return nil, false
+	}
+	unescaped, err := url.PathUnescape(string(address))
+	return []byte(unescaped), err == nil
+}
+
+// isText reports whether b can be an MQTT string.
+func isText(b []byte) bool { return utf8.Valid(b) && bytes.IndexByte(b, 0) < 0 }
+
+// header is one entry of a headers table.
+type header struct {
+	key   []byte
+	kind  byte
+	value []byte // without its length
+}
+
+// cutHeader takes the first header off a checked table.
+func cutHeader(b []byte) (h header, rest []byte, ok bool) {
+	if len(b) == 0 {
+		return header{}, nil, false
+	}
+	end := 1 + int(b[0])
+	h.key, h.kind, b = b[1:end], b[end], b[end+1:]
+	size := 0
+	switch h.kind {
+	case 'S', 'x', 'A', 'F':
+		h.value, b = cutLong(b)
+		return h, b, true
+	case 't', 'b', 'B':
+		size = 1
+	case 's', 'u':
+		size = 2
+	case 'I', 'i', 'f':
+		size = 4
+	case 'D':
+		size = 5
+	case 'l', 'L', 'd', 'T':
+		size = 8
+	}
+	h.value, b = b[:size], b[size:]
+	return h, b, true
+}
+
+func (h header) isText() bool { return h.kind == 'S' || h.kind == 'x' }
+
+// int returns the value of an integer.
+func (h header) int() (n int64, ok bool) {
+	be := binary.BigEndian
+	switch h.kind {
+	case 'b':
+		return int64(int8(h.value[0])), true
+	case 'B':
+		return int64(h.value[0]), true
+	case 's':
+		return int64(int16(be.Uint16(h.value))), true
+	case 'u':
+		return int64(be.Uint16(h.value)), true
+	case 'I':
+		return int64(int32(be.Uint32(h.value))), true
+	case 'i':
+		return int64(be.Uint32(h.value)), true
+	case 'l', 'L', 'T':
+		return int64(be.Uint64(h.value)), true
+	}
+	return 0, false
+}
+
+// appendText returns the value as text, in dst unless it is text already. It is
+// not ok for types that have no text.
+func (h header) appendText(dst []byte) (text []byte, ok bool) {
+	if n, ok := h.int(); ok {
+		return strconv.AppendInt(dst, n, 10), true
+	}
+	be := binary.BigEndian
+	switch h.kind {
+	case 'S':
+		return h.value, true
+	case 't':
+		return strconv.AppendBool(dst, h.value[0] != 0), true
+	case 'f':
+		return strconv.AppendFloat(dst, float64(math.Float32frombits(be.Uint32(h.value))), 'g', -1, 32), true
+	case 'd':
+		return strconv.AppendFloat(dst, math.Float64frombits(be.Uint64(h.value)), 'g', -1, 64), true
+	case 'D':
+		d := field.Decimal{Scale: h.value[0], Value: int32(be.Uint32(h.value[1:]))}
+		return append(dst, d.String()...), true
+	}
+	return nil, false
+}

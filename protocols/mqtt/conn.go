@@ -1,0 +1,344 @@
+package mqtt
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/protocols/listen"
+	"github.com/batonmq/baton/protocols/mqtt/wire"
+	"github.com/batonmq/baton/protocols/outbox"
+)
+
+// conn is one client's connection. Its reader goroutine owns what no other rule
+// covers. There may be very many that are idle, so it is kept small: what not
+// every client needs is made when it is.
+type conn struct {
+	srv    *Server
+	nc     net.Conn
+	in     *listen.Reader
+	out    *outbox.Outbox
+	cancel context.CancelCauseFunc // of the context that serve runs under; see interrupt
+
+	// Agreed on in the handshake, and read by whoever delivers from then on.
+	session   *core.Session
+	link      *core.Link
+	user      string
+	clientID  string
+	acceptMax uint32 // the largest packet the client accepts
+	sendMax   uint32 // the largest packet the client may send
+	version   wire.Version
+	connected bool // CONNACK was sent, and it was not a refusal
+	outlives  bool // the session may outlive the connection
+
+	// Owned by the reader.
+	left    *wire.Disconnect    // how the client took its leave
+	topic   string              // of the last publication
+	key     string              // its routing key
+	aliases []string            // routing keys, by alias less one
+	once    map[uint16]struct{} // identifiers of QoS 2 that came on this connection and were not released
+
+	unacked  atomic.Int32   // publications of QoS 1 that are not answered
+	room     chan struct{}  // a token: the outbox has fallen to its low mark
+	discards sync.WaitGroup // deliveries that are being given up
+	alive    keepAlive
+	count    counters
+
+	leavingMu sync.Mutex
+	leaving   bool // read deadlines are for the goodbye from now on
+}
+
+var (
+	_ outbox.Owner            = (*conn)(nil)
+	_ core.Completion         = (*conn)(nil)
+	_ core.SubscriberReceiver = (*conn)(nil)
+)
+
+func newConn(s *Server, nc net.Conn) *conn {
+	c := &conn{
+		srv:     s,
+		nc:      nc,
+		in:      listen.NewReader(nc, handshakePacketSize),
+		sendMax: handshakePacketSize,
+		room:    make(chan struct{}, 1),
+	}
+	c.out = outbox.New(nc, c, s.opt.Outbox)
+	return c
+}
+
+// log returns a logger that names the connection. It is made for each line:
+// most connections log two in their life.
+func (c *conn) log() *slog.Logger {
+	log := c.srv.opt.Log.With(slog.String("conn", c.nc.RemoteAddr().String()))
+	if c.clientID != "" {
+		log = log.With(slog.String("client", c.clientID))
+	}
+	return log
+}
+
+// interrupt ends the connection, for the first reason that it is given. It may
+// be called by any goroutine, with the engine's locks held.
+func (c *conn) interrupt(reason error) {
+	c.cancel(reason)
+	c.leavingMu.Lock()
+	defer c.leavingMu.Unlock()
+	if !c.leaving {
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // ends a blocked read; fails only on a closed connection
+	}
+}
+
+// serve is the reader: from CONNECT to the goodbye.
+func (c *conn) serve(ctx context.Context) {
+	err := c.handshake(ctx)
+	if err == nil {
+		err = c.run(ctx)
+	}
+	err = ending(ctx, err)
+	c.alive.stop()
+	c.leavingMu.Lock()
+	c.leaving = true
+	c.leavingMu.Unlock()
+	c.release(ctx)
+	c.goodbye(err)
+	c.in.Release()
+}
+
+// run reads packets until the connection ends, and returns why.
+func (c *conn) run(ctx context.Context) error {
+	for {
+		b := c.in.Buffered()
+		f, n, err := wire.ParseFrame(b, c.sendMax)
+		switch {
+		case err != nil:
+		case n > 0:
+			c.in.Discard(n) // the bytes stay until the next fill
+			err = c.handle(ctx, f)
+		case c.isLarge(b):
+			err = c.publishLarge(ctx)
+		default:
+			err = c.fill(b)
+		}
+		if err == nil && c.out.Size() > c.srv.maxUnread {
+			err = c.awaitRoom(ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// awaitRoom waits until the client has read answers. Deliveries respect the
+// outbox's marks, so that only a client that asks and does not listen comes to
+// this; it may wait for itself.
+func (c *conn) awaitRoom(ctx context.Context) error {
+	for !c.out.Ready() {
+		select {
+		case <-c.room:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// growAlone is the size up to which a packet's buffer is the reader's affair;
+// see fill.
+const growAlone = 1 << 20
+
+// fill reads more of the packet at the start of b. It notes every read by
+// itself, so that a client that sends slowly is not taken for a silent one. The
+// buffer grows with what has arrived, not with what was announced.
+func (c *conn) fill(b []byte) error {
+	before := len(b)
+	least := before + 1
+	if before >= growAlone { // the reader's buffers are no longer those of a pool, with room to spare
+		least = min(wire.FrameSize(b), 2*before)
+	}
+	c.alive.waiting.Store(true)
+	err := c.await(before)
+	if err == nil {
+		err = c.in.Fill(least)
+	}
+	c.alive.waiting.Store(false)
+	if err != nil {
+		return err
+	}
+	c.heard(len(c.in.Buffered()) - before)
+	return nil
+}
+
+// heard notes that n bytes have come.
+func (c *conn) heard(n int) {
+	c.count.bytesRead.Add(uint64(n))
+	c.alive.heard.Store(int64(time.Since(c.srv.start)))
+}
+
+// await waits for bytes where the reader would hold a buffer meanwhile: on a
+// WebSocket, of which the reader knows nothing.
+func (c *conn) await(buffered int) error {
+	ws, ok := c.nc.(*webSocket)
+	if !ok || buffered > 0 {
+		return nil
+	}
+	c.in.Release()
+	return ws.await()
+}
+
+// handle acts on one packet of an open connection. An error ends it.
+func (c *conn) handle(ctx context.Context, f wire.Frame) error {
+	switch f.Type {
+	case wire.PUBLISH:
+		p, err := wire.ParsePublish(f, c.version)
+		if err != nil {
+			return err
+		}
+		return c.publish(ctx, &p)
+	case wire.PUBACK, wire.PUBREC, wire.PUBREL, wire.PUBCOMP:
+		return c.answered(f)
+	case wire.SUBSCRIBE:
+		return c.subscribe(ctx, f)
+	case wire.UNSUBSCRIBE:
+		return c.unsubscribe(ctx, f)
+	case wire.PINGREQ:
+		// [MQTT-3.12.4-1]
+		c.out.Append(func(b *outbox.Buffer) { b.B = wire.AppendPingresp(b.B) })
+		return nil
+	case wire.DISCONNECT:
+		return c.disconnected(f)
+	case wire.CONNECT:
+		return wire.Errorf(wire.ProtocolError, "a second CONNECT") // [MQTT-3.1.0-2]
+	case wire.AUTH:
+		if _, err := wire.DecodeAuth(f, c.version); err != nil {
+			return err
+		}
+		return wire.Errorf(wire.ProtocolError, "AUTH without an authentication method in CONNECT") // [MQTT-4.12.0-7]
+	case wire.CONNACK, wire.SUBACK, wire.UNSUBACK, wire.PINGRESP: // a server's
+	}
+	return wire.Errorf(wire.ProtocolError, "%s from a client", f.Type)
+}
+
+// disconnected acts on DISCONNECT.
+func (c *conn) disconnected(f wire.Frame) error {
+	d, err := wire.DecodeDisconnect(f, c.version)
+	if err != nil {
+		return err
+	}
+	if d.HasSessionExpiry && d.SessionExpiry > 0 && !c.outlives { // section 3.14.2.2.2
+		return wire.Errorf(wire.ProtocolError, "session expiry interval in DISCONNECT after none in CONNECT")
+	}
+	c.left = &d
+	return errDisconnected
+}
+
+// release gives back what the connection holds. Where the broker stops it holds
+// on: see the package comment about wills.
+func (c *conn) release(ctx context.Context) {
+	if c.session == nil {
+		return
+	}
+	if cause := context.Cause(ctx); cause != nil && (stopping(ctx) || errors.Is(cause, listen.ErrCut)) {
+		return
+	}
+	if d := c.left; d != nil && c.link != nil {
+		var expiry *time.Duration
+		if d.HasSessionExpiry {
+			t := c.srv.sessionExpiry(d.SessionExpiry)
+			expiry = &t
+		}
+		c.link.Detach(d.Reason == wire.Success, expiry) // [MQTT-3.14.4-3]
+	}
+	c.session.Close()
+	c.discards.Wait() // nothing is delivered any more, so there are no new ones
+}
+
+// goodbye logs why the connection ends, tells the client if the protocol has a
+// word for it, and writes what is queued.
+func (c *conn) goodbye(err error) {
+	until := time.Now().Add(c.srv.opt.DrainTimeout)
+	e := fault(err)
+	polite := true
+	switch {
+	case errors.Is(err, errDisconnected):
+		c.log().Info("connection closed", slog.String("reason", c.left.Reason.String()))
+	case e != nil:
+		if e.Code == wire.ServerShuttingDown || e.Code == wire.SessionTakenOver {
+			c.log().Info("connection closed by the broker", slog.Any("err", err))
+		} else {
+			c.log().Warn("connection closed for an error", slog.Any("err", err))
+		}
+		c.tell(e)
+	case errors.Is(err, errHungUp):
+		c.log().Warn("connection refused", slog.Any("err", err))
+	case errors.Is(err, io.EOF) && c.count.bytesRead.Load() == 0:
+		c.log().Debug("connection ended before a byte came") // as port checks do
+		polite = false
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		c.log().Warn("client went away without disconnecting")
+		polite = false
+	default:
+		c.log().Warn("connection cut", slog.Any("err", err))
+		polite = false
+	}
+	if !polite {
+		_ = c.nc.Close() // which also ends the writer
+	}
+	if c.out.Close(time.Until(until)) == nil && polite {
+		c.linger(until)
+	}
+}
+
+// tell says why the connection ends, where the client's version has a packet
+// for that: CONNACK while it waits for one, else DISCONNECT [MQTT-4.13.1-1].
+func (c *conn) tell(e *wire.Error) {
+	if !c.connected {
+		c.refuse(e)
+		return
+	}
+	d := wire.Disconnect{Reason: e.Code, ReasonString: e.Text}
+	c.out.Append(func(b *outbox.Buffer) {
+		// A client whose limit does not even hold a bare one hears nothing.
+		b.B, _ = wire.AppendDisconnect(b.B, c.version, &d, c.acceptMax)
+	})
+}
+
+// linger lets the last bytes arrive, for a second at most: closing a socket
+// that has unread input resets the connection, and the reset overtakes what was
+// written.
+func (c *conn) linger(until time.Time) {
+	if soon := time.Now().Add(time.Second); soon.Before(until) {
+		until = soon
+	}
+	if ws, ok := c.nc.(*webSocket); ok {
+		ws.finish(until)
+		return
+	}
+	half, ok := c.nc.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	_ = c.nc.SetReadDeadline(until)
+	for c.in.Fill(1) == nil {
+		c.in.Discard(len(c.in.Buffered()))
+	}
+}
+
+// Preflush implements outbox.Owner.
+func (c *conn) Preflush(*outbox.Buffer) {}
+
+// Room implements outbox.Owner.
+func (c *conn) Room() {
+	select {
+	case c.room <- struct{}{}:
+	default: // the token is there
+	}
+	c.session.Resume()
+}
+
+// WriteFailed implements outbox.Owner.
+func (c *conn) WriteFailed(err error) { c.interrupt(err) }

@@ -1,0 +1,256 @@
+package mqtt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/protocols/auth"
+	"github.com/batonmq/baton/protocols/mqtt/bridge"
+	"github.com/batonmq/baton/protocols/mqtt/wire"
+	"github.com/batonmq/baton/protocols/outbox"
+)
+
+const (
+	// refusalDelay slows guessing down.
+	refusalDelay = time.Second
+
+	// queuePrefix and the client identifier name a session's queue, as in
+	// RabbitMQ.
+	queuePrefix = "mqtt-subscription-"
+
+	// neverExpires is the Session Expiry Interval that is none (section 3.1.2.11.2).
+	neverExpires = math.MaxUint32
+)
+
+// handshake takes a new connection from CONNECT to CONNACK.
+func (c *conn) handshake(ctx context.Context) error {
+	// The deadline that the listener gave the connection is lifted for good: a
+	// timer does what it did, for waits in the engine, too.
+	if err := c.nc.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	if ctx.Err() != nil { // its deadline may just have been lifted
+		return context.Cause(ctx)
+	}
+	late := time.AfterFunc(c.srv.opt.HandshakeTimeout, func() {
+		c.interrupt(fmt.Errorf("%w: no CONNECT within %v", errHungUp, c.srv.opt.HandshakeTimeout))
+	})
+	defer late.Stop()
+	keepAlive, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	c.alive.start(ctx, c, keepAlive)
+	c.link.Start()
+	return nil
+}
+
+// connect does what a CONNECT asks for (section 3.1.4), and answers it.
+func (c *conn) connect(ctx context.Context) (keepAlive time.Duration, err error) {
+	p, err := c.awaitConnect()
+	if err != nil {
+		return 0, err
+	}
+	if p.AuthenticationMethod != "" {
+		// [MQTT-4.12.0-1]
+		return 0, wire.Errorf(wire.BadAuthenticationMethod, "enhanced authentication is not supported")
+	}
+	vhost, user := c.srv.splitUserName(p.UserName)
+	if c.user, err = c.authenticate(ctx, &p, user); err != nil {
+		return 0, err
+	}
+	ack := c.accept(&p)
+	will, err := newWill(p.Will)
+	if err != nil {
+		return 0, err
+	}
+	c.session, err = c.srv.opt.Broker.Attach(vhost, core.SessionOptions{Conn: c.nc.RemoteAddr().String(), User: c.user})
+	if err != nil {
+		return 0, err
+	}
+	expiry := c.srv.sessionExpiry(p.SessionExpiry)
+	if c.version != wire.V5 && !p.CleanStart {
+		expiry = c.srv.opt.MaxSessionExpiry
+	}
+	c.outlives = expiry > 0
+	var present bool
+	c.link, present, err = c.session.Subscriber(ctx, core.SubscriberSpec{
+		Name: c.clientID, Queue: queuePrefix + c.clientID, Fresh: p.CleanStart, Expiry: expiry,
+		Window: int(p.ReceiveMaximum), Will: will, Receiver: c,
+	})
+	if err != nil {
+		return 0, err
+	}
+	ack.SessionPresent = present // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+	if c.version == wire.V5 && expiry != expiryOf(p.SessionExpiry) {
+		ack.HasSessionExpiry, ack.SessionExpiry = true, uint32(expiry/time.Second)
+	}
+	// What a client that does not wait for CONNACK sends behind its CONNECT is
+	// in the buffer already: the limit changes for all of it.
+	c.sendMax = c.srv.opt.MaxPacketSize
+	c.in.SetLimit(int(c.sendMax))
+	c.out.Append(func(b *outbox.Buffer) { b.B, err = wire.AppendConnack(b.B, c.version, ack, c.acceptMax) })
+	if err != nil {
+		return 0, fmt.Errorf("%w: CONNACK cannot be sent: %w", errHungUp, err)
+	}
+	c.connected = true
+	c.log().Info("connection opened", slog.String("user", c.user), slog.String("version", c.version.String()))
+	return time.Duration(serverKeepAlive(ack, &p)) * time.Second, nil
+}
+
+// awaitConnect reads the client's first packet [MQTT-3.1.0-1].
+func (c *conn) awaitConnect() (wire.Connect, error) {
+	for {
+		b := c.in.Buffered()
+		if len(b) > 0 && wire.PacketType(b[0]>>4) != wire.CONNECT {
+			return wire.Connect{}, fmt.Errorf("%w: the first packet is not CONNECT", errHungUp)
+		}
+		f, n, err := wire.ParseFrame(b, c.sendMax)
+		if err != nil {
+			return wire.Connect{}, fmt.Errorf("%w: %w", errHungUp, err)
+		}
+		if n == 0 {
+			if err := c.fill(b); err != nil {
+				return wire.Connect{}, err
+			}
+			continue
+		}
+		c.in.Discard(n)
+		p, err := wire.DecodeConnect(f)
+		c.version, c.clientID, c.acceptMax = p.Version, p.ClientID, p.MaximumPacketSize
+		return p, err
+	}
+}
+
+// splitUserName reads the name of a vhost off a user name, as RabbitMQ has it:
+// everything up to the last colon. Where there is no such vhost the colon is
+// part of the name.
+func (s *Server) splitUserName(name string) (vhost, user string) {
+	if i := strings.LastIndexByte(name, ':'); i > 0 {
+		if _, err := s.opt.Broker.Attach(name[:i], core.SessionOptions{}); err == nil {
+			return name[:i], name[i+1:]
+		}
+	}
+	return s.opt.VHost, name
+}
+
+// authenticate finds out who the client is.
+func (c *conn) authenticate(ctx context.Context, p *wire.Connect, user string) (name string, err error) {
+	if c.srv.opt.Anonymous && !p.HasUserName && !p.HasPassword {
+		return auth.DefaultUser, nil
+	}
+	principal, err := c.srv.opt.Auth.Authenticate(ctx, auth.Credentials{
+		Username: user, Password: string(p.Password), RemoteAddr: c.nc.RemoteAddr(),
+	})
+	switch {
+	case err == nil:
+		return principal.Name, nil
+	case !errors.Is(err, auth.ErrRefused):
+		if ctx.Err() != nil {
+			return "", err
+		}
+		e := wire.Errorf(wire.ServerUnavailable, "login could not be checked")
+		return "", fmt.Errorf("%w (%w)", e, err)
+	}
+	c.count.loginsRefused.Add(1)
+	delay := time.NewTimer(refusalDelay)
+	defer delay.Stop()
+	select {
+	case <-delay.C:
+	case <-ctx.Done():
+	}
+	e := wire.Errorf(wire.BadUserNameOrPassword, "login was refused") // the reason is for the log alone
+	return "", fmt.Errorf("%w (%w)", e, err)
+}
+
+// accept takes over what the client asks for and returns what it is offered.
+func (c *conn) accept(p *wire.Connect) *wire.Connack {
+	opt := &c.srv.opt
+	ack := &wire.Connack{
+		ReceiveMaximum:    opt.ReceiveMaximum,
+		MaximumPacketSize: opt.MaxPacketSize,
+		TopicAliasMaximum: uint16(opt.TopicAliasMaximum),
+		NoShared:          true,
+	}
+	if p.ClientID == "" { // [MQTT-3.1.3-6] [MQTT-3.2.2-16]
+		c.clientID = core.GeneratedName("baton-")
+		ack.AssignedClientID = c.clientID
+	}
+	if limit := uint16(opt.MaxKeepAlive / time.Second); limit > 0 && (p.KeepAlive == 0 || p.KeepAlive > limit) {
+		ack.HasServerKeepAlive, ack.ServerKeepAlive = true, limit
+	}
+	return ack
+}
+
+// serverKeepAlive is the keep alive in force, in seconds [MQTT-3.2.2-21]. A
+// client that cannot be told another one is taken at its word.
+func serverKeepAlive(ack *wire.Connack, p *wire.Connect) uint16 {
+	if p.Version == wire.V5 && ack.HasServerKeepAlive {
+		return ack.ServerKeepAlive
+	}
+	return p.KeepAlive
+}
+
+// expiryOf is a Session Expiry Interval as a duration.
+func expiryOf(seconds uint32) time.Duration {
+	if seconds == neverExpires {
+		return core.Forever
+	}
+	return time.Duration(seconds) * time.Second
+}
+
+// sessionExpiry is what a client gets that asks for an interval.
+func (s *Server) sessionExpiry(seconds uint32) time.Duration {
+	return min(expiryOf(seconds), s.opt.MaxSessionExpiry)
+}
+
+// newWill makes the engine's will of a client's; nil of none.
+func newWill(w *wire.Will) (*core.Will, error) {
+	if w == nil {
+		return nil, nil //nolint:nilnil // no will is no error
+	}
+	if !wire.ValidTopic(w.Topic) {
+		return nil, wire.Errorf(wire.TopicNameInvalid, "will topic %q", w.Topic)
+	}
+	props, err := wire.ParseProperties(w.Properties)
+	if err != nil {
+		return nil, err
+	}
+	return &core.Will{
+		Message: &core.Message{
+			Exchange: core.TopicExchange, Key: bridge.Key(w.Topic),
+			Props: bridge.Block(w.QoS, w.Retain, &props), Body: w.Payload,
+			Persistent: w.QoS > 0, Once: w.QoS == 2, Retain: w.Retain,
+		},
+		Delay: time.Duration(w.Delay) * time.Second,
+	}, nil
+}
+
+// refuse answers a CONNECT with e. Versions before 5 have a word for few
+// reasons; a client that has broken the protocol is just closed
+// [MQTT-3.1.1 3.1.4-1].
+func (c *conn) refuse(e *wire.Error) {
+	version := c.version
+	switch {
+	case version == wire.V5:
+	case e.Code == wire.UnsupportedVersion && version == 0:
+		version = wire.V311 // [MQTT-3.1.1 3.1.2-2]: whatever it speaks, this much it may understand
+	case version == 0, e.Code == wire.MalformedPacket, e.Code == wire.ProtocolError:
+		return
+	}
+	code := e.Code
+	if code == wire.ServerShuttingDown || code == wire.SessionTakenOver { // these are DISCONNECT's (table 3-1)
+		code = wire.ServerUnavailable
+	}
+	ack := wire.Connack{Reason: code, ReasonString: e.Text}
+	c.out.Append(func(b *outbox.Buffer) {
+		// A client whose limit does not even hold a bare one hears nothing.
+		b.B, _ = wire.AppendConnack(b.B, version, &ack, c.acceptMax)
+	})
+}

@@ -1,0 +1,67 @@
+// Package mqtt is the MQTT front-end: it speaks versions 3.1, 3.1.1 and 5.0,
+// over TCP and over WebSocket, and turns what clients say into calls of a
+// core.Session and its subscriber.
+//
+// # What it guarantees
+//
+//   - CONNACK, SUBACK and UNSUBACK are sent after what they say is on record;
+//     PUBACK and PUBREC after the message is, PUBCOMP after the release. Each
+//     kind is sent in the order of what it answers [MQTT-4.6.0-2]
+//     [MQTT-4.6.0-3] [MQTT-4.6.0-4].
+//   - A message of QoS 1 is delivered until the client answers for it, one of
+//     QoS 2 exactly once, across connections and restarts of the broker, as long
+//     as the session lives. Messages of one topic arrive in the order in which
+//     one publisher sent them.
+//   - Topics and properties cross over to AMQP and back as package bridge says.
+//   - A client that breaks the protocol is disconnected with the reason code
+//     that the specification asks for, where its version has one, and with one
+//     line in the log.
+//   - A connection uses no more memory than its limits say: for a packet under
+//     way about twice what has arrived of it, never what its header announces;
+//     the outbox's high mark and one message for the write side, and four times
+//     the mark and one message for answers that the client does not read.
+//   - An idle connection costs one parked goroutine, and a timer if it has a
+//     keep alive. It holds no buffers on TCP, two small ones on WebSocket.
+//
+// # What it does not guarantee
+//
+//   - A message of QoS 0 is dropped, and counted, for a client that does not
+//     read fast enough, and for one that is away.
+//   - Shared subscriptions and enhanced authentication are not there; CONNACK
+//     says so of the former.
+//   - A message's expiry is told as it was published: time that it spent waiting
+//     is not subtracted, and it does not expire.
+//   - The limit that MaxSessionExpiry sets, and the one on keep alive, reach
+//     clients before MQTT 5 unannounced: their CONNACK has no room for it.
+//   - A connection that is cut (the store failed, the peer is gone) hears no
+//     goodbye.
+//
+// # Shutdown and wills
+//
+// A broker that stops publishes no wills. Section 3.1.2.5 lets a server defer
+// them until its restart, and that is what happens: the connections were never
+// detached, so the broker that comes next finds them broken off, and gives each
+// client time to return before its will is published. A planned restart is no
+// reason to report every device as lost.
+//
+// # Vocabulary
+//
+// Session is used as the engine does: one connection's view of a vhost. What
+// the MQTT specifications call session is the engine's subscriber, and this
+// connection's hold on it is the link. A publication is a PUBLISH that comes
+// in, a delivery one that goes out. Answers are PUBACK, PUBREC, PUBREL and
+// PUBCOMP, in both directions. 3.x stands for versions 3.1 and 3.1.1.
+//
+// Statements of the form [MQTT-3.3.1-2] refer to MQTT 5.0, those of the form
+// [MQTT-3.1.1 3.1.2-22] to MQTT 3.1.1.
+//
+// # Who owns what
+//
+// A connection's reader goroutine, which is the one that called Serve, owns all
+// protocol state: aliases, what was negotiated, which identifiers are in use.
+// Everybody else appends to the outbox and changes nothing but atomic counters:
+// publishers and queues that deliver, and the store's committer that completes
+// answers. Whoever else wants the connection to end interrupts it: the context
+// that the reader runs under is cancelled with the reason, and the reader says
+// goodbye as that reason demands.
+package mqtt

@@ -1,0 +1,255 @@
+package mqtt
+
+import (
+	"context"
+
+	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/protocols/mqtt/bridge"
+	"github.com/batonmq/baton/protocols/mqtt/wire"
+)
+
+const (
+	// largePublication is the size from which a PUBLISH is read past the read
+	// buffer, into the message's own memory.
+	largePublication = 32 << 10
+
+	// piece is how much of a large publication is read at a time, so that it is
+	// noted that the client still sends.
+	piece = 64 << 10
+)
+
+// publish acts on a PUBLISH that is in the read buffer.
+func (c *conn) publish(ctx context.Context, p *wire.Publish) error {
+	m, err := c.message(p, len(p.Payload))
+	if err != nil {
+		return err
+	}
+	m.Body = append(m.Body, p.Payload...)
+	return c.route(ctx, m, p)
+}
+
+// message makes the engine's message of a publication whose payload is still to
+// come: Body is empty, with room for size bytes. Properties and body share one
+// piece of memory, where there are both.
+func (c *conn) message(p *wire.Publish, size int) (*core.Message, error) {
+	key, err := c.routingKey(p)
+	if err != nil {
+		return nil, err
+	}
+	m := &core.Message{
+		Exchange: core.TopicExchange, Key: key,
+		Persistent: p.QoS > 0, Once: p.QoS == 2, Retain: p.Retain,
+	}
+	switch {
+	case len(p.Properties.Section) > 0:
+		block := make([]byte, 0, 2*len(p.Properties.Section)+64+size)
+		block = bridge.AppendBlock(block, p.QoS, p.Retain, &p.Properties)
+		n := len(block)
+		m.Props, m.Body = block[:n:n], block[n:]
+	default:
+		m.Props = bridge.Block(p.QoS, p.Retain, &p.Properties)
+		if size > 0 {
+			m.Body = make([]byte, 0, size)
+		}
+	}
+	return m, nil
+}
+
+// routingKey resolves the topic of a publication. Topics mostly come as the one
+// before, so that the last is kept with its key.
+func (c *conn) routingKey(p *wire.Publish) (string, error) {
+	if alias := int(p.Properties.TopicAlias); alias > 0 {
+		return c.aliased(alias, p.Topic)
+	}
+	if string(p.Topic) != c.topic {
+		c.topic = string(p.Topic)
+		c.key = bridge.Key(c.topic)
+	}
+	return c.key, nil
+}
+
+// aliased sets or uses a topic alias (section 3.3.2.3.4).
+func (c *conn) aliased(alias int, topic []byte) (string, error) {
+	if alias > c.srv.opt.TopicAliasMaximum { // [MQTT-3.3.2-9]
+		return "", wire.Errorf(wire.TopicAliasInvalid, "topic alias %d, the maximum is %d", alias, c.srv.opt.TopicAliasMaximum)
+	}
+	if alias > len(c.aliases) {
+		if len(topic) == 0 {
+			return "", unknownAlias(alias)
+		}
+		c.aliases = append(c.aliases, make([]string, alias-len(c.aliases))...)
+	}
+	at := &c.aliases[alias-1]
+	if len(topic) > 0 {
+		*at = bridge.Key(string(topic)) // a key is never empty, as a topic never is, but for the topic \x
+		if *at == "" {
+			return "", wire.Errorf(wire.TopicNameInvalid, "topic %q cannot have an alias", topic)
+		}
+	}
+	if *at == "" {
+		return "", unknownAlias(alias)
+	}
+	return *at, nil
+}
+
+func unknownAlias(alias int) error {
+	return wire.Errorf(wire.ProtocolError, "topic alias %d stands for no topic", alias)
+}
+
+// route hands a complete publication to the engine.
+func (c *conn) route(ctx context.Context, m *core.Message, p *wire.Publish) error {
+	if err := c.session.Admit(ctx); err != nil {
+		return err
+	}
+	if c.alive.busy.Load() {
+		c.alive.excuse(c.srv.start)
+	}
+	c.count.received[p.QoS].Add(1)
+	switch p.QoS {
+	case 0:
+		routed, err := c.session.Publish(m, nil, 0)
+		if routed == 0 {
+			c.count.unroutable.Add(1)
+		}
+		return c.refused(err, 0)
+	case 1:
+		return c.routeAtLeastOnce(m, p.PacketID)
+	}
+	return c.routeOnce(m, p.PacketID)
+}
+
+// routeAtLeastOnce publishes a message of QoS 1. PUBACK is sent when all that
+// it caused is on record [MQTT-4.3.2-4].
+func (c *conn) routeAtLeastOnce(m *core.Message, id uint16) error {
+	if int(c.unacked.Add(1))+len(c.once) > c.receiveMaximum() {
+		return c.tooMany()
+	}
+	puback := answer(wire.PUBACK, id, wire.Success)
+	routed, err := c.session.Publish(m, c, puback)
+	switch {
+	case err != nil:
+		return c.refused(err, puback)
+	case routed == 0:
+		c.count.unroutable.Add(1)
+		c.session.Confirm(c, answer(wire.PUBACK, id, wire.NoMatchingSubscribers))
+	}
+	return nil
+}
+
+// routeOnce publishes a message of QoS 2, unless it came before. PUBREC is sent
+// when it is on record that the identifier is taken [MQTT-4.3.3-8]
+// [MQTT-4.3.3-10].
+func (c *conn) routeOnce(m *core.Message, id uint16) error {
+	if c.once == nil {
+		c.once = make(map[uint16]struct{})
+	}
+	c.once[id] = struct{}{}
+	if int(c.unacked.Load())+len(c.once) > c.receiveMaximum() {
+		return c.tooMany()
+	}
+	pubrec := answer(wire.PUBREC, id, wire.Success)
+	err := c.link.PublishOnce(m, id, c, pubrec, answer(wire.PUBREC, id, wire.NoMatchingSubscribers))
+	if err != nil {
+		delete(c.once, id)
+	}
+	return c.refused(err, pubrec)
+}
+
+// receiveMaximum is how many publications may be unanswered. Clients before
+// MQTT 5 were told of no limit; what they send is bounded by the engine, which
+// lets them wait.
+func (c *conn) receiveMaximum() int {
+	if c.version == wire.V5 {
+		return int(c.srv.opt.ReceiveMaximum)
+	}
+	return 2 << 16
+}
+
+func (c *conn) tooMany() error { // [MQTT-3.3.4-9]
+	return wire.Errorf(wire.ReceiveMaximumExceeded, "more than %d messages are not answered", c.srv.opt.ReceiveMaximum)
+}
+
+// refused deals with a message that the engine did not take. A client of MQTT 5
+// is told by the answer to it, where there is one (pending is what it would have
+// been, 0 for none); others cannot be told and lose the connection [MQTT-3.1.1 3.3.5-2], unless it was a queue's policy that
+// refused: then QoS 1 and 2 go without an answer, as in RabbitMQ.
+func (c *conn) refused(err error, pending uint64) error {
+	if err == nil {
+		return nil
+	}
+	t, id, _ := parts(pending)
+	switch kind := core.KindOf(err); {
+	case kind == core.Internal:
+		return err
+	case pending != 0 && c.version == wire.V5:
+		c.session.Confirm(c, answer(t, id, reasonCode(kind))) // behind the answers that are due before it
+		return nil
+	case kind != core.Overflow:
+		return err
+	}
+	if t == wire.PUBACK {
+		c.unacked.Add(-1)
+	}
+	return nil
+}
+
+// isLarge reports whether b begins with a PUBLISH to be read past the buffer.
+func (c *conn) isLarge(b []byte) bool {
+	return len(b) > 0 && wire.PacketType(b[0]>>4) == wire.PUBLISH && wire.FrameSize(b) > largePublication
+}
+
+// publishLarge acts on a PUBLISH of which not everything is in the buffer. Its
+// payload goes from the socket to where it stays; memory for it is taken as it
+// arrives.
+func (c *conn) publishLarge(ctx context.Context) error {
+	for {
+		b := c.in.Buffered()
+		h, n, err := wire.ParseHeader(b, c.sendMax)
+		if err != nil {
+			return err
+		}
+		p, size, err := wire.ParsePublishHead(h, b[n:], c.version)
+		if err != nil {
+			return err
+		}
+		if size == 0 {
+			if err := c.fill(b); err != nil {
+				return err
+			}
+			continue
+		}
+		length := h.Length - size
+		m, err := c.message(&p, min(length, piece)) // p ends with the buffer: what it says is taken now
+		if err != nil {
+			return err
+		}
+		c.in.Discard(n + size)
+		if err := c.payload(m, length); err != nil {
+			return err
+		}
+		return c.route(ctx, m, &p)
+	}
+}
+
+// payload reads a payload of length bytes into m.
+func (c *conn) payload(m *core.Message, length int) error {
+	for len(m.Body) < length {
+		from := len(m.Body)
+		to := min(length, from+piece)
+		if to > cap(m.Body) {
+			body := make([]byte, from, min(length, 2*to))
+			copy(body, m.Body)
+			m.Body = body
+		}
+		m.Body = m.Body[:to]
+		unread := len(c.in.Buffered())
+		c.alive.waiting.Store(true)
+		err := c.in.ReadFull(m.Body[from:to])
+		c.alive.waiting.Store(false)
+		if err != nil {
+			return err
+		}
+		c.heard(max(0, to-from+len(c.in.Buffered())-unread))
+	}
+	return nil
+}

@@ -1,0 +1,88 @@
+package mqtt
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/batonmq/baton/protocols/listen"
+)
+
+// A Server speaks MQTT on the connections it is given. It has no goroutines of
+// its own.
+type Server struct {
+	opt       Options
+	start     time.Time // of the clock that connections note times by
+	maxUnread int64     // see Options.maxUnread
+	sections  *sections
+
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+	past  Stats // the sums of connections that ended
+}
+
+var (
+	_ listen.Handler = (*Server)(nil).Serve
+	_ listen.Handler = (*Server)(nil).ServeWebSocket
+)
+
+// New returns a Server, or what is wrong with opt.
+func New(opt Options) (*Server, error) {
+	if err := opt.validate(); err != nil {
+		return nil, err
+	}
+	opt.setDefaults()
+	return &Server{
+		opt:       opt,
+		start:     time.Now(),
+		maxUnread: opt.maxUnread(),
+		sections:  newSections(),
+		conns:     make(map[*conn]struct{}),
+	}, nil
+}
+
+// Serve speaks MQTT with one client until the connection is over, and closes
+// it; it is a listen.Handler. When ctx ends with the cause listen.ErrCut the
+// client hears nothing; with any other cause it is told that the broker shuts
+// down (0x8B), and has Options.DrainTimeout to read what was queued for it.
+func (s *Server) Serve(ctx context.Context, nc net.Conn) {
+	defer nc.Close() // what could be written has been
+	c := newConn(s, nc)
+	// Not a child of ctx: passing its end on is all that is needed, and costs an
+	// idle connection half a KiB less.
+	var own context.Context
+	own, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	defer c.cancel(nil)
+	defer context.AfterFunc(ctx, func() { c.interrupt(context.Cause(ctx)) })()
+	s.add(c)
+	defer s.remove(c)
+	c.serve(own)
+}
+
+func (s *Server) add(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns[c] = struct{}{}
+	s.past.ConnectionsOpened++
+}
+
+func (s *Server) remove(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	s.past.ConnectionsClosed++
+	c.addTo(&s.past)
+}
+
+// Stats returns the counters as they are now.
+func (s *Server) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sum := s.past
+	sum.Connections = len(s.conns)
+	for c := range s.conns {
+		c.addTo(&sum)
+	}
+	return sum
+}

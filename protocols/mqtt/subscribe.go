@@ -1,0 +1,117 @@
+package mqtt
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/protocols/mqtt/bridge"
+	"github.com/batonmq/baton/protocols/mqtt/wire"
+	"github.com/batonmq/baton/protocols/outbox"
+)
+
+// Values of Retain Handling (section 3.8.3.1).
+const (
+	sendRetained      = 0
+	sendRetainedIfNew = 1
+)
+
+// subscribe acts on SUBSCRIBE: each filter for itself [MQTT-3.8.4-5]
+// [MQTT-3.8.4-6].
+func (c *conn) subscribe(ctx context.Context, f wire.Frame) error {
+	p, err := wire.DecodeSubscribe(f, c.version)
+	if err != nil {
+		return err
+	}
+	ack := wire.SubscribeAck{PacketID: p.PacketID, Reasons: make([]wire.ReasonCode, len(p.Subscriptions))}
+	specs := make([]core.SubscriptionSpec, 0, len(p.Subscriptions))
+	handling := make([]uint8, 0, len(p.Subscriptions)) // of specs
+	for i := range p.Subscriptions {
+		s := &p.Subscriptions[i]
+		pattern, reason := patternOf(s.Filter)
+		if ack.Reasons[i] = reason; reason != wire.Success {
+			continue
+		}
+		ack.Reasons[i] = wire.ReasonCode(s.QoS) // section 3.9.3: what was granted, which is what was asked for
+		specs = append(specs, core.SubscriptionSpec{
+			Key: pattern, Level: core.Level(s.QoS), NoLocal: s.NoLocal, AsPublished: s.RetainAsPublished,
+			NoSystem: bridge.LeadingWildcard(s.Filter), ID: p.Identifier,
+		})
+		handling = append(handling, s.RetainHandling)
+	}
+	existed, err := c.link.Subscribe(ctx, specs) // [MQTT-3.8.4-3]
+	if err != nil {
+		return err
+	}
+	c.out.Append(func(b *outbox.Buffer) { b.B, err = wire.AppendSuback(b.B, c.version, ack, c.acceptMax) })
+	if err != nil {
+		return unsendable(wire.SUBACK, err)
+	}
+	for i, spec := range specs {
+		if handling[i] == sendRetained || handling[i] == sendRetainedIfNew && !existed[i] { // [MQTT-3.3.1-9] ff.
+			if err := c.link.SendRetained(spec); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// patternOf returns the binding pattern of a filter, or why it cannot be
+// subscribed to.
+func patternOf(filter string) (pattern string, reason wire.ReasonCode) {
+	if !wire.ValidFilter(filter) {
+		return "", wire.TopicFilterInvalid
+	}
+	if share, _, _ := wire.SplitShared(filter); share != "" {
+		return "", wire.SharedNotSupported
+	}
+	pattern, err := bridge.Pattern(filter)
+	if err != nil {
+		return "", wire.TopicFilterInvalid
+	}
+	return pattern, wire.Success
+}
+
+// unsubscribe acts on UNSUBSCRIBE.
+func (c *conn) unsubscribe(ctx context.Context, f wire.Frame) error {
+	p, err := wire.DecodeUnsubscribe(f, c.version)
+	if err != nil {
+		return err
+	}
+	ack := wire.SubscribeAck{PacketID: p.PacketID, Reasons: make([]wire.ReasonCode, len(p.Filters))}
+	keys := make([]string, 0, len(p.Filters))
+	asked := make([]int, 0, len(p.Filters)) // index of keys in Filters
+	for i, filter := range p.Filters {
+		pattern, reason := patternOf(filter)
+		switch reason {
+		case wire.Success:
+			keys = append(keys, pattern)
+			asked = append(asked, i)
+		case wire.SharedNotSupported:
+			ack.Reasons[i] = wire.NoSubscriptionExisted
+		default:
+			ack.Reasons[i] = reason
+		}
+	}
+	existed, err := c.link.Unsubscribe(ctx, keys)
+	if err != nil {
+		return err
+	}
+	for i, ok := range existed {
+		if !ok {
+			ack.Reasons[asked[i]] = wire.NoSubscriptionExisted
+		}
+	}
+	c.out.Append(func(b *outbox.Buffer) { b.B, err = wire.AppendUnsuback(b.B, c.version, ack, c.acceptMax) }) // [MQTT-3.10.4-4]
+	if err != nil {
+		return unsendable(wire.UNSUBACK, err)
+	}
+	return nil
+}
+
+// unsendable is the end of a connection whose client accepts no packet as large
+// as the answer it has asked for.
+func unsendable(t wire.PacketType, err error) error {
+	return fmt.Errorf("%w: %w", wire.Errorf(wire.PacketTooLarge, "%s is larger than the client accepts", t), err)
+}
