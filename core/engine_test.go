@@ -310,3 +310,56 @@ func BenchmarkPublishDeliverTransient(b *testing.B) {
 		}
 	}
 }
+
+// A record that lost its subscriber, as a takeover can leave one, must not keep the broker from starting.
+func TestRecordWithoutItsSubscriberIsRemovedAtStart(t *testing.T) {
+	store := memstore.Open(memstore.Options{})
+	b, err := core.Open(t.Context(), store, core.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := attach(t, b)
+	p := &peer{script: &script{t: t}, name: "c"}
+	link, _, err := s.Subscriber(t.Context(), core.SubscriberSpec{Name: "c", Queue: "c", Expiry: core.Forever, Receiver: p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(completion, 1)
+	m := &core.Message{Exchange: core.TopicExchange, Key: "k", Persistent: true, Once: true}
+	if err := link.PublishOnce(m, 1, done, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	for d, err := range store.Recover(t.Context()) { // take the subscriber away, and leave the id it took
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Key[0] == 's' {
+			store.Commit([]core.Op{{Kind: core.OpRemove, Key: d.Key, Queue: d.Queue}})
+		}
+	}
+	flush(t, s)
+	b.Close()
+	disk := store.Disk()
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		store = memstore.Open(memstore.Options{Disk: disk})
+		b, err = core.Open(t.Context(), store, core.Options{Epoch: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Close()
+		if err := store.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for d := range memstore.Open(memstore.Options{Disk: disk}).Recover(t.Context()) {
+		if d.Key[0] == 'r' {
+			t.Errorf("record %q is still there", d.Key)
+		}
+	}
+}

@@ -22,14 +22,14 @@ func (l *Link) Cancelled(*Consumer) {}
 func (l *Link) Deliver(d Delivery) {
 	sub := l.sub
 	match := sub.table.Load().match(d.Message)
-	if match.Level == AtMostOnce {
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	id, known := sub.carried[d.Seq]
+	if match.Level == AtMostOnce && !known {
 		l.forget(d)
 		l.receiver.Push(d.Message, &match)
 		return
 	}
-	sub.mu.Lock()
-	defer sub.mu.Unlock()
-	id, known := sub.carried[d.Seq]
 	if known {
 		delete(sub.carried, d.Seq)
 		match.Level = ExactlyOnce // as it went out before, whatever the subscriptions say now

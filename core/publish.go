@@ -199,10 +199,11 @@ func (s *Session) route(m *Message) error {
 	for i := 0; i < len(s.visited); i++ {
 		s.follow(s.visited[i], m)
 	}
-	s.targets = uniqueQueues(s.targets)
 	if len(s.pushes) > 0 {
 		s.sortSubscribers(m)
 	}
+	// Also the subscribers' queues: a subscription made meanwhile can have been seen in one table and not in the other.
+	s.targets = uniqueQueues(s.targets)
 	return nil
 }
 

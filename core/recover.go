@@ -2,7 +2,9 @@ package core
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/batonmq/baton/core/field"
@@ -44,12 +46,26 @@ func (b *Broker) recover(ctx context.Context) error {
 		}
 	}
 	for i := range late {
-		if err := b.recoverLate(&late[i]); err != nil {
+		err := b.recoverLate(&late[i])
+		if errors.Is(err, errOrphan) {
+			b.dropOrphan(late[i].key, err)
+			continue
+		}
+		if err != nil {
 			return fmt.Errorf("recover definition %q: %w", late[i].key, err)
 		}
 	}
 	b.resumeSubscribers()
 	return nil
+}
+
+// errOrphan is what is wrong with a record of a subscriber that is gone: a connection that was being taken over made it last.
+var errOrphan = errors.New("it belongs to no subscriber")
+
+// dropOrphan removes a record that has lost its subscriber, which nothing else would do.
+func (b *Broker) dropOrphan(key string, why error) {
+	b.opt.Logger.Warn("removing a record of a subscriber that is gone", slog.String("key", fmt.Sprintf("%q", key)), slog.Any("reason", why))
+	b.store.Commit([]Op{{Kind: OpRemove, Key: key}})
 }
 
 // lateDefinition is a definition that needs others.
@@ -175,7 +191,7 @@ func (b *Broker) subscriber(r *reader) *Subscriber {
 	}
 	sub := v.subscriber(name)
 	if sub == nil {
-		r.err = fmt.Errorf("its subscriber '%s' does not exist", name)
+		r.err = fmt.Errorf("%w: '%s' does not exist", errOrphan, name)
 	}
 	return sub
 }

@@ -98,7 +98,7 @@ type SpaceLevel uint8
 const (
 	SpaceOK   SpaceLevel = iota
 	SpaceLow             // below the watermark: publishers wait
-	SpaceFull            // nothing but settles is accepted
+	SpaceFull            // new durable objects are refused too; the store itself refuses nothing
 )
 
 // Space is a store's own view of its disk.
@@ -130,7 +130,7 @@ type Store interface {
 	// nothing. It may block on the disk, and is never called with a lock held.
 	Load(queue QueueID, from, to Seq, maxEntries, maxBytes int) ([]Entry, error)
 
-	// Space returns the last measured state of the disk.
+	// Space returns the state of the disk: as last measured, less what was written since. It is cheap.
 	Space() Space
 
 	// Failed is closed when the store has met its final error, which Err then returns.

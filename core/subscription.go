@@ -137,12 +137,7 @@ func (t *subscriptionTable) several() bool { return len(t.list) > 1 }
 // subscription has gone since then is handed over all the same.
 func (t *subscriptionTable) match(m *Message) (match Match) {
 	var few [8]*binding
-	found := few[:0]
-	if len(t.list) == 1 {
-		found = t.list
-	} else {
-		found = t.trie.match(m, found)
-	}
+	found := t.trie.match(m, few[:0])
 	for _, b := range found {
 		match.add(&b.subscription.spec, m)
 	}
