@@ -357,7 +357,10 @@ func TestRecordWithoutItsSubscriberIsRemovedAtStart(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for d := range memstore.Open(memstore.Options{Disk: disk}).Recover(t.Context()) {
+	for d, err := range memstore.Open(memstore.Options{Disk: disk}).Recover(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		if d.Key[0] == 'r' {
 			t.Errorf("record %q is still there", d.Key)
 		}
