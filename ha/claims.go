@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc32"
+	"hash/fnv"
 	"io/fs"
 	"log/slog"
 	"path/filepath"
@@ -35,11 +35,19 @@ func (n *node) look(from uint64) (sighting, error) {
 	if highest == 0 {
 		return sighting{}, nil
 	}
-	s := sighting{epoch: highest, print: crc32.Checksum(page, castagnoli), lock: n.lockHint(highest)}
+	s := sighting{epoch: highest, print: fingerprint(page), lock: n.lockHint(highest)}
 	if s.lease, s.readable, err = decodeLease(page, n.id, highest); err != nil {
 		return sighting{}, fmt.Errorf("read %s: %w", n.path(highest, "lease"), err)
 	}
 	return s, nil
+}
+
+// fingerprint tells one content of a lease page from another. The records' own
+// checksum would not do: over data that ends with it, it is the same for all data.
+func fingerprint(page []byte) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write(page) // never fails
+	return h.Sum64()
 }
 
 // lockHint asks the lock of e's claim. That it cannot be asked tells nothing.
@@ -100,6 +108,9 @@ func (n *node) floor() (uint64, error) {
 		return 0, err
 	}
 	floor, err := decodeFloor(page, n.id)
+	if err == nil && floor == 0 { // torn: below the origin there is nothing to read
+		floor, err = n.origin()
+	}
 	if err != nil {
 		return 0, fmt.Errorf("read %s: %w", n.floorPath(), err)
 	}
@@ -122,66 +133,111 @@ func (n *node) probe(e uint64) (lineage []Seal, active bool, err error) {
 // spareSeals is how much longer than the newest lineage the next may be.
 const spareSeals = 64
 
+// filled is a claim that lies under a temporary name.
+type filled struct {
+	temp  string
+	lease lease
+	pages int  // of a copy of the active file
+	lock  File // taken; nil where locks do not exist
+}
+
+func (f *filled) unlock() error {
+	if f.lock == nil {
+		return nil
+	}
+	return f.lock.Close()
+}
+
 // take tries to claim epoch e and returns nil if another was faster. The lock is
 // taken before the claim appears, so that no claim is ever seen with its holder
-// alive and its lock free.
-func (n *node) take(ctx context.Context, e uint64, seals int) (*Tenure, error) {
-	n.attempt++
-	temp := filepath.Join(n.haDir(), fmt.Sprintf("claim-%x-%d", n.nonce, n.attempt))
-	l, pages := n.newLease(e), activePages(seals+spareSeals)
-	lock, err := n.fill(temp, &l, pages)
-	if err != nil {
-		return nil, err
+// alive and its lock free. A claim in store is used if it can be, and spent.
+func (n *node) take(ctx context.Context, e uint64, seals int, store *filled) (*Tenure, error) {
+	f := store
+	if f != nil && !n.fits(f, e, seals) {
+		if err := f.unlock(); err != nil {
+			return nil, err
+		}
+		f = nil
 	}
-	t, err := n.place(ctx, temp, l, pages)
-	if t == nil && lock != nil {
-		return nil, errors.Join(err, lock.Close())
+	if f == nil {
+		var err error
+		if f, err = n.fill(n.newLease(e), seals); err != nil {
+			return nil, err
+		}
 	}
-	if t != nil {
-		t.lock = lock
+	t, err := n.place(ctx, f)
+	if t == nil {
+		return nil, errors.Join(err, f.unlock())
 	}
+	t.lock = f.lock
 	return t, err
 }
 
-// fill makes a claim under a temporary name. The lock is nil where locks do not
-// exist; everything else is closed again, as some systems do not rename a
+// fits gives a claim in store its number, if it is there still and can hold the
+// lineage.
+func (n *node) fits(f *filled, e uint64, seals int) bool {
+	if activeCapacity(f.pages) <= seals {
+		return false
+	}
+	f.lease.epoch = e
+	page := alignedPages(1)
+	f.lease.encodeInto(page, n.id)
+	return n.overwrite(filepath.Join(f.temp, "lease"), page) == nil
+}
+
+// fill makes a claim under a temporary name, or leaves nothing behind if it can.
+func (n *node) fill(l lease, seals int) (*filled, error) {
+	n.attempt++
+	f := &filled{temp: filepath.Join(n.haDir(), fmt.Sprintf("claim-%x-%d", n.nonce, n.attempt)), lease: l, pages: activePages(seals + spareSeals)}
+	err := n.fillIn(f)
+	if err == nil {
+		return f, nil
+	}
+	err = fmt.Errorf("prepare a claim: %w", errors.Join(err, f.unlock()))
+	_ = n.files.Remove(f.temp) // what stays is harmless; the error is what counts
+	return nil, err
+}
+
+// fillIn closes everything again but the lock, as some systems do not rename a
 // directory with open files in it.
-func (n *node) fill(temp string, l *lease, pages int) (lock File, err error) {
-	if err := n.files.Mkdir(temp); err != nil {
-		return nil, fmt.Errorf("prepare a claim: %w", err)
+func (n *node) fillIn(f *filled) error {
+	if err := n.files.Mkdir(f.temp); err != nil {
+		return err
 	}
 	first := alignedPages(1)
-	l.encodeInto(first, n.id)
-	for _, f := range []struct {
+	f.lease.encodeInto(first, n.id)
+	for _, file := range []struct {
 		name    string
 		content []byte
 	}{
 		{"lease", first},
 		{"fence", alignedPages(1)},
-		{"active", alignedPages(2 * pages)},
+		{"active", alignedPages(2 * f.pages)},
+		{"request", alignedPages(1)},
 	} {
-		if err := n.create(filepath.Join(temp, f.name), f.content); err != nil {
-			return nil, fmt.Errorf("prepare a claim: %w", err)
+		if err := n.create(filepath.Join(f.temp, file.name), file.content); err != nil {
+			return err
 		}
 	}
-	if lock, err = n.files.Open(filepath.Join(temp, "lock"), true); err != nil {
-		return nil, fmt.Errorf("prepare a claim: %w", err)
+	lock, err := n.files.Open(filepath.Join(f.temp, "lock"), true)
+	if err != nil {
+		return err
 	}
+	f.lock = lock
 	err = lock.Lock()
-	if err == nil {
-		return lock, nil
-	}
 	if errors.Is(err, errors.ErrUnsupported) {
-		return nil, lock.Close()
+		f.lock = nil
+		return lock.Close()
 	}
-	return nil, fmt.Errorf("prepare a claim: %w", errors.Join(err, lock.Close()))
+	return err
 }
 
 // place gives the filled claim its number. Whose it is, is told by the nonce found
 // there afterwards. One that is ours in spite of an error may not be durable, or
 // a file server's answer was lost: it is left behind, and the start fails.
-func (n *node) place(ctx context.Context, temp string, l lease, pages int) (*Tenure, error) {
-	placeErr := n.files.Place(temp, n.claim(l.epoch))
+func (n *node) place(ctx context.Context, f *filled) (*Tenure, error) {
+	l := f.lease
+	placeErr := n.files.Place(f.temp, n.claim(l.epoch))
 	var page []byte
 	err := n.await(ctx, placeErr == nil || errors.Is(placeErr, fs.ErrExist), func() (err error) {
 		page, err = n.readPage(n.path(l.epoch, "lease"))
@@ -203,7 +259,7 @@ func (n *node) place(ctx context.Context, temp string, l lease, pages int) (*Ten
 	if placeErr != nil {
 		return nil, fmt.Errorf("claim epoch %d: %w", l.epoch, placeErr)
 	}
-	return newTenure(n, l, page, pages)
+	return newTenure(n, l, page, f.pages)
 }
 
 // mark ends epoch f, for good. A fence that is not marked is a zombie that

@@ -15,12 +15,15 @@ import (
 // the lower can never promise. Whether the highest holder lives is decided before
 // that and decides only how soon, never whether, this is safe.
 type contest struct {
-	standby  bool          // wait for a living holder, instead of giving up
-	patience time.Duration // a lease unchanged for so long is a dead holder's, where locks tell nothing
+	standby    bool          // wait for a living holder, instead of giving up
+	patience   time.Duration // a counter that stands still for so long is a dead holder's
+	doubtLocks bool          // a free lock counts only with a counter that stands still, too
 
 	step   step
 	holder sighting  // the highest claim seen
 	since  time.Time // when holder was first seen as it is
+	turn   reason    // why its holder is taken to be gone
+	turned time.Time // since when
 
 	floor  uint64 // 0: not known, everything counts
 	above  uint64 // the epoch must be above this one
@@ -52,7 +55,7 @@ type sighting struct {
 	epoch    uint64 // 0: there is no claim
 	lease    lease
 	readable bool   // lease holds a sound record
-	print    uint32 // checksum of the lease's page: differs after every renewal
+	print    uint64 // fingerprint of the lease's page: differs after every renewal
 	lock     lockHint
 }
 
@@ -77,27 +80,79 @@ type survey struct {
 // named elsewhere. Claims have no gaps, so each of them is a directory.
 const maxGap = 1024
 
+// reason is why a holder is taken to be gone.
+type reason int
+
+const (
+	reasonNone     reason = iota
+	reasonEmpty           // nobody ever held the directory
+	reasonReleased        // the holder gave the epoch up
+	reasonUnlocked        // the lock is free: its process is gone
+	reasonStill           // the counter stands still: host, network or process
+)
+
+func (r reason) String() string {
+	return [...]string{"the holder lives", "the directory is empty", "the holder gave up", "the holder's process is gone", "the holder's lease stands still"}[r]
+}
+
+// readiness is what a node knows of itself when it looks at the holder.
+type readiness struct {
+	fit   bool          // nothing speaks against its taking over
+	delay time.Duration // how long others are let go first
+}
+
 func (c *contest) next() step { return c.step }
 
-// looked takes what was seen of the highest claim at now, and decides whether
-// its holder may still live.
-func (c *contest) looked(now time.Time, s sighting) {
+// looked takes what was seen of the highest claim at now, in whatever state it
+// is, and decides whether its holder may still live and whether it is r's turn.
+func (c *contest) looked(now time.Time, s sighting, r readiness) {
 	renewed := s.epoch == c.holder.epoch && s.print != c.holder.print
 	if renewed || s.epoch != c.holder.epoch {
 		c.since = now
 	}
+	changed := s.epoch != c.holder.epoch
 	c.holder = s
+	turn := c.gone(now.Sub(c.since))
+	if changed || turn == reasonNone || c.turn == reasonNone {
+		c.turned = now
+	}
+	c.turn = turn
 	switch {
-	case s.epoch == 0, s.readable && s.lease.state.over(), s.lock == lockFree:
+	case turn != reasonNone && r.fit && now.Sub(c.turned) >= r.delay:
 		c.step = step{kind: stepSurvey}
-	case s.lock == lockUnknown && now.Sub(c.since) >= c.patience:
-		c.step = step{kind: stepSurvey}
-	case !c.standby && (renewed || s.lock == lockHeld):
+	case turn == reasonNone && !c.standby && (renewed || s.lock == lockHeld):
 		c.step = step{kind: stepHeld}
 	default:
 		c.step = step{kind: stepWait}
 	}
 }
+
+// gone tells why the holder is taken to be gone, given for how long its counter
+// has stood still.
+//
+// Only a standby overrules a lock that is held: whoever started a second broker by
+// mistake is told so, and a stopped process is not robbed by an accident.
+func (c *contest) gone(still time.Duration) reason {
+	s, patience, renewals := &c.holder, c.patience, 2*c.patience/5
+	if s.readable && s.lease.ttl > 0 {
+		// The holder dies by its own ttl, not by ours.
+		patience, renewals = s.lease.ttl+s.lease.ttl/10, 2*s.lease.ttl/5
+	}
+	switch {
+	case s.epoch == 0:
+		return reasonEmpty
+	case s.readable && s.lease.state.over():
+		return reasonReleased
+	case s.lock == lockFree && (!c.doubtLocks || still >= renewals):
+		return reasonUnlocked
+	case still >= patience && (c.standby || s.lock != lockHeld):
+		return reasonStill
+	}
+	return reasonNone
+}
+
+// unfit tells that the last check before the claim failed.
+func (c *contest) unfit() { c.step = step{kind: stepWait} }
 
 func (c *contest) waited() { c.step = step{kind: stepLook} }
 

@@ -11,8 +11,8 @@ import (
 // and before.
 func TestContest_LivingHolder(t *testing.T) {
 	const patience = 3300 * time.Millisecond
-	see := func(checksum uint32, lock lockHint, state leaseState) sighting {
-		return sighting{epoch: 5, lease: lease{state: state}, readable: state != 0, print: checksum, lock: lock}
+	see := func(checksum uint64, lock lockHint, state leaseState) sighting {
+		return sighting{epoch: 5, lease: lease{state: state, ttl: 3 * time.Second}, readable: state != 0, print: checksum, lock: lock}
 	}
 	for _, tc := range []struct {
 		name           string
@@ -25,7 +25,11 @@ func TestContest_LivingHolder(t *testing.T) {
 		{"lock is held", nil, 0, see(1, lockHeld, stateServing), stepHeld, stepWait},
 		{"lock is held, still claiming", nil, 0, see(1, lockHeld, stateClaimed), stepHeld, stepWait},
 		{"lock is held, lease torn", nil, 0, see(1, lockHeld, 0), stepHeld, stepWait},
-		{"lock is held, long unchanged", new(see(1, lockHeld, stateServing)), time.Hour, see(1, lockHeld, stateServing), stepHeld, stepWait},
+		{"lock is held, unchanged, not for long", new(see(1, lockHeld, stateServing)), patience - 1, see(1, lockHeld, stateServing), stepHeld, stepWait},
+		{"lock is held, long unchanged", new(see(1, lockHeld, stateServing)), patience, see(1, lockHeld, stateServing), stepHeld, stepSurvey},
+		{"lock is held, a slow takeover goes on", new(see(1, lockHeld, stateClaimed)), time.Hour, see(2, lockHeld, stateClaimed), stepHeld, stepWait},
+		{"lock is held, a takeover that hangs", new(see(1, lockHeld, stateClaimed)), patience, see(1, lockHeld, stateClaimed), stepHeld, stepSurvey},
+		{"lock is held, a new holder after a long time", new(sighting{epoch: 4, print: 1, readable: true, lock: lockHeld}), time.Hour, see(1, lockHeld, stateClaimed), stepHeld, stepWait},
 		{"lock is held, released", nil, 0, see(1, lockHeld, stateReleased), stepSurvey, stepSurvey},
 		{"lock is held, failed", nil, 0, see(1, lockHeld, stateFailed), stepSurvey, stepSurvey},
 		{"lock is free", nil, 0, see(1, lockFree, stateServing), stepSurvey, stepSurvey},
@@ -42,13 +46,13 @@ func TestContest_LivingHolder(t *testing.T) {
 			c := contest{standby: standby, patience: patience}
 			zero := time.Unix(0, 0)
 			if tc.before != nil {
-				c.looked(zero, *tc.before)
+				c.looked(zero, *tc.before, readiness{fit: true})
 				c.waited()
 			}
 			if got := c.next().kind; got != stepLook {
 				t.Fatalf("a contest begins with step %d", got)
 			}
-			c.looked(zero.Add(tc.after), tc.now)
+			c.looked(zero.Add(tc.after), tc.now, readiness{fit: true})
 			want := tc.alone
 			if standby {
 				want = tc.standby
@@ -97,7 +101,7 @@ func TestContest_Order(t *testing.T) {
 		},
 	} {
 		c := contest{}
-		c.looked(time.Time{}, sighting{epoch: tc.highest, lock: lockFree})
+		c.looked(time.Time{}, sighting{epoch: tc.highest, lock: lockFree}, readiness{fit: true})
 		if err := c.surveyed(tc.survey); err != nil {
 			t.Errorf("%s: %v", tc.name, err)
 			continue
@@ -123,8 +127,8 @@ func TestContest_Order(t *testing.T) {
 }
 
 func TestContest_LostClaimBeginsAgain(t *testing.T) {
-	c := contest{standby: true}
-	c.looked(time.Time{}, sighting{epoch: 2, lock: lockFree})
+	c := contest{standby: true, patience: time.Second}
+	c.looked(time.Time{}, sighting{epoch: 2, lock: lockFree}, readiness{fit: true})
 	if err := c.surveyed(survey{active: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +136,7 @@ func TestContest_LostClaimBeginsAgain(t *testing.T) {
 	if got := c.next(); got.kind != stepLook {
 		t.Fatalf("after a lost claim: %v", got)
 	}
-	c.looked(time.Time{}, sighting{epoch: 3, lock: lockHeld})
+	c.looked(time.Time{}, sighting{epoch: 3, lock: lockHeld}, readiness{fit: true})
 	if got := c.next(); got.kind != stepWait {
 		t.Errorf("after the winner was seen: %v", got)
 	}
@@ -140,7 +144,7 @@ func TestContest_LostClaimBeginsAgain(t *testing.T) {
 
 func TestContest_ActiveEpochVanishedAfterTheSurvey(t *testing.T) {
 	c := contest{}
-	c.looked(time.Time{}, sighting{epoch: 1, lock: lockFree})
+	c.looked(time.Time{}, sighting{epoch: 1, lock: lockFree}, readiness{fit: true})
 	if err := c.surveyed(survey{floor: 1, active: true}); err != nil {
 		t.Fatal(err)
 	}

@@ -30,15 +30,57 @@
 //
 //   - It does not stop a process. A tenure that is lost closes [Tenure.Lost] and
 //     fails every Guard; the caller must stop promising, cut its sockets without
-//     goodbyes and exit.
-//   - A standby takes its turn when the holder's process is gone or has released
-//     the epoch. It does not yet act on a process that is frozen, nor on a host
-//     that vanished while its lock lingers on a file server.
+//     goodbyes and exit. With Options.SelfKill the kernel ends a process that
+//     cannot, because it is frozen.
+//   - It does not keep a frozen primary from finishing what it had begun: a
+//     delivery that had passed its check of [Tenure.Fresh] may go out when the
+//     process is resumed. Nothing that a client may rely on does.
 //   - It does not protect the bytes of the journal. A zombie may go on writing
 //     its own files; nobody reads them beyond the seal.
 //   - Without Options.Standby a late renewal is only a warning: a laptop that
 //     slept goes on serving, and is still held off by its fence if another took
 //     over meanwhile.
+//   - NFS has not been tried. What it must do is what package storagecheck tries.
+//
+// # When a standby acts
+//
+// It watches the highest claim, in whatever state, so that a takeover that is slow
+// is not overtaken while it renews its lease. It contends when
+//
+//   - the lease says released or failed: at once;
+//   - the claim's lock is free: at once, or with Options.DoubtLocks when the
+//     counter stands still for two renewals, too;
+//   - the counter stands still for the holder's ttl and a tenth of it, on the
+//     standby's own monotonic clock, whatever the lock says: the host is gone, or
+//     the process is stopped.
+//
+// It looks every 25 ms where one kernel owns the file system, else every tenth of
+// a ttl. It contends only while it is eligible: Options.Preflight returns nil, follow
+// reports no error, and a filled claim lies in store for it. Before it claims, the
+// preflight is made once more. Of several standbys those go first that have caught
+// up, then by name; each further one waits a fifteenth of a ttl longer, and some
+// jitter. A node whose last claims were never active waits longer with each of
+// them, from a quarter of a ttl to twenty; others need not.
+//
+// # How it is used
+//
+//		ha.Run(ctx, opt, follow, active)
+//
+//	  - follow(ctx, s *Standby) is a standby's life. It asks s.Source, as often as it
+//	    likes, which epoch to follow, with which lineage, and how far that has
+//	    promised by now; s.Holder who is primary; it tells s.Report how far it has
+//	    come and whether anything is wrong. When ctx ends it returns soon, and leaves
+//	    what it has built where active finds it.
+//	  - active(ctx, t *Tenure) is a primary's life: open the store as t.Source says,
+//	    t.NameSegment before the first promise in a segment, t.Activate, t.Guard after
+//	    every fdatasync, t.Promised after that; t.Fresh before every delivery that no
+//	    client acknowledges. It returns nil after an orderly end, which it also makes
+//	    when t.HandoverRequested is closed; t.Successor says whom to send clients to.
+//	  - An error that is ErrLost ends the process, with an exit code that has its
+//	    supervisor start it again. ErrNamesake, ErrHeld, ErrStale, ErrDamage and
+//	    ErrNewer say what a person has to do. So does [NeedsChild], of a main
+//	    function that wants SelfKill.
+//	  - [ReadStatus], [Handover] and [Repair] are for commands that take no part.
 //
 // # Vocabulary
 //
@@ -57,20 +99,25 @@
 //
 //	store.id               made once, by linking a filled file; every file names it
 //	ha/floor               the floor, written by an epoch after it became active
+//	ha/origin              only in a directory that was founded from a copy: the
+//	                       lowest epoch that it has a claim of. It is the floor
+//	                       where that was torn, and never changed
 //	ha/eNNNNNNNNNN/lease   written only by the holder
 //	ha/eNNNNNNNNNN/fence   zeros at birth, written only by successors
 //	ha/eNNNNNNNNNN/active  zeros at birth, written once by the holder
+//	ha/eNNNNNNNNNN/request zeros at birth, written by who asks the holder to hand over
 //	ha/eNNNNNNNNNN/lock    locked while the holder's process lives: a hint
-//	ha/claim-NONCE-N       a claim being filled; one that a crash or a lost race
-//	                       left behind is harmless, and stays: what a cached name
-//	                       leads to may have become a claim
+//	ha/claim-NONCE-N       a claim being filled, or in store; one that a crash or a
+//	                       lost race left behind is harmless, and stays: what a
+//	                       cached name leads to may have become a claim
+//	ha/standby/n-NODE      presence of a node with Standby, written and locked by it
 //	journal/eNNNNNNNNNN-*  only their names are read, for the numbers in them
 //
 // A journal segment of an epoch that ha/ does not know is damage: the claim is
 // gone, and with it a lineage. Segments of epochs that were claimed and never
 // active are not: their writers died before they could promise.
 //
-// The layouts are drawn in format.go. Claim directories are never removed and
+// The layouts are drawn in format.go and presence.go. Claim directories are never removed and
 // never reused: a number that could come back would let a zombie pass for its
 // own successor.
 //

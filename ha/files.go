@@ -4,8 +4,8 @@ package ha
 // that a test can fail or stop the world at each of them.
 //
 // Paths are absolute or relative as Options.Dir is, with the host's separators.
-// Errors name the operation and the file, as those of package os do. All reading and writing is of whole pages at page offsets, from buffers of
-// alignedPages.
+// Errors name the operation and the file, as those of package os do. All reading
+// and writing is of whole pages at page offsets, from buffers of alignedPages.
 type Files interface {
 	// Fresh tells how a read of a file under dir, which another host may have
 	// written, is kept from being answered by a stale cache. It is called before
@@ -24,6 +24,8 @@ type Files interface {
 	// directory. Both are in one directory. A file temp is gone afterwards, also
 	// when path was there (fs.ErrExist); a directory then stays.
 	Place(temp, path string) error
+	// Remove removes a directory that was never placed, with all that is in it.
+	Remove(temp string) error
 }
 
 // File is an open file of Files.
@@ -41,6 +43,11 @@ type File interface {
 	// Same tells whether other is the same file, not merely of the same name.
 	Same(other File) (bool, error)
 	Close() error
+}
+
+// String names the kind.
+func (f Freshness) String() string {
+	return [...]string{"stale", "direct", "cached"}[f]
 }
 
 // Freshness tells what is known about reading what others wrote.

@@ -18,6 +18,9 @@ type osFiles struct {
 
 var _ Files = (*osFiles)(nil)
 
+// OSFiles are the operating system's files, as Run uses them.
+func OSFiles() Files { return new(osFiles) }
+
 func (o *osFiles) Fresh(dir string) (Freshness, error) {
 	f, err := freshness(dir)
 	if err != nil {
@@ -99,6 +102,8 @@ func (*osFiles) Place(temp, path string) error {
 	}
 	return syncDir(filepath.Dir(path))
 }
+
+func (*osFiles) Remove(temp string) error { return os.RemoveAll(temp) }
 
 type osFile struct{ f *os.File }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -97,8 +98,8 @@ func TestRealFiles_SecondBrokerIsHeldAndStandbyTakesItsTurn(t *testing.T) {
 		following := make(chan struct{})
 		go func() {
 			opt := opt
-			opt.Standby = true
-			standby <- Run(t.Context(), opt, func(context.Context) error {
+			opt.Standby, opt.Node = true, "other"
+			standby <- Run(t.Context(), opt, func(context.Context, *Standby) error {
 				close(following)
 				return nil
 			}, func(_ context.Context, tenure *Tenure) error {
@@ -224,4 +225,62 @@ func BenchmarkStart(b *testing.B) {
 	for b.Loop() {
 		serveReal(b, opt, nil)
 	}
+}
+
+// BenchmarkHandover is this package's part of a planned handover: from the return
+// of one node's active to the first group that the other has passed. The two take
+// turns.
+func BenchmarkHandover(b *testing.B) {
+	dir := b.TempDir()
+	type turn struct {
+		tenure *Tenure
+		at     time.Time
+		end    chan struct{}
+	}
+	turns := make(chan turn)
+	ctx, cancel := context.WithCancel(b.Context())
+	var nodes sync.WaitGroup
+	for _, name := range []string{"a", "b"} {
+		nodes.Go(func() {
+			for ctx.Err() == nil {
+				err := Run(ctx, Options{Dir: dir, Node: name, Standby: true}, nil, func(ctx context.Context, t *Tenure) error {
+					var lineage []Seal
+					if src, ok := t.Source(); ok {
+						lineage = append(slices.Clone(src.Lineage), Seal{src.Epoch, 7})
+					}
+					if err := errors.Join(t.Activate(lineage), t.Guard()); err != nil {
+						return err
+					}
+					now := turn{t, time.Now(), make(chan struct{})}
+					select {
+					case turns <- now:
+						<-now.end
+					case <-ctx.Done():
+					}
+					return nil
+				})
+				if err != nil && ctx.Err() == nil {
+					b.Errorf("node %s: %v", name, err)
+					return
+				}
+			}
+		})
+	}
+	var took []time.Duration
+	now := <-turns
+	for b.Loop() {
+		for _, ok := now.tenure.Successor(); !ok; _, ok = now.tenure.Successor() {
+			<-time.After(10 * time.Millisecond)
+		}
+		begun := time.Now()
+		close(now.end)
+		now = <-turns
+		took = append(took, now.at.Sub(begun))
+	}
+	cancel()
+	close(now.end)
+	nodes.Wait()
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "ms-p50")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "ms-p99")
 }

@@ -32,6 +32,8 @@ const (
 	magicLease  = "BTNl"
 	magicFence  = "BTNx"
 	magicActive = "BTNa"
+	magicNode   = "BTNn"
+	magicAsk    = "BTNr"
 )
 
 type storeID [16]byte
@@ -60,6 +62,9 @@ func alignedPages(n int) []byte {
 	skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(b))) & (pageSize - 1))
 	return b[skip : skip+n*pageSize : skip+n*pageSize]
 }
+
+// AlignedPages returns n zeroed pages of 4 KiB for [File.ReadAt] and [File.Write].
+func AlignedPages(n int) []byte { return alignedPages(n) }
 
 // isZero compares b with itself moved by one byte: if its first byte is zero and
 // every other equals the one before, all are.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -33,6 +34,10 @@ func leasePage(leases ...lease) []byte {
 // checksum. These bytes lie on disks.
 func TestFormat_GoldenBytes(t *testing.T) {
 	l := testLease()
+	here, err := encodePresence(testID, &presence{Node: "a", Nonce: "cc", PID: 7, Counter: 2, TTL: 3, Role: RolePrimary, Epoch: 13})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tc := range []struct {
 		name string
 		rec  []byte
@@ -43,6 +48,9 @@ func TestFormat_GoldenBytes(t *testing.T) {
 		{"fence", encodeFence(testID, 13, 14), "42544e7801000000aa0102030405060708090a0b0c0d0ebb0d000000000000000e"},
 		{"active", encodeActive(1, testID, 13, []Seal{{7, 0x100}, {12, 0x2233}}), "42544e6101000000aa0102030405060708090a0b0c0d0ebb0d00000000000000" +
 			"0200000000000000" + "0700000000000000" + "0001000000000000" + "0c00000000000000" + "3322"},
+		{"request", encodeAsk(testID, 13), "42544e7201000000aa0102030405060708090a0b0c0d0ebb0d"},
+		{"presence", here, "42544e6e01000000aa0102030405060708090a0b0c0d0ebb0d00000000000000" + "88000000" +
+			hex.EncodeToString([]byte(`{"node":"a","nonce":"cc","pid":7,"counter":2,"ttl_ns":3,"role":"primary","epoch":13,"position":{"epoch":0,"offset":0},"caught_up":false}`))},
 		{"lease", leasePage(l)[:leaseSlotSize], "42544e6c01000000aa0102030405060708090a0b0c0d0ebb0d00000000000000" +
 			"cc0000000000000000000000000000dd" + "0600000000000000" + "005ed0b200000000" + "2211000000000000" + "0900000000000000" +
 			"00002a36fe9c9717" + "02000000" + "67120000" + "02" + "05616c706861" + "06633066666565" + "0d616d71703a2f2f613a35363732" + "0a5b3a3a315d3a35363732"},
@@ -181,7 +189,11 @@ func TestActive_CapacityHoldsWhatPagesPromise(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	l := testLease()
 	c := encodeActive(1, testID, 13, []Seal{{7, 0x100}, {12, 0x2233}})
-	for _, seed := range [][]byte{nil, encodeStore(testID), encodeFloor(testID, 13), encodeFence(testID, 13, 14), leasePage(l), slices.Concat(c, c)} {
+	here, err := encodePresence(testID, &presence{Node: "a", Role: RoleStandby})
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range [][]byte{nil, here, encodeStore(testID), encodeFloor(testID, 13), encodeFence(testID, 13, 14), leasePage(l), slices.Concat(c, c)} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -195,7 +207,7 @@ func FuzzDecode(f *testing.F) {
 		page := make([]byte, size)
 		copy(page, b)
 		decodeAll(t, page)
-		for _, magic := range []string{magicStore, magicFloor, magicFence, magicLease, magicActive} {
+		for _, magic := range []string{magicStore, magicFloor, magicFence, magicLease, magicActive, magicNode} {
 			for _, record := range []int{leaseSlotSize, pageSize, size / 2} {
 				resealed := slices.Clone(page)
 				for r := range slices.Chunk(resealed, record) {
@@ -215,6 +227,7 @@ func decodeAll(t *testing.T, b []byte) {
 	_, _ = decodeStore(b[:pageSize])
 	_, _ = decodeFloor(b[:pageSize], testID)
 	successorOf(b[:pageSize], testID)
+	_, _ = decodePresence(b[:pageSize], testID)
 	if l, ok, _ := decodeLease(b[:pageSize], testID, 13); ok {
 		if err := l.check(); err != nil {
 			t.Fatalf("a lease that was read cannot be written: %v", err)
@@ -231,5 +244,38 @@ func decodeAll(t *testing.T, b []byte) {
 		if !ok || err != nil || !slices.Equal(again, lineage) {
 			t.Fatalf("%v is read back as %v, %v, %v", lineage, again, ok, err)
 		}
+	}
+}
+
+func TestPresence_RoundTripAndWhatIsNone(t *testing.T) {
+	p := &presence{
+		Node: "a/b", Nonce: "cc", PID: 7, Counter: 9, TTL: int64(time.Second), Role: RoleStandby, Position: Position{3, 4}, CaughtUp: true,
+		Reason: strings.Repeat("x", 5000), ConfigHash: "c", Advertise: []string{"amqp://a"}, Takeover: &Takeover{Why: "w", Mark: 3},
+	}
+	page, err := encodePresence(testID, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := decodePresence(page, testID)
+	if err != nil || got == nil || len(got.Reason) > maxReason+3 {
+		t.Fatalf("decoded %+v, %v", got, err)
+	}
+	p.Reason, got.Reason = "", ""
+	if !reflect.DeepEqual(got, p) {
+		t.Errorf("decoded %+v, want %+v", got, p)
+	}
+	page[100]++
+	for name, b := range map[string][]byte{"torn": page, "blank": alignedPages(1)} {
+		if got, err := decodePresence(b, testID); got != nil || err != nil {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+	page[100]--
+	if _, err := decodePresence(page, storeID{1}); !errors.Is(err, ErrDamage) {
+		t.Errorf("of another store: %v", err)
+	}
+	p.Advertise = []string{strings.Repeat("y", 5000)}
+	if _, err := encodePresence(testID, p); err == nil {
+		t.Error("what does not fit a page was encoded")
 	}
 }

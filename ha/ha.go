@@ -18,6 +18,8 @@ var (
 	ErrDamage = errors.New("damaged directory")
 	// ErrNewer: a file was written by a newer version of the format.
 	ErrNewer = errors.New("directory written by a newer version")
+	// ErrNamesake: another living broker on the directory has this node's name.
+	ErrNamesake = errors.New("node name is taken")
 	// ErrStale: Standby is on, but the directory's file system offers no fresh read.
 	ErrStale = errors.New("file system offers no fresh read")
 )
@@ -38,6 +40,17 @@ type Options struct {
 	Advertise []string
 	// ConfigHash tells nodes with different configurations apart.
 	ConfigHash string
+	// Preflight tells what would keep this node from serving: a configuration that
+	// is not valid, space, permissions. A standby calls it again and again, and once
+	// more before it claims; while it fails the node does not contend. It is not
+	// called without Standby. Nil: nothing is in the way.
+	Preflight func(ctx context.Context) error
+	// DoubtLocks makes a free lock count only when the lease stands still for two
+	// renewals, too: for file systems on which locks vanish under living holders.
+	DoubtLocks bool
+	// SelfKill arms, with Standby, a kernel timer that kills this process when its
+	// lease is overdue, even when its runtime is frozen: see [SelfKill].
+	SelfKill bool
 	// Above returns the highest epoch number found outside ha/ and journal/ (in
 	// an index kept elsewhere); the new epoch is above it. Nil: none.
 	Above func() (uint64, error)
@@ -74,15 +87,17 @@ type Source struct {
 //
 // While another broker lives, Run returns ErrHeld or, with Standby, calls follow
 // (which may be nil) and waits; follow's context ends when it is this node's
-// turn, and Run goes on once follow has returned. An error of follow ends Run, as
-// does the end of ctx, with its cause.
+// turn, and Run goes on once follow has returned, which should be soon. If another
+// was faster, follow is called again. Its [Standby] tells it whom and what to
+// follow, and takes how far it has come. An error of follow ends Run, as does the
+// end of ctx, with its cause.
 //
 // The context of active ends with ctx, or with the tenure: then context.Cause is
 // Tenure.Err. When active returns nil the epoch is released, so that a successor
 // need not wait; when it returns an error the epoch is left as failed. A tenure
 // that was lost makes Run return an error that is ErrLost whatever active
 // returned.
-func Run(ctx context.Context, opt Options, follow func(ctx context.Context) error, active func(ctx context.Context, t *Tenure) error) error {
+func Run(ctx context.Context, opt Options, follow func(ctx context.Context, s *Standby) error, active func(ctx context.Context, t *Tenure) error) error {
 	n, err := newNode(opt)
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ import (
 const (
 	defaultTTL = 3 * time.Second
 	// lookEvery is how often a waiting node looks where looking is cheap.
-	lookEvery = 50 * time.Millisecond
+	lookEvery = 25 * time.Millisecond
 )
 
 // node is one taking part on a directory: it carries out what contest asks for.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -28,6 +29,7 @@ const ttl = 3 * time.Second
 // group, and serves until it is told to stop.
 type broker struct {
 	files  *hatest.Files
+	logger *slog.Logger // nil: the test's output
 	cancel context.CancelFunc
 
 	serving chan *ha.Tenure // gets the tenure once a group has passed
@@ -70,11 +72,14 @@ func newBroker(disk *hatest.Disk) *broker {
 }
 
 // start runs b as node name.
-func (b *broker) start(t *testing.T, opt ha.Options, follow func(context.Context) error) *broker {
+func (b *broker) start(t *testing.T, opt ha.Options, follow func(context.Context, *ha.Standby) error) *broker {
 	t.Helper()
 	var ctx context.Context
 	ctx, b.cancel = context.WithCancel(t.Context())
 	opt.Dir, opt.Files, opt.TTL = "data", b.files, ttl
+	if opt.Logger = b.logger; b.logger == nil {
+		opt.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
+	}
 	go func() { b.done <- ha.Run(ctx, opt, follow, b.active) }()
 	return b
 }
@@ -172,17 +177,19 @@ func TestRun_GoldenTrace(t *testing.T) {
 // crashing runs a broker on disk that is killed before its op-th operation, and
 // returns the epoch in which a group passed before that (0: none). finished tells
 // that there was no such operation any more.
-func crashing(t *testing.T, disk *hatest.Disk, op int) (passed uint64, finished bool) {
+func crashing(t *testing.T, disk *hatest.Disk, op int, standby bool) (passed uint64, finished bool) {
 	t.Helper()
 	b := newBroker(disk)
+	var left atomic.Int64 // a standby's operations are of several goroutines
+	left.Store(int64(op))
 	b.files.Before = func(string) error {
-		if op--; op == 0 {
+		if left.Add(-1) == 0 {
 			b.files.Kill()
 		}
 		return nil
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	opt := ha.Options{Dir: "data", Node: "crashing", Files: b.files}
+	opt := ha.Options{Dir: "data", Node: "crashing", Standby: standby, TTL: ttl, Files: b.files}
 	err := ha.Run(ctx, opt, nil, func(ctx context.Context, tenure *ha.Tenure) error {
 		cancel()
 		return b.active(ctx, tenure)
@@ -200,18 +207,20 @@ func crashing(t *testing.T, disk *hatest.Disk, op int) (passed uint64, finished 
 func TestRun_CrashAtEveryOperation(t *testing.T) {
 	for _, before := range []int{0, 1, 3} {
 		for _, power := range []bool{false, true} {
-			t.Run(fmt.Sprintf("after %d starts, power cut %v", before, power), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) { crashAtEvery(t, before, power) })
-			})
+			for _, standby := range []bool{false, true} {
+				t.Run(fmt.Sprintf("after %d starts, power cut %v, standby %v", before, power, standby), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) { crashAtEvery(t, before, power, standby) })
+				})
+			}
 		}
 	}
 }
 
-func crashAtEvery(t *testing.T, before int, power bool) {
+func crashAtEvery(t *testing.T, before int, power, standby bool) {
 	t.Helper()
 	seeds := 1
 	if power {
-		seeds = 5
+		seeds = 3
 	}
 	for op := 1; ; op++ {
 		ended := false
@@ -221,7 +230,7 @@ func crashAtEvery(t *testing.T, before int, power bool) {
 				serveOnce(t, disk)
 			}
 			var passed uint64
-			passed, ended = crashing(t, disk, op)
+			passed, ended = crashing(t, disk, op, standby)
 			if power {
 				disk.PowerCut(uint64(op*1000 + seed))
 			}
@@ -311,7 +320,7 @@ func TestRun_StandbyWaitsDarkAndTakesItsTurn(t *testing.T) {
 				a := newBroker(disk).start(t, ha.Options{Node: "a", Standby: true}, nil)
 				a.serves(t)
 				var following, calls atomic.Int64
-				b := newBroker(disk).start(t, ha.Options{Node: "b", Standby: true}, func(ctx context.Context) error {
+				b := newBroker(disk).start(t, ha.Options{Node: "b", Standby: true}, func(ctx context.Context, _ *ha.Standby) error {
 					calls.Add(1)
 					following.Add(1)
 					<-ctx.Done()
@@ -323,7 +332,8 @@ func TestRun_StandbyWaitsDarkAndTakesItsTurn(t *testing.T) {
 					t.Fatalf("after a minute: passed in epoch %d, %d of %d follow; want one that follows", b.passed.Load(), following.Load(), calls.Load())
 				}
 				for _, op := range b.files.Ops() {
-					if strings.HasPrefix(op, "write") || strings.HasPrefix(op, "create") {
+					if (strings.HasPrefix(op, "write") || strings.HasPrefix(op, "create")) &&
+						!strings.Contains(op, " data/ha/standby/n-b") && !strings.Contains(op, " data/ha/claim-") {
 						t.Fatalf("a dark standby did %q", op)
 					}
 				}
@@ -358,11 +368,11 @@ func TestRun_StandbyEndsWithItsContextOrItsFollower(t *testing.T) {
 			t.Errorf("stopped while waiting: %v, want context.Canceled", err)
 		}
 		broken := errors.New("index is broken")
-		c := newBroker(disk).start(t, ha.Options{Node: "c", Standby: true}, func(context.Context) error { return broken })
+		c := newBroker(disk).start(t, ha.Options{Node: "c", Standby: true}, func(context.Context, *ha.Standby) error { return broken })
 		if err := <-c.done; !errors.Is(err, broken) {
 			t.Errorf("follow failed: %v, want its error", err)
 		}
-		d := newBroker(disk).start(t, ha.Options{Node: "d", Standby: true}, func(context.Context) error { return nil })
+		d := newBroker(disk).start(t, ha.Options{Node: "d", Standby: true}, func(context.Context, *ha.Standby) error { return nil })
 		time.Sleep(time.Second)
 		if err := a.stop(t); err != nil {
 			t.Fatal(err)

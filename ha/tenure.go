@@ -29,7 +29,16 @@ type Tenure struct {
 	promised   atomic.Uint64
 	brokerTime atomic.Int64 // nanoseconds since 1970, 0: unknown
 
+	timing Takeover // until Activate: of the turn that led here
+	lap    time.Time
+
+	standby  *Standby // nil without Options.Standby
+	kill     *SelfKill
+	handover chan struct{} // closed once somebody asks
+	ask      sync.Once
+
 	born    time.Time
+	checked atomic.Int64 // when the last good read of the fence began, in nanoseconds since born
 	renewed atomic.Int64 // when the last renewal began, in nanoseconds since born
 	watch   *time.Timer  // ends the tenure if that is too long ago; nil without Standby
 
@@ -62,7 +71,7 @@ func newTenure(n *node, l lease, leasePage []byte, pages int) (*Tenure, error) {
 		return nil, errors.Join(err, leaseFile.Close())
 	}
 	return &Tenure{
-		node: n, epoch: l.epoch, pages: pages, born: time.Now(), lost: make(chan struct{}),
+		node: n, epoch: l.epoch, pages: pages, born: time.Now(), lost: make(chan struct{}), handover: make(chan struct{}),
 		fence: fence, fencePage: alignedPages(1),
 		leaseFile: leaseFile, leasePage: leasePage, lease: l,
 	}, nil
@@ -101,6 +110,49 @@ func (t *Tenure) lose(reason error) error {
 	return t.Err()
 }
 
+// Fresh tells whether deliveries may go out that no client acknowledges: the
+// last good check of the fence began no longer than half a TTL ago. A delivery
+// that is acknowledged does no harm when another has taken over meanwhile; one that
+// is not may be made twice. Without Options.Standby nobody takes over by the clock,
+// and it is true while the tenure is held. It costs a look at the clock.
+func (t *Tenure) Fresh() bool {
+	if t.Err() != nil {
+		return false
+	}
+	return !t.node.opt.Standby || time.Since(t.born)-time.Duration(t.checked.Load()) <= t.node.opt.TTL/2
+}
+
+// HandoverRequested is closed when somebody asks this primary to hand over (see
+// [Handover]). It then ends in order, as for an end of its context.
+func (t *Tenure) HandoverRequested() <-chan struct{} { return t.handover }
+
+func (t *Tenure) askHandover() {
+	t.ask.Do(func() {
+		t.node.log.Info("asked to hand over", slog.Uint64("epoch", t.epoch))
+		close(t.handover)
+	})
+}
+
+// Peers are the other nodes, as they were seen last. Nil without Options.Standby.
+func (t *Tenure) Peers() []Peer {
+	if t.standby == nil {
+		return nil
+	}
+	return t.standby.Peers()
+}
+
+// Successor is the node that would take over now; false: nobody could.
+func (t *Tenure) Successor() (Peer, bool) {
+	var best Peer
+	found := false
+	for _, p := range t.Peers() {
+		if p.Eligible() && (!found || p.CaughtUp && !best.CaughtUp) {
+			best, found = p, true
+		}
+	}
+	return best, found
+}
+
 // Guard is called after a group's fdatasync has returned and before any of its
 // promises is made; nil means the group has passed. One Guard serves every group
 // synced before it began. Any error is final.
@@ -111,12 +163,16 @@ func (t *Tenure) Guard() error {
 	if err := t.Err(); err != nil {
 		return err
 	}
+	p := passage{step: passServe}
+	p.synced()
+	begun := time.Since(t.born)
 	t.fenceMu.Lock()
 	err := t.readFence(t.fence, t.fencePage)
 	t.fenceMu.Unlock()
-	if err != nil {
+	if p.checked(err == nil); p.step != passServe {
 		return t.lose(err)
 	}
+	t.checked.Store(int64(begun))
 	if t.node.opt.Standby {
 		if late := t.sinceRenewal(); late > t.node.opt.TTL {
 			return t.lose(errLate)
@@ -144,6 +200,7 @@ func (t *Tenure) readFence(f File, page []byte) error {
 // reopenFence reads the fence by its path and makes sure that it is the file
 // Guard reads.
 func (t *Tenure) reopenFence() error {
+	begun := time.Since(t.born)
 	f, err := t.node.files.Open(t.node.path(t.epoch, "fence"), false)
 	if err != nil {
 		return err
@@ -156,7 +213,11 @@ func (t *Tenure) reopenFence() error {
 	if !same {
 		return errors.New("our fence was replaced by another file")
 	}
-	return t.readFence(f, alignedPages(1))
+	if err := t.readFence(f, alignedPages(1)); err != nil {
+		return err
+	}
+	t.checked.Store(int64(begun))
+	return nil
 }
 
 // NameSegment durably names journal segment n in the lease. It must return
@@ -206,10 +267,11 @@ func (t *Tenure) writeLease(durable bool, change func(*lease) bool) error {
 	}
 	t.lease = next
 	t.renewed.Store(int64(begun))
+	left := t.node.opt.TTL - (time.Since(t.born) - begun)
 	if t.watch != nil {
-		t.watch.Reset(t.node.opt.TTL - (time.Since(t.born) - begun))
+		t.watch.Reset(left)
 	}
-	return nil
+	return t.rearm(left)
 }
 
 // notice deals with a renewal that comes too late: the end where others wait for
@@ -231,9 +293,26 @@ func (t *Tenure) sinceRenewal() time.Duration {
 	return time.Since(t.born) - time.Duration(t.renewed.Load())
 }
 
+// killMargin is how long after the tenure is lost for want of a renewal the kernel
+// ends the process: it has that long to end by itself, with its own exit code.
+const killMargin = 400 * time.Millisecond
+
+func (t *Tenure) rearm(left time.Duration) error {
+	if t.kill == nil {
+		return nil
+	}
+	if err := t.kill.Arm(left + killMargin); err != nil {
+		return t.lose(err)
+	}
+	return nil
+}
+
 // start begins the renewals.
-func (t *Tenure) start() {
+func (t *Tenure) start(standby *Standby) {
+	t.standby = standby
+	standby.became(t)
 	if t.node.opt.Standby {
+		t.armKill()
 		t.watch = time.AfterFunc(t.node.opt.TTL, func() { _ = t.lose(errLate) }) // Err tells it
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -242,6 +321,22 @@ func (t *Tenure) start() {
 		defer close(t.renewer)
 		t.renew(ctx)
 	}()
+}
+
+// armKill arms the kernel timer where there is one. Safety does not depend on it.
+func (t *Tenure) armKill() {
+	if !t.node.opt.SelfKill {
+		return
+	}
+	kill, err := NewSelfKill()
+	if err == nil {
+		err = kill.Arm(t.node.opt.TTL + killMargin)
+	}
+	if err != nil {
+		t.node.log.Warn("no kernel timer ends this process when it is frozen", slog.Any("err", err))
+		return
+	}
+	t.kill = kill
 }
 
 // renew renews the lease and looks at the fence by its path, until the tenure
@@ -276,14 +371,22 @@ func (t *Tenure) Activate(lineage []Seal) error {
 	if err := t.checkLineage(lineage); err != nil {
 		return fmt.Errorf("activate epoch %d: %w", t.epoch, err)
 	}
+	begun := time.Now()
 	if err := t.Err(); err != nil {
 		return err
 	}
-	if err := t.writeActive(lineage); err != nil {
-		return t.lose(fmt.Errorf("activate: %w", err))
-	}
-	if err := t.reopenFence(); err != nil {
-		return t.lose(err)
+	for p := (passage{}); p.step != passServe; {
+		var err error
+		if p.step == passActivate {
+			err = t.writeActive(lineage)
+			p.activated()
+		} else {
+			err = t.reopenFence()
+			p.checked(err == nil)
+		}
+		if err != nil {
+			return t.lose(fmt.Errorf("activate: %w", err))
+		}
 	}
 	if err := t.writeLease(true, func(l *lease) bool { l.state = stateServing; return true }); err != nil {
 		return err
@@ -291,7 +394,11 @@ func (t *Tenure) Activate(lineage []Seal) error {
 	if err := t.raiseFloor(); err != nil {
 		return t.lose(err)
 	}
-	t.node.log.Info("epoch active", slog.Uint64("epoch", t.epoch), slog.Int("lineage", len(lineage)))
+	took := t.timing
+	took.Open, took.Activate = begun.Sub(t.lap), time.Since(begun)
+	t.standby.took(took)
+	t.node.log.Info("epoch active",
+		slog.Uint64("epoch", t.epoch), slog.Int("lineage", len(lineage)), slog.Duration("took", took.Total()))
 	return nil
 }
 
@@ -350,6 +457,9 @@ func (t *Tenure) end(state leaseState) error {
 	<-t.renewer
 	err := t.writeLease(true, func(l *lease) bool { l.state = state; return true })
 	_ = t.lose(fmt.Errorf("it was given back as %v", state)) // it was asked for, so end need not fail
+	if t.kill != nil {
+		err = errors.Join(err, t.kill.Close())
+	}
 	return errors.Join(err, t.close())
 }
 
@@ -358,7 +468,7 @@ const abandonGrace = 100 * time.Millisecond
 
 // abandon lets go of a tenure that was lost, writing nothing more. A renewal that
 // hangs may hang for ever; then the files stay open until the process ends, which
-// is about to happen.
+// is about to happen: the kernel timer stays armed.
 func (t *Tenure) abandon() error {
 	t.stopRenewer()
 	grace := time.NewTimer(abandonGrace)

@@ -95,7 +95,7 @@ func stopped(ctx context.Context, err error) bool {
 }
 
 // follow is this node's life as a standby: dark, until ctx ends.
-func (n *node) follow(ctx context.Context) error {
+func (n *node) follow(ctx context.Context, _ *ha.Standby) error {
 	n.log.Info("standing by: another broker is the primary")
 	n.health.Set(admin.State{Role: admin.RoleStandby, Reason: "another broker is the primary"})
 	<-ctx.Done()

@@ -153,6 +153,21 @@ func (f *inode) cutData(r *rand.Rand) {
 	f.sync()
 }
 
+// DropLocks frees every lock while its holder lives, as some network file systems
+// do.
+func (d *Disk) DropLocks() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.root.dropLocks()
+}
+
+func (f *inode) dropLocks() {
+	f.locker = nil
+	for _, node := range f.names {
+		node.dropLocks()
+	}
+}
+
 // Edit changes the bytes of a file behind every node's back. It fails if there
 // is no such file.
 func (d *Disk) Edit(path string, edit func(data []byte)) error {

@@ -213,6 +213,14 @@ func (n *Files) Place(temp, path string) error {
 	return n.syncDir(filepath.Dir(path))
 }
 
+// Remove implements ha.Files.
+func (n *Files) Remove(temp string) error {
+	return n.change("remove", temp, func(dir *inode, name string) error {
+		dir.apply(change{name: nil})
+		return nil
+	})
+}
+
 func (n *Files) placeDir(temp, path string) error {
 	if err := n.syncDir(temp); err != nil {
 		return err
