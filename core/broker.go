@@ -219,7 +219,7 @@ func (b *Broker) minder(ctx context.Context) {
 			b.mind()
 		case <-b.gate.news:
 		case <-b.store.Failed():
-			b.fail(fmt.Errorf("the store failed: %w", b.store.Err()))
+			b.fail(b.store.Err())
 			return
 		case <-ctx.Done():
 			return

@@ -79,7 +79,7 @@ type Definition struct {
 	Key   string
 	Value []byte
 	Queue QueueID // 0: not a queue
-	Next  Seq     // the place the next publish takes: above every place ever used, also by entries settled long ago
+	Next  Seq     // the place the next publish takes: above every place that lives or that a record may speak of, also if settled long ago
 	Count int64   // live entries
 	Bytes int64   // the sum of their Message.Size
 }
@@ -105,7 +105,14 @@ const (
 type Space struct {
 	Level SpaceLevel
 	Free  int64 // bytes free on the store's file system; 0 when unknown
+
+	// Behind: publishers wait, whatever the disk says, because a start would take too long now: the store must first put what was
+	// written lately where a start finds it. It is so for as long as that takes, and not while the store keeps up.
+	Behind bool
 }
+
+// Lacking reports whether publishers must wait.
+func (s Space) Lacking() bool { return s.Level != SpaceOK || s.Behind }
 
 // Store keeps what must survive the process. There is one per broker, used by many goroutines at once.
 //

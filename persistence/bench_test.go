@@ -1,8 +1,8 @@
 package persistence
 
 import (
+	"errors"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -23,6 +23,9 @@ func (n noSync) Create(path string) (journal.File, error) {
 
 func (noSyncFile) Sync() error { return nil }
 
+// OpenAhead keeps zeros out of what is measured.
+func (noSync) OpenAhead(string) (journal.File, error) { return nil, errors.ErrUnsupported }
+
 // sink takes written bytes and keeps none: what remains is the store's own CPU.
 type sink struct{ journal.Files }
 
@@ -32,6 +35,8 @@ func (n sink) Create(path string) (journal.File, error) {
 	f, err := n.Files.Create(path)
 	return sinkFile{f}, err
 }
+
+func (sink) OpenAhead(string) (journal.File, error) { return nil, errors.ErrUnsupported }
 
 func (sinkFile) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
 func (sinkFile) Sync() error                            { return nil }
@@ -130,13 +135,6 @@ func (l *load) round() error {
 	return before.err
 }
 
-// drain waits for the last round.
-func (l *load) drain() {
-	before := &l.done[1-l.turn]
-	<-before.done
-	before.done <- struct{}{}
-}
-
 // BenchmarkCommit is the store's cost of one durable 1 KiB message, from Commit to Complete. "store" is the store alone, "kernel" adds
 // the write into the page cache, "disk" the wait for the medium.
 func BenchmarkCommit(b *testing.B) {
@@ -169,54 +167,6 @@ func BenchmarkCommit(b *testing.B) {
 				b.ReportMetric(float64(rounds)/float64(l.s.Stats().Groups-groups), "msgs/group")
 			})
 		}
-	}
-}
-
-// BenchmarkAgainstAppend holds the store against a bare file to which groups of the same size are appended and synced, in turns of the
-// same run, because a disk that others use changes from second to second. "ratio" is the store's time for a byte over the bare file's.
-func BenchmarkAgainstAppend(b *testing.B) {
-	for _, group := range []int{16, 128} {
-		b.Run(fmt.Sprintf("group=%d", group), func(b *testing.B) {
-			l := newLoad(b, openBench(b, journal.OSFiles()), group)
-			f, err := journal.OSFiles().Create(filepath.Join(b.TempDir(), "bare"))
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer f.Close()
-			var store, bare time.Duration
-			var stored, appended int64
-			before := l.s.Stats()
-			for b.Loop() {
-				start := time.Now()
-				for range 32 {
-					if err := l.round(); err != nil {
-						b.Fatal(err)
-					}
-				}
-				l.drain()
-				store += time.Since(start)
-				after := l.s.Stats()
-				groups, bytes := int64(after.Groups-before.Groups), int64(after.Bytes-before.Bytes)
-				before = after
-				stored += bytes
-				p := make([]byte, bytes/groups)
-				start = time.Now()
-				for range groups {
-					if _, err := f.WriteAt(p, appended); err != nil {
-						b.Fatal(err)
-					}
-					if err := f.Sync(); err != nil {
-						b.Fatal(err)
-					}
-					appended += int64(len(p))
-				}
-				bare += time.Since(start)
-			}
-			perStore, perBare := float64(store)/float64(stored), float64(bare)/float64(appended)
-			b.ReportMetric(perStore/perBare, "ratio")
-			b.ReportMetric(1e3/perStore, "store-MB/s")
-			b.ReportMetric(1e3/perBare, "bare-MB/s")
-		})
 	}
 }
 

@@ -65,7 +65,7 @@ func (c *committer) encodeCarry(step *carryStep) {
 			continue
 		}
 		off := len(c.buf)
-		c.buf = journal.AppendCarry(c.buf, c.seed, &rec, step.places[from:])
+		c.buf = journal.AppendCarry(c.buf, &rec, step.places[from:])
 		step.written = append(step.written, carryWritten{
 			off: off, length: len(c.buf) - off, size: rec.Size, from: from, to: len(step.places),
 		})
@@ -140,7 +140,7 @@ func (l *live) overBudget(slack int64, at journal.Position) (uint32, bool) {
 	defer l.mu.Unlock()
 	i := l.segments.victim(at)
 	if i != 0 && l.segments.excess(slack) <= 0 {
-		if i = l.segments.inOrder()[0]; !l.holdsDamage(i) {
+		if i = l.segments.present[0]; !l.holdsDamage(i) {
 			i = 0
 		}
 	}
@@ -341,6 +341,9 @@ func (c *carrier) scan() error {
 			if r.Kind != journal.KindPublish && r.Kind != journal.KindCarry {
 				return nil
 			}
+			for _, p := range r.Pairs {
+				s.live.bring(p.Queue, core.Range{First: p.Seq, Last: p.Seq}, 1) // so that nobody else waits for it
+			}
 			off := uint32(g.FileOff + int64(r.Off))
 			if places = s.live.alivePlaces(places[:0], r, c.segment, off); len(places) == 0 {
 				return nil
@@ -380,7 +383,7 @@ func (c *carrier) oneByOne() error {
 		if _, err := s.read(ld, []found{f}); err != nil {
 			return err
 		}
-		if err := verify(&ld.rec, ld.buf, s.seed, p); err != nil {
+		if err := verify(&ld.rec, ld.buf, s.seed, &f, p); err != nil {
 			lost = append(lost, quarantined{p, f, err})
 			continue
 		}

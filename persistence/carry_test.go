@@ -224,7 +224,7 @@ func TestCarry_LoadGoesOn(t *testing.T) {
 	}
 	if _, err := s.read(ld, ld.found); err != nil {
 		t.Error(err)
-	} else if err := verify(&ld.rec, ld.buf, s.seed, core.Pair{Queue: q1, Seq: 1}); err != nil {
+	} else if err := verify(&ld.rec, ld.buf, s.seed, &ld.found[0], core.Pair{Queue: q1, Seq: 1}); err != nil {
 		t.Error(err)
 	}
 	v.close(s)

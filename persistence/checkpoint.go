@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"iter"
-	"slices"
 
 	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/persistence/index"
@@ -19,7 +18,7 @@ type indexer interface {
 	Reason() string
 	Apply(cp *index.Checkpoint) error
 	Chunk(id index.ChunkID) ([]byte, bool, error)
-	Chunks(queue, from, to uint64) []uint64
+	Chunks() iter.Seq2[index.Chunk, error]
 	Definitions() iter.Seq2[index.Definition, error]
 	Queues() iter.Seq2[index.Queue, error]
 	Segments() iter.Seq2[index.Segment, error]
@@ -29,19 +28,45 @@ type indexer interface {
 	Close() error
 }
 
-// maxResident is how many chunks stay in memory. Beyond it, those that the index has too are let go at the next checkpoint: 4096 of them
-// are at most 80 MiB and four million entries.
-const maxResident = 4096
-
-// snapshot returns what has changed since the last one, as of the last group that has passed, and notes it as saved. It copies under
-// live.mu; the index is written without it.
+// snapshot returns what has changed since the last one, as of the last group that has passed, and notes it as saved. Chunks are
+// encoded, and the index is written, without live.mu: an entry that is changed meanwhile is changed in a copy of its array.
 func (l *live) snapshot() *index.Checkpoint {
+	cp, frozen, keys := l.freeze()
+	for i := range frozen {
+		f := &frozen[i]
+		f.parts = f.chunk.sum()
+		cp.PutChunks[i].Data = encodeChunk(&f.chunk, f.parts, func(segment uint32) uint64 { return keys[segment] })
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range frozen {
+		f := &frozen[i]
+		if f.of.dirty == 0 {
+			f.of.parts = f.parts
+		}
+		f.of.shared = false
+	}
+	return cp
+}
+
+// frozenChunk is a chunk as it was at a snapshot.
+type frozenChunk struct {
+	of    *chunk
+	chunk chunk
+	parts []part
+}
+
+// freeze is snapshot up to the chunks' data. It returns the segments' keys with them: they may have gone when the data are encoded.
+func (l *live) freeze() (*index.Checkpoint, []frozenChunk, map[uint32]uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	cp := &index.Checkpoint{Position: index.Position(l.position), Meta: l.encodeMeta()}
-	l.changed = false
-	for _, q := range l.queues {
-		l.snapshotQueue(cp, q)
+	l.changed, l.replayed = false, 0
+	var frozen []frozenChunk
+	for _, q := range l.changedQueues {
+		if l.queues[q.id] == q {
+			frozen = l.freezeQueue(cp, q, frozen)
+		}
 	}
 	for _, id := range l.goneQueues {
 		cp.RemoveQueues = append(cp.RemoveQueues, uint64(id))
@@ -49,139 +74,48 @@ func (l *live) snapshot() *index.Checkpoint {
 	for key := range l.goneDefs {
 		cp.RemoveDefinitions = append(cp.RemoveDefinitions, key)
 	}
-	l.goneQueues = nil
-	clear(l.goneDefs)
-	for _, d := range l.defs {
-		if d.dirty {
+	for _, d := range l.changedDefs {
+		if l.defs[d.key] == d {
 			cp.PutDefinitions = append(cp.PutDefinitions, index.Definition{
 				Key: d.key, Value: l.encodeDefinition(d), Queue: uint64(d.queue), Order: d.order,
 			})
 			d.dirty, d.indexed = false, true
 		}
 	}
-	for _, s := range l.segments.list[1:] {
-		switch {
-		case s.gone && s.saved:
-			cp.RemoveSegments = append(cp.RemoveSegments, s.id.Key())
-			s.saved = false
-		case s.dirty && !s.gone:
+	cp.RemoveSegments, l.segments.forget = l.segments.forget, nil
+	keys := make(map[uint32]uint64, len(l.segments.present))
+	for _, i := range l.segments.present {
+		keys[i] = l.segments.at(i).id.Key()
+		if s := l.segments.at(i); s.dirty {
 			cp.PutSegments = append(cp.PutSegments, index.Segment{Number: s.id.Key(), Data: l.encodeSegment(s)})
-			s.saved = true
+			s.dirty, s.saved = false, true
 		}
-		s.dirty = false
 	}
-	return cp
+	l.changedQueues, l.changedDefs, l.goneQueues = nil, nil, nil
+	clear(l.goneDefs)
+	return cp, frozen, keys
 }
 
-func (l *live) snapshotQueue(cp *index.Checkpoint, q *queue) {
-	if q.dirty {
-		cp.PutQueues = append(cp.PutQueues, index.Queue{
-			ID: uint64(q.id), Next: uint64(q.next), Count: q.count, Bytes: q.bytes,
-		})
-		q.dirty, q.indexed = false, true
-	}
+func (l *live) freezeQueue(cp *index.Checkpoint, q *queue, frozen []frozenChunk) []frozenChunk {
+	cp.PutQueues = append(cp.PutQueues, index.Queue{
+		ID: uint64(q.id), Next: uint64(q.next), Count: q.count, Bytes: q.bytes,
+	})
+	q.dirty, q.indexed = false, true
 	for _, number := range q.gone {
 		cp.RemoveChunks = append(cp.RemoveChunks, index.ChunkID{Queue: uint64(q.id), Number: number})
 	}
-	q.gone = nil
-	for _, c := range q.chunks {
-		if c.dirty {
-			cp.PutChunks = append(cp.PutChunks, index.Chunk{
-				ChunkID: index.ChunkID{Queue: uint64(q.id), Number: c.number}, Data: l.encodeChunk(c),
-			})
-			c.dirty, c.indexed = false, true
-		}
+	for _, c := range q.changed {
+		cp.PutChunks = append(cp.PutChunks, index.Chunk{ChunkID: index.ChunkID{Queue: uint64(q.id), Number: c.number}})
+		frozen = append(frozen, frozenChunk{of: c, chunk: *c})
+		c.dirty, c.indexed, c.shared = 0, true, true
 	}
+	q.gone, q.changed = nil, nil
+	return frozen
 }
 
-// evict lets go of chunks that the index has, until no more than l.resident are in memory. The first and the last two of a queue
-// stay: they are in use.
-func (l *live) evict() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	resident := 0
-	for _, q := range l.queues {
-		for _, c := range q.chunks {
-			if !c.absent {
-				resident++
-			}
-		}
-	}
-	for _, q := range l.queues {
-		for i := 1; i < len(q.chunks)-2 && resident > l.resident; i++ {
-			if c := q.chunks[i]; !c.absent && !c.dirty && c.indexed {
-				q.chunks[i] = &chunk{number: c.number, indexed: true, absent: true}
-				resident--
-			}
-		}
-	}
-}
-
-const stateFormat = 1 // of the values below; the index is thrown away when it is another
+const stateFormat = 2 // of the values below; the index is thrown away when it is another
 
 var errState = errors.New("a value of the index is malformed")
-
-// encodeChunk writes the live entries of c: the segments they lie in, then for each the distance to the place before, its segment and
-// the rest of the entry, all as uvarints.
-func (l *live) encodeChunk(c *chunk) []byte {
-	b := make([]byte, 0, 16+12*c.count)
-	b = append(b, stateFormat)
-	var table []uint32
-	number := func(segment uint32) int {
-		for i, known := range slices.Backward(table) {
-			if known == segment {
-				return i
-			}
-		}
-		table = append(table, segment)
-		return len(table) - 1
-	}
-	for p := c.after(0); p < chunkPlaces; p = c.after(p + 1) {
-		number(c.get(p).segment)
-	}
-	b = binary.AppendUvarint(b, uint64(len(table)))
-	for _, i := range table {
-		b = binary.LittleEndian.AppendUint64(b, l.segments.at(i).id.Key())
-	}
-	b = binary.AppendUvarint(b, uint64(c.count))
-	before := -1
-	for p := c.after(0); p < chunkPlaces; p = c.after(p + 1) {
-		e := c.get(p)
-		b = binary.AppendUvarint(b, uint64(p-before))
-		b = binary.AppendUvarint(b, uint64(number(e.segment)))
-		b = binary.AppendUvarint(b, uint64(e.offset))
-		b = binary.AppendUvarint(b, uint64(e.length))
-		b = binary.AppendUvarint(b, uint64(e.size))
-		b = binary.AppendUvarint(b, uint64(e.delivered))
-		before = p
-	}
-	return b
-}
-
-// decodeChunk is the inverse of encodeChunk.
-func (l *live) decodeChunk(b []byte, c *chunk) error {
-	r := stateReader{b: b}
-	r.format()
-	table := make([]uint32, 0, 8)
-	for n := r.count(8); n > 0; n-- {
-		i, ok := l.segments.byID[journal.SegmentOfKey(r.uint64())]
-		r.bad = r.bad || !ok
-		table = append(table, i)
-	}
-	place := -1
-	for n := r.count(6); n > 0; n-- {
-		delta, segment := r.uvarint(), r.uvarint()
-		e := entry{offset: r.uint32(), length: r.uint32(), size: r.uint32(), delivered: r.uint32()}
-		if r.bad || delta == 0 || delta > chunkPlaces || place+int(delta) >= chunkPlaces || segment >= uint64(len(table)) {
-			return errState
-		}
-		place += int(delta)
-		e.segment = table[segment]
-		c.put(place, e)
-	}
-	c.dirty = false
-	return r.end()
-}
 
 func (l *live) encodeMeta() []byte {
 	b := binary.AppendUvarint([]byte{stateFormat}, uint64(l.suspect.Epoch))
@@ -217,10 +151,12 @@ func (l *live) encodeSegment(s *segment) []byte {
 	return b
 }
 
-// restore fills l from the index's last checkpoint. Chunks stay in the index until they are asked for.
+// restore fills l from the index's last checkpoint.
 func (l *live) restore(x indexer) error {
 	root, _ := x.Root()
 	l.position = journal.Position(root.Position)
+	l.defs = make(map[string]*definition, root.Definitions)
+	l.queues = make(map[core.QueueID]*queue, root.Queues)
 	if err := l.decodeMeta(root.Meta); err != nil {
 		return err
 	}
@@ -264,10 +200,27 @@ func (l *live) restoreQueues(x indexer) error {
 		q := &queue{
 			id: core.QueueID(v.ID), indexed: true, next: core.Seq(v.Next), count: v.Count, bytes: v.Bytes,
 		}
-		for _, number := range x.Chunks(v.ID, 0, ^uint64(0)) {
-			q.chunks = append(q.chunks, &chunk{number: number, indexed: true, absent: true})
-		}
 		l.queues[q.id] = q
+	}
+	return l.restoreChunks(x)
+}
+
+// restoreChunks learns which chunks there are and what they sum up to. Their entries stay in the index until they are asked for.
+func (l *live) restoreChunks(x indexer) error {
+	for v, err := range x.Chunks() {
+		if err != nil {
+			return err
+		}
+		q := l.queues[core.QueueID(v.Queue)]
+		r := stateReader{b: v.Data}
+		c := &chunk{number: v.Number, parts: l.readParts(&r), indexed: true, absent: true}
+		if r.bad || q == nil || len(q.chunks) > 0 && q.chunks[len(q.chunks)-1].number >= v.Number {
+			return errState
+		}
+		for _, p := range c.parts {
+			c.count += int(p.entries)
+		}
+		q.chunks = append(q.chunks, c)
 	}
 	return nil
 }
@@ -321,6 +274,26 @@ func (r *stateReader) uint64() uint64 {
 	}
 	v := binary.LittleEndian.Uint64(r.b)
 	r.b = r.b[8:]
+	return v
+}
+
+func (r *stateReader) byte() byte {
+	if len(r.b) == 0 {
+		r.bad = true
+		return 0
+	}
+	v := r.b[0]
+	r.b = r.b[1:]
+	return v
+}
+
+func (r *stateReader) varint() int64 {
+	v, n := binary.Varint(r.b)
+	if n <= 0 {
+		r.bad, r.b = true, nil
+		return 0
+	}
+	r.b = r.b[n:]
 	return v
 }
 

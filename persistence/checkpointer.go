@@ -51,6 +51,7 @@ func (s *Store) checkpoint() error {
 	if s.waiting != nil || !s.live.hasChanged() {
 		return nil
 	}
+	s.taken = s.checkpointed.Load()
 	cp := s.live.snapshot()
 	free := s.live.reclaimable(journal.Position(cp.Position))
 	if err := s.commitOwn(&ownRecords{checkpoint: journal.Position(cp.Position)}); err != nil {
@@ -71,6 +72,7 @@ func (s *Store) checkpoint() error {
 
 // applyCheckpoint writes cp to the index. Where there is no room, cp waits: the index is as before, and the journal holds everything.
 func (s *Store) applyCheckpoint(cp *index.Checkpoint) error {
+	began := s.clock.elapsed()
 	err := s.index.Apply(cp)
 	if errors.Is(err, index.ErrSpace) {
 		s.waiting = cp
@@ -81,7 +83,9 @@ func (s *Store) applyCheckpoint(cp *index.Checkpoint) error {
 		return err
 	}
 	s.waiting = nil
-	s.stats.checkpoints.Add(1)
+	s.replayed.Store(0)
+	s.rooted.Store(s.taken)
+	s.stats.checkpointed(began, s.clock.elapsed())
 	return nil
 }
 
@@ -109,7 +113,30 @@ func (l *live) reclaimable(at journal.Position) []uint32 {
 func (s *Store) grown(bytes int) {
 	s.stats.groups.Add(1)
 	total := s.stats.bytes.Add(uint64(bytes))
-	if total-s.checkpointed.Load() < uint64(s.opt.CheckpointBytes) {
+	s.askCheckpoint(total - s.checkpointed.Load())
+}
+
+// tail is how much a start would have to read now.
+func (s *Store) tail() uint64 {
+	rooted := s.rooted.Load() // before the bytes, which only grow
+	return s.stats.bytes.Load() - rooted + s.replayed.Load()
+}
+
+// behind reports whether checkpoints do not keep up. It stays so until the tail is half of what it may be, so that publishers do not
+// stop and go with every checkpoint.
+func (s *Store) behind() bool {
+	tail, bound := s.tail(), uint64(s.opt.TailBytes)
+	if s.late.Load() {
+		bound /= 2
+	}
+	late := tail > bound
+	s.late.Store(late)
+	return late
+}
+
+// askCheckpoint has the checkpointer make a checkpoint now if so many bytes wait for it that it is time.
+func (s *Store) askCheckpoint(waiting uint64) {
+	if waiting < uint64(s.opt.CheckpointBytes) {
 		return
 	}
 	select {

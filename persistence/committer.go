@@ -13,19 +13,19 @@ const maxGroupBytes = 4 << 20
 
 // committer turns batches into groups. Everything in it belongs to its goroutine.
 type committer struct {
-	s       *Store
-	writer  *journal.Writer
-	seed    uint32
-	suspect journal.Position // the same for all of our segments
-	passed  uint64           // the offset of our epoch up to which everything has passed
-	buf     []byte
-	placed  []placed    // by op of the group
-	pairs   []core.Pair // of the group's publishes that are written
-	elided  elision
-	orders  map[string]uint64         // the order of every definition, as of the records encoded
-	order   uint64                    // the highest one given
-	unsaid  map[core.QueueID]core.Seq // above the places that the group elides
-	said    []core.Pair               // the same, as it is written
+	s         *Store
+	writer    *journal.Writer
+	suspect   journal.Position // the same for all of our segments
+	passed    uint64           // the offset of our epoch up to which everything has passed
+	buf       []byte
+	placed    []placed    // by op of the group
+	pairs     []core.Pair // of the group's publishes that are written
+	elided    elision
+	orders    map[string]uint64         // the order of every definition, as of the records encoded
+	order     uint64                    // the highest one given
+	unsaid    map[core.QueueID]core.Seq // above the places that were elided and are not on record as used
+	unwritten uint64                    // how many places the group elides
+	said      []core.Pair               // the same, as the group says it
 }
 
 // placed is where an op's record stands in the group, and which of its places are written.
@@ -64,6 +64,7 @@ func (c *committer) group(ops []op, bytes int64) {
 		if err = c.pass(ops); err != nil {
 			err = c.s.fail(err)
 		}
+		c.s.stats.ends()
 	}
 	c.s.pending.Add(-bytes)
 	for i := range ops {
@@ -80,15 +81,19 @@ func (c *committer) pass(ops []op) error {
 	if err := c.s.live.failure(); err != nil { // what could not be found alive was not carried
 		return err
 	}
+	began := c.s.clock.elapsed()
+	c.s.stats.begins(began)
 	if !journal.HasRecords(c.buf) {
+		c.s.stats.elided.Add(c.unwritten)
 		return c.s.opt.Guard()
 	}
-	now := c.s.Now()
+	now := c.s.clock.at(began)
 	buf, place, err := c.writer.Append(c.buf, c.passed, now)
 	c.buf = buf
 	if err != nil {
 		return err
 	}
+	c.s.stats.wrote(c.s.clock.elapsed()-began, len(c.buf), c.unwritten)
 	if err := c.s.opt.Guard(); err != nil {
 		return err
 	}
@@ -108,7 +113,7 @@ func (c *committer) pass(ops []op) error {
 // encode puts the records of ops into buf and notes where.
 func (c *committer) encode(ops []op) {
 	c.buf = journal.BeginGroup(c.buf)
-	c.placed, c.pairs = c.placed[:0], c.pairs[:0]
+	c.placed, c.pairs, c.unwritten = c.placed[:0], c.pairs[:0], 0
 	c.elided.find(ops)
 	for i := range ops {
 		if own := ops[i].own; own != nil && own.carry != nil {
@@ -121,7 +126,16 @@ func (c *committer) encode(ops []op) {
 		at.length, at.to = len(c.buf)-at.off, len(c.pairs)
 		c.placed = append(c.placed, at)
 	}
+	c.sayPlaces()
+}
+
+// sayPlaces puts the places that were elided, by this group or by some before it, behind the records of the group. Where it has none, they
+// wait for one that has: see elision.
+func (c *committer) sayPlaces() {
 	c.said = c.said[:0]
+	if len(c.unsaid) == 0 || !journal.HasRecords(c.buf) {
+		return
+	}
 	for queue, next := range c.unsaid {
 		c.said = append(c.said, core.Pair{Queue: queue, Seq: next})
 		c.buf = journal.AppendPlaces(c.buf, queue, next)
@@ -138,7 +152,7 @@ func (c *committer) encodeOp(o *op, at *placed) {
 			c.pairs = c.place(p)
 		}
 		if pairs := c.pairs[at.from:]; len(pairs) > 0 {
-			c.buf = journal.AppendPublish(c.buf, c.seed, o.msg, pairs)
+			c.buf = journal.AppendPublish(c.buf, o.msg, pairs)
 		}
 	case opSettle:
 		if len(o.ranges) > 0 && !c.elided.all(o.queue, o.ranges) {
@@ -159,18 +173,20 @@ func (c *committer) encodeOp(o *op, at *placed) {
 		c.buf = journal.AppendDefine(c.buf, o.queue, order, o.key, o.value)
 	case opRemove:
 		delete(c.orders, o.key)
+		delete(c.unsaid, o.queue)
 		c.buf = journal.AppendRemove(c.buf, o.queue, o.key)
 	case opOwn:
 		c.encodeOwn(o.own)
 	}
 }
 
-// place returns the pairs with p, unless it is elided: then only that the place is used remains to be said, once for each queue.
+// place returns the pairs with p, unless it is elided: then only that the place is used remains to be said, once for each queue, some time.
 func (c *committer) place(p core.Pair) []core.Pair {
 	if !c.elided.elided(p) {
 		return append(c.pairs, p)
 	}
 	c.unsaid[p.Queue] = max(c.unsaid[p.Queue], p.Seq+1)
+	c.unwritten++
 	return c.pairs
 }
 
@@ -270,4 +286,10 @@ type clock struct {
 
 func newClock(base time.Time) clock { return clock{base: base, start: time.Now()} }
 
-func (c clock) now() time.Time { return c.base.Add(time.Since(c.start)) }
+func (c clock) now() time.Time { return c.at(c.elapsed()) }
+
+// elapsed is how long ago the store was opened.
+func (c clock) elapsed() time.Duration { return time.Since(c.start) }
+
+// at is the broker's time that long after the store was opened.
+func (c clock) at(elapsed time.Duration) time.Time { return c.base.Add(elapsed) }

@@ -9,31 +9,40 @@
 //   - The index is never believed beyond doubt: whatever is wrong with it, the journal is read from its beginning instead, and a log
 //     line says so.
 //   - A segment file is removed only when nothing that lives needs it: see reclaim.go for what that means. While the journal takes more
-//     than twice what lives in it and two segments, what lives is carried forward so that more can be removed: see carry.go. So it takes
-//     no more than that and what is written between two checkpoints, whatever has passed through and however old the oldest message is.
-//     A message counts once for each queue it lives in.
+//     than twice what lives in it and a quarter of a segment, what lives is carried forward so that more can be removed: see carry.go. So
+//     it takes no more than that, the segment being written, and what is written between two checkpoints, whatever has passed through
+//     and however old the oldest message is. A message counts once for each queue it lives in.
+//   - What a start has to read again is bounded: while more than Options.TailBytes lie behind the last checkpoint, Space says so, and
+//     publishers wait. A start takes its time for queues, sessions, chunks and that tail, not for messages.
+//   - What waits costs memory by the chunk, not by the message, beyond a fixed number of chunks: see paging.go. A purge or the end of a
+//     queue reads none of them.
 //   - Any error of a write, a sync, the guard or the index is final. It reaches every later Completion, and Failed is closed.
-//   - A message whose bytes are damaged is never handed out: it is named in the log, counted in Stats, and its place is settled.
-//   - A file of the history that is missing, and damage in what a start reads, refuse the start with a *DamageError that says where. The
-//     index is then left as it is.
-//   - Space follows what is written without waiting for the next measurement.
+//   - A message whose bytes are damaged is never handed out: it is named in the log, counted in Stats, and its place is settled. So it is
+//     whether a Load or a start meets it, and the messages and records beside it are not harmed.
+//   - Damage in anything else that a start reads refuses the start with a *DamageError that says where, and what was there as far as is
+//     known: a settle or a mark, because what is over would come back; a definition; the tail, of which nobody knows what it
+//     held; a file of the history that is missing. The index is then left as it is. With Options.Salvage the start goes on without what is
+//     damaged, and the log names what that is. See damage.go.
+//   - Space follows what is written without waiting for the next measurement. What was low is low until the upper watermark is reached.
+//   - A disk that does not answer makes what is committed wait, and nothing fail; Stalled tells how long it has been.
+//   - Copy makes another store of the journal of one that is running: see backup.go.
 //
 // # What it does not guarantee
 //
 //   - That a disk which fills up is survived. Space tells early, with room for what is under way; the store itself refuses nothing, and a
 //     write that fails is final. A start on a full disk is helped by what was set aside before: see space.go.
-//   - That a journal can be read from its beginning past a damaged group. A group's checksum covers messages, settles and definitions
-//     alike, and only messages have one of their own: with one byte wrong, nothing tells whether a settle beside it still names the place
-//     that it did. A start that needs no more than the tail does not meet it; one without its index refuses. The time
-//     in which that can happen ends when the damage is found: the segment that holds it is then carried forward like the ones before it.
+//   - That damage which nobody reads is known. Verify reads everything.
+//   - That a message is lost alone. While a group's own header is damaged too, so that two places in it are, what lies between may
+//     have been anything, and refuses a start that reads it. A segment that holds damage is carried forward soon after that was found, and
+//     a process that ends before that meets the damage again.
 //   - Anything before Activated was called: no checkpoint is made and no file is removed.
 //
 // # Vocabulary
 //
 // Group, record, segment, seal, lineage and suspect have the journal's meaning, chunk and checkpoint the index's. A unit is what one
 // call of Commit handed over. A batch is the units that wait for the committer. An entry is a message's place in a queue, alive from
-// its publish record to its settle record. A publish is elided when it is settled in the same group: neither is written, only that
-// its place is used. What is carried is written again elsewhere in the journal, and means what it meant.
+// its publish record to its settle record. A publish is elided when it is settled in the same group: neither is written, only, with
+// the next record of anything, that its place is used. What is carried is written again elsewhere in the journal, and means what it meant.
 //
 // # Who owns what
 //

@@ -6,11 +6,17 @@ import (
 	"github.com/batonmq/baton/core"
 )
 
-// elision finds the places that one group both publishes and settles. Neither record is written, and no body; all that is, is that the
-// places are used, because a place must not be used twice, whatever happens to the process. All of a group happens or nothing, so
-// that it is the same as if neither had been. It is decided when the group is taken, because only there is it known what one group
-// holds: with the publish in one group and the settle in the next, a crash between them could lose what the settle's own unit did
+// elision finds the places that one group both publishes and settles. Neither record is written, and no body. All of a group happens or
+// nothing, so that it is the same as if neither had been. It is decided when the group is taken, because only there is it known what one
+// group holds: with the publish in one group and the settle in the next, a crash between them could lose what the settle's own unit did
 // with the message.
+//
+// What remains to be said is that the places are used: one must not be used twice by anything that can tell the two apart. That is said
+// behind the records of the next group that has any, this one or a later one; a group that consists of nothing else writes nothing. It is
+// soon enough. Whatever could tell the two apart after a crash is a record: connections end with the process, and with them all
+// delivery tags and packet ids that are not on record. A record that speaks of a place is committed after the place was given out, so
+// that it is in the same group or in a later one, and is readable only together with what that group says of the places used. With no such
+// group, nobody remembers the place, and it is as if it had never been given out.
 type elision struct {
 	keys  []core.Pair // open addressing; a queue of 0 is a free slot
 	ended []bool

@@ -40,6 +40,7 @@ var loaders = sync.Pool{New: func() any { return new(loader) }}
 func (s *Store) Load(queue core.QueueID, from, to core.Seq, maxEntries, maxBytes int) ([]core.Entry, error) {
 	ld := loaders.Get().(*loader)
 	defer ld.free()
+	s.live.bring(queue, core.Range{First: from, Last: to}, maxEntries)
 	if err := s.find(ld, queue, core.Range{First: from, Last: to}, maxEntries, maxBytes); err != nil {
 		return nil, err
 	}
@@ -133,14 +134,14 @@ func (s *Store) readAt(b []byte, f *found) error {
 // message returns the message of a record that was read, nil when its bytes are not what was written for p. Such a message is lost, and
 // must not look like another; its neighbours are served. It is read once more before it is given up.
 func (s *Store) message(ld *loader, f *found, b []byte, p core.Pair) (*core.Message, error) {
-	if verify(&ld.rec, b, s.seed, p) == nil {
+	if verify(&ld.rec, b, s.seed, f, p) == nil {
 		return ld.rec.Message(), nil
 	}
 	again := make([]byte, f.length)
 	if err := s.readAt(again, f); err != nil {
 		return nil, err
 	}
-	if err := verify(&ld.rec, again, s.seed, p); err != nil {
+	if err := verify(&ld.rec, again, s.seed, f, p); err != nil {
 		s.quarantine(quarantined{Pair: p, at: *f, err: err})
 		return nil, nil //nolint:nilerr // it is lost; its neighbours are not
 	}

@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"cmp"
 	"errors"
 	"iter"
 	"maps"
@@ -131,6 +132,9 @@ func (d *memIndexDisk) apply(cp *index.Checkpoint) error {
 		if _, ok := d.queues[c.Queue]; !ok {
 			return errors.New("chunk without a queue")
 		}
+		if slices.Contains(cp.RemoveChunks, c.ChunkID) {
+			return errors.New("chunk put and removed")
+		}
 		d.chunks[c.ChunkID] = c.Data
 	}
 	for _, s := range cp.PutSegments {
@@ -148,15 +152,17 @@ func (x *memIndex) Chunk(id index.ChunkID) ([]byte, bool, error) {
 	return b, ok, nil
 }
 
-func (x *memIndex) Chunks(queue, from, to uint64) []uint64 {
-	var list []uint64
-	for id := range x.now().chunks {
-		if id.Queue == queue && from <= id.Number && id.Number <= to {
-			list = append(list, id.Number)
+func (x *memIndex) Chunks() iter.Seq2[index.Chunk, error] {
+	chunks := x.now().chunks
+	return func(yield func(index.Chunk, error) bool) {
+		for _, id := range slices.SortedFunc(maps.Keys(chunks), func(a, b index.ChunkID) int {
+			return cmp.Or(cmp.Compare(a.Queue, b.Queue), cmp.Compare(a.Number, b.Number))
+		}) {
+			if !yield(index.Chunk{ChunkID: id, Data: chunks[id]}, nil) {
+				return
+			}
 		}
 	}
-	slices.Sort(list)
-	return list
 }
 
 func all[K comparable, V, T any](m map[K]V, f func(K, V) T) iter.Seq2[T, error] {

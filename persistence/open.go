@@ -33,10 +33,12 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	if err := opt.validate(); err != nil {
 		return nil, err
 	}
+	set := opt
 	opt = opt.withDefaults()
+	opt.sayRaised(set)
 	s := &Store{
 		opt: opt, log: opt.Logger, journal: filepath.Join(opt.Dir, "journal"),
-		seed:   journal.RecordSeed(opt.StoreID),
+		seed:   journal.StoreSeed(opt.StoreID),
 		gather: new(batch), spare: new(batch),
 		failed: make(chan struct{}), stop: make(chan struct{}), kick: make(chan struct{}, 1),
 	}
@@ -47,8 +49,7 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	if err := s.makeRoom(); err != nil {
 		return nil, err
 	}
-	var err error
-	if s.index, err = openIndex(ctx, &opt); err != nil {
+	if err := s.openIndex(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.start(ctx); err != nil {
@@ -59,6 +60,16 @@ func Open(ctx context.Context, opt Options) (*Store, error) {
 	}
 	s.committed.Go(s.commits.run)
 	return s, nil
+}
+
+// openIndex opens this node's index, unless a follower has it open.
+func (s *Store) openIndex(ctx context.Context) (err error) {
+	if f := s.opt.Follower; f != nil {
+		s.index, s.waiting = f.index, f.waiting
+		return nil
+	}
+	s.index, err = openIndex(ctx, &s.opt)
+	return err
 }
 
 func openIndex(ctx context.Context, opt *Options) (indexer, error) {
@@ -110,11 +121,14 @@ func (s *Store) start(ctx context.Context) error {
 	return s.begin(last, suspect)
 }
 
-func (s *Store) newLive() *live {
+func (s *Store) newLive() *live { return newLiveOn(s.index) }
+
+// newLiveOn is empty, for a replay, and reads chunks from x.
+func newLiveOn(x indexer) *live {
 	l := newLive()
 	l.replay = true
 	l.read = func(queue core.QueueID, number uint64) ([]byte, error) {
-		b, found, err := s.index.Chunk(index.ChunkID{Queue: uint64(queue), Number: number})
+		b, found, err := x.Chunk(index.ChunkID{Queue: uint64(queue), Number: number})
 		if err == nil && !found {
 			err = errState
 		}
@@ -127,15 +141,14 @@ func (s *Store) newLive() *live {
 // when the journal has been read to its end: whatever keeps that from being read, an index that is as it was is not to blame, and may
 // be all that is needed once the trouble is over.
 func (s *Store) replay(ctx context.Context) (journal.Tail, error) {
-	src := s.opt.Source
-	r, err := journal.NewReader(journal.History{
-		Files: s.opt.Files, Dir: s.journal, Store: s.opt.StoreID,
-		Lineage: src.Lineage, Source: uint32(src.Epoch), Named: src.Segment, Promised: src.Promised,
-	})
+	r, err := s.newReader()
 	if err != nil {
 		return journal.Tail{}, err
 	}
-	tail, err := s.replayTail(ctx, r)
+	tail, err := s.replayFollowed(ctx, r)
+	if err != nil && ctx.Err() == nil {
+		tail, err = s.replayTail(ctx, r)
+	}
 	if err == nil || errors.Is(err, ErrNewer) || ctx.Err() != nil {
 		return tail, err
 	}
@@ -146,6 +159,34 @@ func (s *Store) replay(ctx context.Context) (journal.Tail, error) {
 	return tail, s.index.Reset()
 }
 
+func (s *Store) newReader() (*journal.Reader, error) {
+	src := s.opt.Source
+	return journal.NewReader(journal.History{
+		Files: s.opt.Files, Dir: s.journal, Store: s.opt.StoreID,
+		Lineage: src.Lineage, Source: uint32(src.Epoch), Named: src.Segment, Promised: src.Promised, Salvage: s.salvage(),
+	})
+}
+
+var errNotFollowed = errors.New("the journal was not followed")
+
+// replayFollowed goes on from where a follower has come to.
+func (s *Store) replayFollowed(ctx context.Context, r *journal.Reader) (journal.Tail, error) {
+	f := s.opt.Follower
+	if f == nil || f.live == nil || f.doubted || !s.opt.Source.holds(f.live.position) {
+		return journal.Tail{}, errNotFollowed
+	}
+	s.live = f.live
+	tail, err := s.replayFrom(ctx, r, s.live.position)
+	if err == nil {
+		err = s.adopt(r, &tail)
+	}
+	if err != nil {
+		s.log.Warn("what was followed is not used", slog.Any("err", err))
+		s.waiting = nil // it is of what was followed
+	}
+	return tail, err
+}
+
 // replayTail goes on from the index's root.
 func (s *Store) replayTail(ctx context.Context, r *journal.Reader) (journal.Tail, error) {
 	root, ok := s.index.Root()
@@ -153,7 +194,7 @@ func (s *Store) replayTail(ctx context.Context, r *journal.Reader) (journal.Tail
 		return journal.Tail{}, errors.New("no checkpoint: " + s.index.Reason())
 	}
 	from := journal.Position(root.Position)
-	if !s.inHistory(from) {
+	if !s.opt.Source.holds(from) {
 		return journal.Tail{}, fmt.Errorf("the checkpoint at %v is no part of the history", from)
 	}
 	s.live = s.newLive()
@@ -167,18 +208,6 @@ func (s *Store) replayTail(ctx context.Context, r *journal.Reader) (journal.Tail
 	return tail, s.adopt(r, &tail)
 }
 
-// inHistory reports whether a checkpoint at p holds nothing but history, as far as that is known before the source is read: one in
-// the source itself is found out by the replay, which must find a group there.
-func (s *Store) inHistory(p journal.Position) bool {
-	src := s.opt.Source
-	if uint64(p.Epoch) == src.Epoch {
-		return true
-	}
-	return slices.ContainsFunc(src.Lineage, func(seal Seal) bool {
-		return seal.Epoch == uint64(p.Epoch) && p.Offset <= seal.Offset
-	})
-}
-
 // rebuild reads the whole journal.
 func (s *Store) rebuild(ctx context.Context, r *journal.Reader) (journal.Tail, error) {
 	s.live = s.newLive()
@@ -190,33 +219,28 @@ func (s *Store) rebuild(ctx context.Context, r *journal.Reader) (journal.Tail, e
 	return tail, s.adopt(r, &tail)
 }
 
-// progressEvery is how often a long replay says how far it is.
-const progressEvery = 5 * time.Second
-
 func (s *Store) replayFrom(ctx context.Context, r *journal.Reader, from journal.Position) (journal.Tail, error) {
 	var rec journal.Record
-	said := time.Now()
-	groups, bytes := 0, uint64(0)
+	progress := newProgress(s.log, "replay")
+	s.damage.reset()
 	tail, err := r.Replay(from, func(g *journal.Group) error {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
+		if err := s.damage.judge(g, s.opt.Salvage); err != nil {
+			return err
+		}
 		if err := s.live.apply(g, &rec); err != nil {
 			return err
 		}
-		groups++
-		bytes += g.End().Offset - g.At.Offset
-		if time.Since(said) >= progressEvery {
-			said = time.Now()
-			s.log.Info("replaying the journal", slog.String("position", g.At.String()),
-				slog.Int("groups", groups), slog.Uint64("bytes", bytes))
-		}
+		s.damage.applyLost(s.live, g)
+		progress.group(g)
 		return s.live.err
 	})
 	if err != nil {
 		return journal.Tail{}, err
 	}
-	return tail, nil
+	return tail, s.damage.judge(&tail.Last, s.opt.Salvage)
 }
 
 // adopt brings the table of segments in line with what the journal says exists: ours may come from an index that is older.
@@ -234,6 +258,9 @@ func (s *Store) adopt(r *journal.Reader, tail *journal.Tail) error {
 			}
 		}
 		known[k.ID] = true
+		if s.opt.Salvage { // of what was given up, nothing is known, or an end that comes early
+			continue
+		}
 		if !ok {
 			return fmt.Errorf("the index does not know %s", k.ID.File())
 		}
@@ -258,12 +285,15 @@ func (s *Store) adopt(r *journal.Reader, tail *journal.Tail) error {
 func (s *Store) begin(last *journal.Group, suspect journal.Position) error {
 	epoch := uint32(s.opt.Epoch)
 	c := &committer{
-		s: s, seed: s.seed, orders: make(map[string]uint64), unsaid: make(map[core.QueueID]core.Seq),
+		s: s, orders: make(map[string]uint64), unsaid: make(map[core.QueueID]core.Seq),
 	}
 	s.commits = c
 	clean, err := c.again(last, suspect)
 	if err != nil {
 		return err
+	}
+	if last != nil {
+		c.buf = s.damage.settle(c.buf, s.live, last)
 	}
 	if !clean {
 		suspect = journal.Position{Epoch: epoch, Offset: journal.GroupLength(c.buf)}
@@ -277,6 +307,7 @@ func (s *Store) begin(last *journal.Group, suspect journal.Position) error {
 	c.writer = journal.NewWriter(journal.WriterOptions{
 		Files: s.opt.Files, Dir: s.journal, Store: s.opt.StoreID, Epoch: epoch,
 		SegmentSize: s.opt.SegmentSize, Lineage: s.lineage, Header: c.header, Named: s.opt.NameSegment,
+		Room: s.roomAhead, Filled: func(n int64) { s.stats.filled.Add(uint64(n)) },
 	})
 	now := s.Now()
 	buf, place, err := c.writer.Append(c.buf, 0, now)
@@ -291,14 +322,17 @@ func (s *Store) begin(last *journal.Group, suspect journal.Position) error {
 	if err := s.live.apply(&g, &rec); err != nil {
 		return err
 	}
+	s.damage.sayUndefined(s)
 	s.live.finishReplay(s.live.segments.add(place.Segment))
 	if s.live.err != nil {
 		return s.live.err
 	}
+	s.damage.say(s)
 	for key, d := range s.live.defs {
 		c.orders[key] = d.order
 	}
 	c.order = s.live.order
+	s.replayed.Store(s.live.replayed)
 	c.passed = c.writer.Position().Offset
 	return nil
 }

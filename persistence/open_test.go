@@ -53,17 +53,20 @@ func find(t *testing.T, files journal.Files, path, text string) int64 {
 	return int64(at)
 }
 
-// TestDamagedJournal_Refused: what was promised and cannot be read ends the start with the place; a torn tail does not.
+// TestDamagedJournal_Refused: what was promised and cannot be read ends the start with the place, unless it is a message with others
+// behind it, which is lost for itself; a torn tail does not.
 func TestDamagedJournal_Refused(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		flip     string // the byte to change
 		promised bool   // the lease says that everything was promised
 		damaged  bool
+		left     string
 	}{
-		{"a group with others behind it", "early", false, true},
-		{"the last group, promised", "last", true, true},
-		{"the last group, not promised", "last", false, false},
+		{"a definition with others behind it", "value of q", false, true, ""},
+		{"a message with others behind it", "early", false, false, "2:last*1"},
+		{"the last group, promised", "last", true, true, ""},
+		{"the last group, not promised", "last", false, false, "1:early*1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			v := newLives(t)
@@ -87,7 +90,7 @@ func TestDamagedJournal_Refused(t *testing.T) {
 				t.Errorf("damage is not located: %+v", damage)
 			}
 			if !is {
-				expect(t, tell(t, s, q1), "1:early*1")
+				expect(t, tell(t, s, q1), c.left)
 				if err := s.Close(); err != nil {
 					t.Error(err)
 				}
@@ -130,11 +133,11 @@ func TestUnreadableJournal_KeepsTheIndex(t *testing.T) {
 	if err := s.checkpoint(); err != nil {
 		t.Fatal(err)
 	}
-	commit(t, s, publish(2, "early"))
+	commit(t, s, publish(2, "early"), define("other", 0))
 	commit(t, s, publish(3, "late"))
 	v.kill(s)
 	path := filepath.Join("/store", "journal", v.segments()[0])
-	at := find(t, v.fs, path, "early")
+	at := find(t, v.fs, path, "value of other")
 	if err := v.fs.Flip(path, at); err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +175,7 @@ func TestTornTail_IsNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.WriteAt(make([]byte, 40), size); err != nil {
+	if _, err := f.WriteAt(bytes.Repeat([]byte{7}, 40), size); err != nil {
 		t.Fatal(err)
 	}
 	s = v.open()
@@ -219,8 +222,11 @@ func TestNewerFormat_Refused(t *testing.T) {
 	if _, err := f.WriteAt(binary.LittleEndian.AppendUint32(nil, journal.Format+1), 8); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := v.try(); !errors.Is(err, ErrNewer) {
-		t.Errorf("%v, want ErrNewer", err)
+	if _, err := f.WriteAt([]byte("0.9.1\x00"), 16); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.try(); !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "Baton 0.9.1 and later") {
+		t.Errorf("%v, want ErrNewer and the version to start", err)
 	}
 }
 

@@ -35,6 +35,10 @@ type Options struct {
 	// Source is what this epoch continues. Nil: the store is empty.
 	Source *Source
 
+	// Follower has followed Source or what came before it. Open takes it over, also when it fails: the caller uses it no more. Nil: this
+	// node did not stand by.
+	Follower *Follower
+
 	// Guard is called after a group's sync has returned; nil means that the group has passed. Any error is final. Nil: always passed.
 	Guard func() error
 	// NameSegment durably names segment n as one to be read by a successor. It returns before the first promise whose records lie in
@@ -44,24 +48,34 @@ type Options struct {
 	// at once. Nil: nobody needs to know.
 	Promised func(offset uint64, t time.Time)
 
+	// Salvage goes on without what is damaged where a start would be refused, and says what that was. Messages that were settled may
+	// come back, and what was defined may be missing.
+	Salvage bool
+
 	// Logger gets start-up, rebuilds, reclaimed files and damage. Nil: none.
 	Logger *slog.Logger
-	// Files is the I/O seam. Nil: the operating system's files.
+	// Files is the I/O seam. Nil: the operating system's files, read through this host's cache: a directory that other hosts write to needs
+	// FreshFiles.
 	Files journal.Files
 
 	// CheckpointEvery is how long a change may wait to reach the index. Default 5 s.
 	CheckpointEvery time.Duration
-	// CheckpointBytes is how many bytes of groups may wait to reach the index. Default 64 MiB.
+	// CheckpointBytes is how many bytes of groups may wait to reach the index. Default 32 MiB.
 	CheckpointBytes int64
+	// TailBytes is how many bytes of groups may lie behind the last checkpoint, which a start has to read again: beyond it publishers
+	// wait. Default eight times CheckpointBytes.
+	TailBytes int64
 	// SegmentSize is the size at which a new segment is begun. Default 64 MiB; at least 4 KiB.
 	SegmentSize int64
-	// LowSpace is the free space below which publishers wait. Default 512 MiB; at least FullSpace, two segments and 64 MiB, because what
-	// is under way then is still written.
-	LowSpace int64
-	// FullSpace is the free space below which Space says so. The store refuses nothing itself. Default 128 MiB.
-	FullSpace int64
+	// FreeLow is the free disk space below which publishers wait. Default 512 MiB; at least FreeFull, two segments and 64 MiB, because
+	// what is under way then is still written.
+	FreeLow int64
+	// FreeHigh is the free disk space at which publishers that wait go on. Default a quarter above FreeLow; at least FreeLow.
+	FreeHigh int64
+	// FreeFull is the free disk space below which Space says that the disk is full. The store refuses nothing itself. Default 128 MiB.
+	FreeFull int64
 
-	slack     int64                             // what the journal may take beside twice what lives; a test's, 2 segments otherwise
+	slack     int64                             // what the journal may take beside twice what lives; a test's, a quarter of a segment otherwise
 	openIndex func(o *Options) (indexer, error) // a test's index in memory
 }
 
@@ -83,12 +97,11 @@ func (o Options) validate() error {
 func (o Options) withDefaults() Options {
 	setDefault(&o.Node, "baton")
 	setDefault(&o.CheckpointEvery, 5*time.Second)
-	setDefault(&o.CheckpointBytes, 64<<20)
+	setDefault(&o.CheckpointBytes, 32<<20)
+	setDefault(&o.TailBytes, 8*o.CheckpointBytes)
 	setDefault(&o.SegmentSize, 64<<20)
-	setDefault(&o.LowSpace, 512<<20)
-	setDefault(&o.FullSpace, 128<<20)
-	setDefault(&o.slack, 2*o.SegmentSize)
-	o.LowSpace = max(o.LowSpace, o.minLowSpace())
+	setDefault(&o.slack, o.SegmentSize/4)
+	o = o.withWatermarks()
 	if o.Guard == nil {
 		o.Guard = func() error { return nil }
 	}

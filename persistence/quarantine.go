@@ -10,9 +10,8 @@ import (
 )
 
 // A message whose bytes are not what was written is lost: it is never handed out. Its place is settled, durably, so that it is named and
-// counted once and holds no segment; and the segment that held it is carried forward soon, because a rebuild that met it would
-// have to refuse: the group's checksum fails with the message's, and nothing else tells whether the settles and definitions beside it
-// are what they were.
+// counted once and holds no segment; and the segment that held it is carried forward soon, because a disk that has damaged one place is
+// likely to damage another.
 
 // quarantined is a message that was found damaged.
 type quarantined struct {
@@ -21,9 +20,9 @@ type quarantined struct {
 	err error
 }
 
-// verify decodes the record b into rec and reports what is wrong with it. It must be that of p.
-func verify(rec *journal.Record, b []byte, seed uint32, p core.Pair) error {
-	if err := rec.DecodePublish(b, seed); err != nil {
+// verify decodes the record b, which was read from f, into rec and reports what is wrong with it. It must be that of p.
+func verify(rec *journal.Record, b []byte, seed uint32, f *found, p core.Pair) error {
+	if err := rec.DecodePublish(b, seed, f.at.position(f.offset)); err != nil {
 		return err
 	}
 	if !slices.Contains(rec.Pairs, p) {

@@ -1,6 +1,9 @@
 package persistence
 
 import (
+	"log/slog"
+	"time"
+
 	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/persistence/journal"
 )
@@ -14,6 +17,7 @@ func (l *live) apply(g *journal.Group, rec *journal.Record) error {
 	s.dirty = true
 	l.position = g.End()
 	l.changed = true
+	l.replayed += g.End().Offset - g.At.Offset
 	if g.At.Offset > 0 { // the first group of an epoch says itself what its records saw
 		l.suspect = g.Suspect
 	}
@@ -76,4 +80,30 @@ func (l *live) reclaimed(ranges []journal.SegmentRange) {
 			}
 		}
 	}
+}
+
+// progressEvery is how often a long reading of the journal says how far it is.
+const progressEvery = 5 * time.Second
+
+// progress says how far a reading is, if it takes long.
+type progress struct {
+	log    *slog.Logger
+	doing  string
+	said   time.Time
+	groups int
+	bytes  uint64
+}
+
+func newProgress(log *slog.Logger, doing string) *progress {
+	return &progress{log: log, doing: doing, said: time.Now()}
+}
+
+func (p *progress) group(g *journal.Group) {
+	p.groups++
+	p.bytes += g.End().Offset - g.At.Offset
+	if time.Since(p.said) < progressEvery {
+		return
+	}
+	p.said = time.Now()
+	p.log.Info("reading the journal", slog.String("to", p.doing), slog.String("position", g.At.String()), slog.Int("groups", p.groups), slog.Uint64("bytes", p.bytes))
 }

@@ -72,14 +72,18 @@ func (r *segmentReader) closeUnusedLocked() {
 	}
 }
 
-// segmentTable gives segments small numbers, so that an entry need not carry epoch and number. 0 is no segment. Guarded by live.mu.
+// segmentTable gives segments small numbers, so that an entry need not carry epoch and number. 0 is no segment. What has gone leaves
+// nothing but its number, so that the table is as large as the journal, not as its past. Guarded by live.mu.
 type segmentTable struct {
-	list []*segment
-	byID map[journal.SegmentID]uint32
+	list    []*segment // a gone one is ended
+	present []uint32   // those that are not gone, oldest first
+	byID    map[journal.SegmentID]uint32
+	forget  []uint64 // keys of gone ones that the index has
+	ended   *segment
 }
 
 func newSegmentTable() segmentTable {
-	return segmentTable{list: make([]*segment, 1), byID: make(map[journal.SegmentID]uint32)}
+	return segmentTable{list: make([]*segment, 1), byID: make(map[journal.SegmentID]uint32), ended: &segment{gone: true}}
 }
 
 func (t *segmentTable) at(i uint32) *segment { return t.list[i] }
@@ -92,6 +96,8 @@ func (t *segmentTable) add(id journal.SegmentID) uint32 {
 	i := uint32(len(t.list))
 	t.list = append(t.list, &segment{id: id, dirty: true})
 	t.byID[id] = i
+	at, _ := slices.BinarySearchFunc(t.present, id, func(i uint32, id journal.SegmentID) int { return t.list[i].id.Compare(id) })
+	t.present = slices.Insert(t.present, at, i)
 	return i
 }
 
@@ -134,7 +140,7 @@ func (s *segment) position(off uint32) journal.Position {
 // reclaimable returns the segments that nothing needs any more, oldest first: they hold no live entry and no live definition, they
 // end nothing that an older segment could bring back, and they lie before at.
 func (t *segmentTable) reclaimable(at journal.Position) []uint32 {
-	order := t.inOrder()
+	order := t.present
 	var free []uint32
 	freed := make(map[uint32]bool)
 	for _, i := range order {
@@ -161,18 +167,6 @@ func (t *segmentTable) reclaimable(at journal.Position) []uint32 {
 // excess is by how much the segments are longer than twice what lives in them and slack.
 func (t *segmentTable) excess(slack int64) int64 { return t.size() - 2*t.live() - slack }
 
-// inOrder lists the segments that are not gone, oldest first.
-func (t *segmentTable) inOrder() []uint32 {
-	order := make([]uint32, 0, len(t.list)-1)
-	for i, s := range t.list {
-		if i > 0 && !s.gone {
-			order = append(order, uint32(i))
-		}
-	}
-	slices.SortFunc(order, func(a, b uint32) int { return t.list[a].id.Compare(t.list[b].id) })
-	return order
-}
-
 // manyPins marks a segment that would stay whichever one segment was carried forward.
 const manyPins = ^uint32(0)
 
@@ -180,7 +174,7 @@ const manyPins = ^uint32(0)
 // What is gained by one is what is dead in it and the segments that stay because of it alone; what it costs is what lives in it. Where
 // nothing is worth half its cost it is the oldest, so that a pass over the journal comes to everything in the end.
 func (t *segmentTable) victim(at journal.Position) uint32 {
-	order := t.inOrder()
+	order := t.present
 	if len(order) < 2 || at.Before(t.list[order[0]].endPosition()) {
 		return 0
 	}
@@ -229,23 +223,13 @@ func (t *segmentTable) pin(s *segment, pins map[uint32]uint32) uint32 {
 }
 
 // count is how many segments are not gone.
-func (t *segmentTable) count() int {
-	n := 0
-	for _, s := range t.list[1:] {
-		if !s.gone {
-			n++
-		}
-	}
-	return n
-}
+func (t *segmentTable) count() int { return len(t.present) }
 
 // size is the length of the files that are not gone.
 func (t *segmentTable) size() int64 {
 	var sum int64
-	for _, s := range t.list[1:] {
-		if !s.gone {
-			sum += s.size()
-		}
+	for _, i := range t.present {
+		sum += t.list[i].size()
 	}
 	return sum
 }
@@ -253,21 +237,18 @@ func (t *segmentTable) size() int64 {
 // live is the length of what lives, a message counted once for every place it lives at.
 func (t *segmentTable) live() int64 {
 	var sum int64
-	for _, s := range t.list[1:] {
-		sum += s.live()
+	for _, i := range t.present {
+		sum += t.list[i].live()
 	}
 	return sum
 }
 
 // kept lists the segments that are not gone, for the header of the one after them.
 func (t *segmentTable) kept() []journal.Kept {
-	var list []journal.Kept
-	for _, s := range t.list[1:] {
-		if !s.gone {
-			list = append(list, journal.Kept{ID: s.id, End: s.end})
-		}
+	list := make([]journal.Kept, 0, len(t.present))
+	for _, i := range t.present {
+		list = append(list, journal.Kept{ID: t.list[i].id, End: t.list[i].end})
 	}
-	slices.SortFunc(list, func(a, b journal.Kept) int { return a.ID.Compare(b.ID) })
 	return list
 }
 
@@ -279,7 +260,14 @@ func (t *segmentTable) reclaim(i uint32) {
 	}
 	gone.gone = true
 	gone.reader.retire()
-	for _, s := range t.list[1:] {
+	if gone.saved {
+		t.forget = append(t.forget, gone.id.Key())
+	}
+	delete(t.byID, gone.id)
+	t.list[i] = t.ended
+	t.present = slices.DeleteFunc(t.present, func(p uint32) bool { return p == i })
+	for _, p := range t.present {
+		s := t.list[p]
 		delete(s.older, i)
 		if s.last == i {
 			s.last = 0

@@ -31,7 +31,7 @@ func TestSpace_Levels(t *testing.T) {
 	} {
 		v := newLives(t)
 		v.fs.FreeBytes = 1 << 40
-		v.edit = func(o *Options) { o.LowSpace, o.FullSpace = 200*mib, 100*mib }
+		v.edit = func(o *Options) { o.FreeLow, o.FreeFull = 200*mib, 100*mib }
 		s := v.open()
 		v.fs.SetFree(c.free, !c.unknown)
 		if err := s.measureSpace(); err != nil {
@@ -48,7 +48,7 @@ func TestSpace_Levels(t *testing.T) {
 func TestSpace_CountsWhatIsWritten(t *testing.T) {
 	v := newLives(t)
 	v.fs.FreeBytes = 300 * mib
-	v.edit = func(o *Options) { o.LowSpace, o.FullSpace, o.SegmentSize = 200*mib, 120*mib, 64*mib }
+	v.edit = func(o *Options) { o.FreeLow, o.FreeFull, o.SegmentSize = 200*mib, 120*mib, 64*mib }
 	s, err := v.try() // not activated: nothing measures
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +59,7 @@ func TestSpace_CountsWhatIsWritten(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	v.edit = func(o *Options) { o.LowSpace, o.FullSpace = 290*mib, 100*mib }
+	v.edit = func(o *Options) { o.FreeLow, o.FreeFull = 290*mib, 100*mib }
 	if s, err = v.try(); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func TestSpace_MeasuredMoreOftenWhenLow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newLives(t)
 		v.fs.FreeBytes = 150 * mib
-		v.edit = func(o *Options) { o.LowSpace, o.FullSpace = 200*mib, 100*mib }
+		v.edit = func(o *Options) { o.FreeLow, o.FreeFull = 200*mib, 100*mib }
 		s := v.open()
 		synctest.Wait()
 		v.fs.SetFree(1000*mib, true)
@@ -104,7 +104,7 @@ func TestBallast(t *testing.T) {
 		synctest.Wait() // the first measurement
 		commit(t, s, define("q", q1), publish(1, "a"))
 		v.close(s)
-		v.fs.SetFree(33*mib, true) // 1 MiB beside the ballast
+		v.fs.SetFree(42*mib, true) // 1 MiB beside the ballast
 		opt := Options{Dir: "/store", Files: v.fs, SegmentSize: 16 * mib}
 		if err := CheckSpace(opt); err != nil {
 			t.Errorf("with a ballast: %v", err)
@@ -119,7 +119,7 @@ func TestBallast(t *testing.T) {
 		commit(t, s, settle(1, 1))
 		v.close(s)
 
-		v.fs.SetFree(mib, true)
+		v.fs.SetFree(2*mib, true) // 1 MiB beside what is set aside for a claim
 		for _, err := range []error{CheckSpace(opt), func() error { _, err := v.try(); return err }()} {
 			if !errors.Is(err, ErrNoSpace) || !strings.Contains(err.Error(), "/store has 1048576 bytes free and 25165824 are needed") {
 				t.Errorf("without: %v", err)
@@ -135,6 +135,105 @@ func TestBallast(t *testing.T) {
 			t.Error(err)
 		}
 		v.close(s)
+	})
+}
+
+// TestSpace_Hysteresis: publishers that wait go on at the upper watermark, not at the lower one.
+func TestSpace_Hysteresis(t *testing.T) {
+	v := newLives(t)
+	v.edit = func(o *Options) { o.FreeLow, o.FreeHigh, o.FreeFull = 200*mib, 300*mib, 100*mib }
+	s := v.open()
+	for _, step := range []struct {
+		free int64
+		want core.SpaceLevel
+	}{
+		{250, core.SpaceOK},
+		{199, core.SpaceLow},
+		{250, core.SpaceLow},
+		{299, core.SpaceLow},
+		{50, core.SpaceFull},
+		{250, core.SpaceLow},
+		{301, core.SpaceOK},
+		{250, core.SpaceOK},
+		{50, core.SpaceFull},
+		{301, core.SpaceOK},
+	} {
+		v.fs.SetFree(step.free*mib, true)
+		if err := s.measureSpace(); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.Space().Level; got != step.want {
+			t.Errorf("level %d with %d MiB, want %d", got, step.free, step.want)
+		}
+	}
+	v.close(s)
+}
+
+// TestSpace_RaisedWatermarksAreSaid: who sets a watermark that would not hold what is under way is told what is in force.
+func TestSpace_RaisedWatermarksAreSaid(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		low, high int64
+		wantLow   int64
+		wantHigh  int64
+		says      []string
+	}{
+		{"defaults", 0, 0, 512, 640, nil},
+		{"large enough", 400, 500, 400, 500, nil},
+		{"the lower one", 1, 0, 320, 400, []string{"watermark=free_low set=1048576 in_force=335544320"}},
+		{"both", 1, 2, 320, 320, []string{"watermark=free_low", "watermark=free_high set=2097152 in_force=335544320"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			v := newLives(t)
+			v.edit = func(o *Options) { o.FreeLow, o.FreeHigh, o.SegmentSize = c.low*mib, c.high*mib, 64*mib }
+			s := v.open()
+			if got := s.Stats(); got.FreeLow != c.wantLow*mib || got.FreeHigh != c.wantHigh*mib {
+				t.Errorf("in force: %d and %d MiB", got.FreeLow/mib, got.FreeHigh/mib)
+			}
+			said := v.log.String()
+			if n := strings.Count(said, "is raised"); n != len(c.says) {
+				t.Errorf("said %d times, want %d", n, len(c.says))
+			}
+			for _, part := range c.says {
+				if !strings.Contains(said, part) {
+					t.Errorf("%q is not in\n%s", part, said)
+				}
+			}
+			v.close(s)
+		})
+	}
+}
+
+// TestCheckSpace_GivesRoomForAClaim: on a disk without a byte the small ballast goes, and only that: the large one is for whoever wins.
+func TestCheckSpace_GivesRoomForAClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newLives(t)
+		v.edit = func(o *Options) { o.SegmentSize = 16 * mib }
+		s := v.open()
+		synctest.Wait() // the first measurement
+		v.close(s)
+		there := func(path string) bool {
+			_, err := v.fs.Open(path)
+			return err == nil
+		}
+		opt := Options{Dir: "/store", Files: v.fs, SegmentSize: 16 * mib}
+		for _, step := range []struct {
+			free  int64 // beside what is set aside
+			small bool  // it is still there afterwards
+		}{{claimSpace, true}, {claimSpace - 1, false}, {0, false}} {
+			v.fs.SetFree(41*mib+step.free, true)
+			if err := CheckSpace(opt); err != nil {
+				t.Fatal(err)
+			}
+			if !there("/store/ballast") || there("/store/ballast.claim") != step.small {
+				t.Errorf("with %d bytes free: large %t, small %t", step.free, there("/store/ballast"), there("/store/ballast.claim"))
+			}
+		}
+		if s, err := v.try(); err != nil { // the large one is enough for the rest
+			t.Error(err)
+		} else if err := s.Close(); err != nil {
+			t.Error(err)
+		}
 	})
 }
 

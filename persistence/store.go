@@ -30,13 +30,18 @@ type Store struct {
 	live     *live
 	clock    clock
 	lineage  []Seal
+	damage   replayDamage // what the start has met
 	commits  *committer
 	pending  atomic.Int64
 	measured atomic.Pointer[measured]
+	low      atomic.Bool // disk space is below the upper watermark, and was below the lower one
 	stats    counters
 	seed     uint32
 
-	checkpointed atomic.Uint64 // stats.bytes at the last checkpoint
+	checkpointed atomic.Uint64 // stats.bytes at the last checkpoint that was begun
+	rooted       atomic.Uint64 // stats.bytes at the last one that is in the index
+	replayed     atomic.Uint64 // bytes read at the start that the index does not have yet
+	late         atomic.Bool   // publishers wait for a checkpoint
 
 	mu     sync.Mutex
 	cond   sync.Cond // something waits, or ended
@@ -50,6 +55,7 @@ type Store struct {
 	failed chan struct{}
 
 	waiting   *index.Checkpoint   // one that found no space; the checkpointer's, then Close's
+	taken     uint64              // stats.bytes when the last snapshot was taken; the checkpointer's
 	unremoved []journal.SegmentID // gone, but their files could not be removed; the checkpointer's
 	ballast   bool                // it is there, or cannot be had; the measurer's
 	perGroup  int64               // bytes of a group; the checkpointer's
@@ -75,6 +81,7 @@ func (s *Store) Lineage() []Seal { return slices.Clone(s.lineage) }
 func (s *Store) Activated() {
 	s.activate.Do(func() {
 		s.activated.Store(true)
+		s.askCheckpoint(s.replayed.Load())
 		s.wg.Go(s.checkpointer)
 		s.wg.Go(s.measurer)
 	})
@@ -213,7 +220,7 @@ func (s *Store) fail(err error) error {
 	s.failMu.Lock()
 	defer s.failMu.Unlock()
 	if s.err == nil {
-		s.err = fmt.Errorf("store %s: %w", s.opt.Dir, err)
+		s.err = fmt.Errorf("the store in %s failed: %w", s.opt.Dir, err)
 		close(s.failed)
 	}
 	return s.err
@@ -294,31 +301,3 @@ func (s *Store) releaseFiles() {
 }
 
 func (s *Store) segmentPath(id journal.SegmentID) string { return filepath.Join(s.journal, id.File()) }
-
-// Stats counts what is worth seeing from outside.
-type Stats struct {
-	Groups      uint64 // groups that have passed
-	Bytes       uint64 // their bytes
-	Carried     uint64 // about how many of them were carried forward
-	Checkpoints uint64
-	Reclaimed   uint64 // segment files removed
-	Segments    int    // segment files that are history
-	Journal     int64  // their bytes
-	Live        int64  // those of them that live, a message counted once for each queue it is in
-	Damaged     uint64 // messages that were given up because their bytes are not what was written
-}
-
-type counters struct {
-	groups, bytes, carried, checkpoints, reclaimed, damaged atomic.Uint64
-}
-
-// Stats returns the counters.
-func (s *Store) Stats() Stats {
-	s.live.mu.Lock()
-	segments, journal, live := s.live.segments.count(), s.live.segments.size(), s.live.segments.live()
-	s.live.mu.Unlock()
-	return Stats{
-		Groups: s.stats.groups.Load(), Bytes: s.stats.bytes.Load(), Carried: s.stats.carried.Load(), Checkpoints: s.stats.checkpoints.Load(),
-		Reclaimed: s.stats.reclaimed.Load(), Segments: segments, Journal: journal, Live: live, Damaged: s.stats.damaged.Load(),
-	}
-}

@@ -40,6 +40,7 @@ type Config struct {
 		TopicAliasMaximum uint16
 		MaxKeepAlive      time.Duration
 		MaxSessionExpiry  time.Duration
+		MaxSubscriptions  int
 		HandshakeTimeout  time.Duration
 	}
 	Admin   struct{ Listen []string }
@@ -50,11 +51,13 @@ type Config struct {
 	}
 	Memory struct{ Budget int64 }
 	Store  struct {
-		LowSpace        int64
-		FullSpace       int64
+		FreeLow         amount
+		FreeHigh        amount // 0: a quarter above FreeLow
+		FreeFull        amount
 		CheckpointEvery time.Duration
 		CheckpointBytes int64
 		SegmentSize     int64
+		Salvage         bool
 	}
 	Log struct{ Level, Format string }
 
@@ -225,9 +228,17 @@ func (c *Config) complete() error {
 			return fmt.Errorf("%s %v is not a whole number of seconds", d.key, d.value)
 		}
 	}
-	if c.Store.FullSpace > c.Store.LowSpace {
-		return fmt.Errorf("store.full_space %s is above store.low_space %s",
-			formatSize(c.Store.FullSpace), formatSize(c.Store.LowSpace))
+	store := &c.Store
+	for _, w := range []struct {
+		low, high         amount
+		lowName, highName string
+	}{
+		{store.FreeFull, store.FreeLow, "store.free_full", "store.free_low"},
+		{store.FreeLow, store.FreeHigh, "store.free_low", "store.free_high"},
+	} {
+		if w.high != (amount{}) && w.low.above(w.high) {
+			return fmt.Errorf("%s %v is above %s %v", w.lowName, w.low, w.highName, w.high)
+		}
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ func TestLoadConfig_Defaults(t *testing.T) {
 	}
 	if c.Data != "./baton-data" || c.Node != host || c.HA.Enabled || c.HA.TTL != 3*time.Second ||
 		!slices.Equal(c.AMQP.Listen, []string{":5672"}) || !slices.Equal(c.Admin.Listen, []string{":15672"}) ||
-		!slices.Equal(c.Metrics.Listen, []string{":15692"}) || c.AMQP.FrameMax != 131072 || c.Store.LowSpace != 512<<20 {
+		!slices.Equal(c.Metrics.Listen, []string{":15692"}) || c.AMQP.FrameMax != 131072 || c.Store.FreeLow != (amount{bytes: 512 << 20}) {
 		t.Errorf("defaults are\n%s", c.yaml())
 	}
 }
@@ -52,7 +52,8 @@ admin: {listen: :2}
 metrics: {listen: off}
 ha: {enabled: true}
 store:
-  low_space: 1GiB
+  free_low: 1GiB
+  free_high: 5%
 `
 	c, err := loadConfig(source{
 		file: writeFile(t, "baton.yaml", file),
@@ -67,7 +68,7 @@ store:
 	}
 	if c.Data != "/srv/baton" || c.Node != "from-flag" || c.DefaultUser != "app" || c.DefaultPass != "a,b=c" ||
 		!slices.Equal(c.AMQP.Listen, []string{":4", ":5"}) || c.AMQP.Heartbeat != 5*time.Second || c.AMQP.MaxConnections != 20 ||
-		len(c.Admin.Listen) != 0 || len(c.Metrics.Listen) != 0 || !c.HA.Enabled || c.Store.LowSpace != 1<<30 {
+		len(c.Admin.Listen) != 0 || len(c.Metrics.Listen) != 0 || !c.HA.Enabled || c.Store.FreeLow != (amount{bytes: 1 << 30}) || c.Store.FreeHigh != (amount{percent: 5}) {
 		t.Errorf("effective values are\n%s", c.yaml())
 	}
 	for key, want := range map[string]string{
@@ -105,7 +106,8 @@ func TestLoadConfig_FileErrorsNameTheLine(t *testing.T) {
 		{"duration too short", "ha:\n  ttl: 1ms\n", `:2: ha.ttl: "1ms" is not between 100ms and 10m0s`},
 		{"duration that overflows a sum", "stop_timeout: 2562047h47m16s\n", `:1: stop_timeout: "2562047h47m16s" is not between 1ms and 1h0m0s`},
 		{"message larger than a journal group", "amqp:\n  max_message_size: 129MiB\n", `:2: amqp.max_message_size: "129MiB" is not between 1B and 128MiB`},
-		{"not a size", "store:\n  low_space: 1 parsec\n", ":2: store.low_space: "},
+		{"not a size", "store:\n  free_low: 1 parsec\n", ":2: store.free_low: "},
+		{"all of the disk", "store:\n  free_low: 100%\n", `:2: store.free_low: "100%" is not a whole number of percent from 1% to 99%`},
 		{"not a level", "log:\n  level: loud\n", `:2: log.level: "loud" is not one of debug, info, warn, error`},
 		{"a second document", "data: x\n---\ndata: y\n", ":3: a second document"},
 		{"an alias", "data: &d x\nnode: *d\n", ":1: data: a value is expected here"},
@@ -144,7 +146,9 @@ func TestLoadConfig_OtherErrorsNameTheirPlace(t *testing.T) {
 		{"a user without a password", source{env: []string{"BATON_DEFAULT_USER=app"}}, `no password for the default user "app"`},
 		{"a node too long for a file name", source{flags: map[string][]string{"node": {strings.Repeat("n", 300)}}}, "is longer than 80 bytes: choose a shorter --node"},
 		{"a node that is no file name", source{flags: map[string][]string{"node": {"a/b"}}}, `node "a/b" cannot be part of a file name`},
-		{"watermarks upside down", source{env: []string{"BATON_STORE_LOW_SPACE=1MiB"}}, "store.full_space 128MiB is above store.low_space 1MiB"},
+		{"watermarks upside down", source{env: []string{"BATON_STORE_FREE_LOW=1MiB"}}, "store.free_full 128MiB is above store.free_low 1MiB"},
+		{"watermarks that never let go", source{env: []string{"BATON_STORE_FREE_HIGH=1MiB"}}, "store.free_low 512MiB is above store.free_high 1MiB"},
+		{"parts upside down", source{env: []string{"BATON_STORE_FREE_LOW=5%", "BATON_STORE_FREE_HIGH=4%"}}, "store.free_low 5% is above store.free_high 4%"},
 		{"half a second of keep alive", source{env: []string{"BATON_MQTT_MAX_KEEP_ALIVE=1500ms"}}, "mqtt.max_keep_alive 1.5s is not a whole number of seconds"},
 		{"half a second of heartbeat", source{env: []string{"BATON_AMQP_HEARTBEAT=1500ms"}}, "amqp.heartbeat 1.5s is not a whole number of seconds"},
 	} {

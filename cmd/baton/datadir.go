@@ -15,9 +15,13 @@ const startRoom = 64 << 10
 // openDataDir makes the data directory where it is absent and sees that files
 // can be made and filled in it, so that the common mistakes of a first start are
 // one sentence instead of the first error of whoever needs the directory first.
-func openDataDir(dir string) error {
+// checkSpace is asked before anything is written but the directory itself.
+func openDataDir(dir string, checkSpace func() error) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return dataDirError(dir, err)
+	}
+	if err := checkSpace(); err != nil {
+		return err
 	}
 	f, err := os.CreateTemp(dir, ".writable-*")
 	if err != nil {

@@ -56,7 +56,7 @@ var rules = []rule{
 	{"protocols/http/...", append([]string{"github.com/prometheus/client_golang", "github.com/coder/websocket"}, frontEnd...), "protocols meet in core; where data lies and who is primary is told to the admin port"},
 	{"protocols/*/...", frontEnd, "protocols meet in core, and know neither the store nor fail-over"},
 
-	{"cmd/baton/bench/...", []string{"std", "third-party", "./cmd/baton/bench/..."}, "the load generator is a client: it knows a broker by its port"},
+	{"cmd/baton/bench/...", []string{"std", "third-party", "./cmd/baton/bench/...", "./persistence/storebench"}, "the load generator is a client: it knows a broker by its port, and the store by what measures it"},
 	{"cmd/baton", []string{"any"}, "wiring is what this package is for"},
 	{"interop/...", []string{"std", "third-party", "./interop/..."}, "the interop suites know Baton as a process and a port"},
 }

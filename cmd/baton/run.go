@@ -53,7 +53,10 @@ func (p *program) rootCommand() (root *cobra.Command, started *bool) {
 		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	root.AddCommand(p.serveCommand(), p.configCommand(), p.healthCommand(), versionCommand(), bench.Command())
+	root.AddCommand(
+		p.serveCommand(), p.configCommand(), p.healthCommand(),
+		p.journalCommand(), p.backupCommand(), p.restoreCommand(), versionCommand(), bench.Command(),
+	)
 	return root, started
 }
 

@@ -188,21 +188,29 @@ func TestCodeOf(t *testing.T) {
 
 func TestOpenDataDir(t *testing.T) {
 	dir := t.TempDir()
-	if err := openDataDir(filepath.Join(dir, "a", "b")); err != nil {
+	room := func() error { return nil }
+	if err := openDataDir(filepath.Join(dir, "a", "b"), room); err != nil {
 		t.Errorf("a new directory: %v", err)
 	}
 	if left, err := os.ReadDir(filepath.Join(dir, "a", "b")); err != nil || len(left) != 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
-	if err := openDataDir(dir); err != nil {
+	if err := openDataDir(dir, room); err != nil {
 		t.Errorf("a directory that is there: %v", err)
 	}
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := openDataDir(file); err == nil || !strings.Contains(err.Error(), "is a file: choose another with --data") {
+	if err := openDataDir(file, room); err == nil || !strings.Contains(err.Error(), "is a file: choose another with --data") {
 		t.Errorf("a file: %v", err)
+	}
+	full := errors.New("no room")
+	if err := openDataDir(filepath.Join(dir, "c"), func() error { return full }); !errors.Is(err, full) {
+		t.Errorf("a full disk: %v", err)
+	}
+	if left, err := os.ReadDir(filepath.Join(dir, "c")); err != nil || len(left) != 0 {
+		t.Errorf("written on a full disk: %v, %v", left, err)
 	}
 }
 
@@ -278,7 +286,7 @@ func TestRun_ServeOnAPortInUseExitsWith4(t *testing.T) {
 
 func TestCut_SaysOnceWhatFailed(t *testing.T) {
 	n := &node{}
-	failure := errors.New("the store failed: store d: sync d/journal/e0000000001-0000000001: input/output error")
+	failure := errors.New("the store in d failed: sync journal segment e0000000001-0000000001.seg: input/output error")
 	err := n.cut(new(frontEnds), 1, "the store failed", failure)
 	if codeOf(err) != exitLost || err.Error() != failure.Error() {
 		t.Errorf("%d, %q; want %d, %q", codeOf(err), err, exitLost, failure)

@@ -37,7 +37,7 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 	for _, name := range cfg.ignored {
 		log.Warn("environment variable names no setting", slog.String("variable", name))
 	}
-	if err := openDataDir(cfg.Data); err != nil {
+	if err := openDataDir(cfg.Data, n.checkSpace); err != nil {
 		return &exitError{exitData, err}
 	}
 	server, err := admin.Start(ctx, admin.Options{
@@ -99,6 +99,21 @@ func (n *node) follow(ctx context.Context, _ *ha.Standby) error {
 	n.log.Info("standing by: another broker is the primary")
 	n.health.Set(admin.State{Role: admin.RoleStandby, Reason: "another broker is the primary"})
 	<-ctx.Done()
+	if errors.Is(context.Cause(ctx), errSignal) {
+		return nil
+	}
+	return n.checkSpace() // it is our turn, and an epoch would be spent for nothing
+}
+
+// checkSpace refuses what openStore would refuse, before an epoch is claimed for it.
+func (n *node) checkSpace() error {
+	if _, err := n.cfg.watermarks(); err != nil {
+		return &exitError{exitData, err}
+	}
+	err := persistence.CheckSpace(persistence.Options{Dir: n.cfg.Data, SegmentSize: n.cfg.Store.SegmentSize, Logger: n.log})
+	if err != nil {
+		return &exitError{exitData, err}
+	}
 	return nil
 }
 
@@ -119,7 +134,8 @@ func (n *node) active(ctx context.Context, t *ha.Tenure) error {
 		broker.Close()
 		return errors.Join(err, store.Close())
 	}
-	n.live.set(broker, clients)
+	n.live.set(broker, store, clients)
+	n.health.Doubt(func() string { return stalled(store) })
 	n.health.Set(admin.State{Role: admin.RolePrimary, Epoch: t.Epoch()})
 	n.log.Info("Server startup complete", slog.Uint64("epoch", t.Epoch()), slog.Duration("took", time.Since(n.begin)))
 
@@ -146,18 +162,20 @@ func (n *node) active(ctx context.Context, t *ha.Tenure) error {
 // data directory.
 func (n *node) openStore(ctx context.Context, t *ha.Tenure) (*persistence.Store, error) {
 	cfg := &n.cfg.Store
+	free, err := n.cfg.watermarks()
+	if err != nil {
+		return nil, storeError(ctx, err)
+	}
 	opt := persistence.Options{
 		Dir: n.cfg.Data, Node: n.cfg.Node, StoreID: t.StoreID(), Epoch: t.Epoch(),
 		Guard: t.Guard, NameSegment: t.NameSegment, Promised: t.Promised,
-		Logger:   n.log,
-		LowSpace: cfg.LowSpace, FullSpace: cfg.FullSpace, SegmentSize: cfg.SegmentSize,
+		Logger: n.log, Salvage: cfg.Salvage,
+		FreeLow: free.low, FreeHigh: free.high, FreeFull: free.full, SegmentSize: cfg.SegmentSize,
 		CheckpointEvery: cfg.CheckpointEvery, CheckpointBytes: cfg.CheckpointBytes,
 	}
 	if src, ok := t.Source(); ok {
-		opt.Source = &persistence.Source{
-			Epoch: src.Epoch, Lineage: convertSeals[persistence.Seal](src.Lineage),
-			Segment: src.HighestSegment, Promised: src.Promised, Time: src.BrokerTime,
-		}
+		history := sourceOf(src)
+		opt.Source = &history
 	}
 	store, err := persistence.Open(ctx, opt)
 	if err != nil {

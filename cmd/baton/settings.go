@@ -149,6 +149,11 @@ func settings() []setting {
 			bind: func(c *Config) value { return duration(&c.MQTT.MaxSessionExpiry, 0, (math.MaxUint32-1)*time.Second) },
 		},
 		{
+			key: "mqtt.max_subscriptions", def: "10000", unit: "subscriptions",
+			doc:  "How many subscriptions one session may have; one more is refused.",
+			bind: func(c *Config) value { return integer(&c.MQTT.MaxSubscriptions, 1, math.MaxInt32) },
+		},
+		{
 			key: "mqtt.handshake_timeout", def: "10s", unit: "duration",
 			doc:  "How long a new connection may take to send its CONNECT.",
 			bind: func(c *Config) value { return duration(&c.MQTT.HandshakeTimeout, time.Millisecond, maxWait) },
@@ -179,14 +184,19 @@ func settings() []setting {
 			bind: func(c *Config) value { return size(&c.Memory.Budget, 1<<20, math.MaxInt64) },
 		},
 		{
-			key: "store.low_space", def: "512MiB", unit: "size",
-			doc:  "Free disk space below which publishers wait.",
-			bind: func(c *Config) value { return size(&c.Store.LowSpace, 1, math.MaxInt64) },
+			key: "store.free_low", def: "512MiB", unit: "size or percent",
+			doc:  "Free disk space below which publishers wait. Raised to `store.free_full`, two journal files and 64 MiB where it is less; the log says so.",
+			bind: func(c *Config) value { return space(&c.Store.FreeLow, 1) },
 		},
 		{
-			key: "store.full_space", def: "128MiB", unit: "size",
-			doc:  "Free disk space below which nothing but acknowledgements is accepted.",
-			bind: func(c *Config) value { return size(&c.Store.FullSpace, 1, math.MaxInt64) },
+			key: "store.free_high", def: "0B", unit: "size or percent",
+			doc:  "Free disk space at which publishers that wait go on. `0B` is a quarter more than `store.free_low`.",
+			bind: func(c *Config) value { return space(&c.Store.FreeHigh, 0) },
+		},
+		{
+			key: "store.free_full", def: "128MiB", unit: "size or percent",
+			doc:  "Free disk space below which no new durable queue, exchange or binding is accepted either.",
+			bind: func(c *Config) value { return space(&c.Store.FreeFull, 1) },
 		},
 		{
 			key: "store.checkpoint_every", def: "5s", unit: "duration",
@@ -194,7 +204,7 @@ func settings() []setting {
 			bind: func(c *Config) value { return duration(&c.Store.CheckpointEvery, time.Millisecond, maxWait) },
 		},
 		{
-			key: "store.checkpoint_bytes", def: "64MiB", unit: "size",
+			key: "store.checkpoint_bytes", def: "32MiB", unit: "size",
 			doc:  "How much journal may be written before it reaches the index.",
 			bind: func(c *Config) value { return size(&c.Store.CheckpointBytes, 4096, math.MaxInt64) },
 		},
@@ -202,6 +212,11 @@ func settings() []setting {
 			key: "store.segment_size", def: "64MiB", unit: "size",
 			doc:  "The size at which a new journal file is begun.",
 			bind: func(c *Config) value { return size(&c.Store.SegmentSize, 4096, math.MaxInt32) },
+		},
+		{
+			key: "store.salvage", flag: "salvage", def: "false", unit: "true or false",
+			doc:  "Start without what is damaged in the journal, instead of ending with code 7, and log what that is: settled messages may come back, definitions may be missing. For one start.",
+			bind: func(c *Config) value { return boolean(&c.Store.Salvage) },
 		},
 		{
 			key: "log.level", flag: "log-level", def: "info", unit: "debug, info, warn or error", live: true,

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/persistence"
 	"github.com/batonmq/baton/protocols/amqp091"
 	admin "github.com/batonmq/baton/protocols/http"
 	"github.com/batonmq/baton/protocols/mqtt"
@@ -16,11 +19,24 @@ type liveStats struct {
 
 type liveParts struct {
 	broker  *core.Broker
+	store   *persistence.Store
 	clients *frontEnds
 }
 
-func (l *liveStats) set(broker *core.Broker, clients *frontEnds) {
-	l.parts.Store(&liveParts{broker, clients})
+func (l *liveStats) set(broker *core.Broker, store *persistence.Store, clients *frontEnds) {
+	l.parts.Store(&liveParts{broker, store, clients})
+}
+
+// stalledAfter is how long a group may be under way before the node calls itself not ready: far longer than a disk takes that works,
+// and than one takes that is only busy.
+const stalledAfter = 5 * time.Second
+
+// stalled tells an operator that the disk does not answer. Publishers wait for it, for as long as it takes; nothing is lost by that.
+func stalled(store *persistence.Store) string {
+	if t := store.Stalled(); t >= stalledAfter {
+		return fmt.Sprintf("the disk has not answered a write for %v; publishers wait", t.Round(time.Second))
+	}
+	return ""
 }
 
 // stats is the admin port's view of engine and front-ends.
@@ -29,15 +45,15 @@ func (n *node) stats() (admin.Stats, bool) {
 	if parts == nil {
 		return admin.Stats{}, false
 	}
-	b := parts.broker.Stats()
+	b, store := parts.broker.Stats(), parts.store.Stats()
 	s := admin.Stats{
 		VHosts: b.VHosts, Exchanges: b.Exchanges, Queues: b.Queues, Consumers: b.Consumers,
 		Ready: int64(b.Ready), Unacked: int64(b.Unsettled),
 		RoutedTotal: b.Published, SettledTotal: b.Settled,
 		PublishersBlocked: b.Blocked, DiskLow: b.Space.Level != core.SpaceOK,
 		MemoryBytes: b.HeldBytes, MemoryLimitBytes: n.cfg.Memory.Budget,
-		PendingBytes:  b.Pending,
-		DiskFreeBytes: b.Space.Free, DiskLimitBytes: n.cfg.Store.LowSpace,
+		DiskFreeBytes: b.Space.Free, DiskLimitBytes: store.FreeLow,
+		Store: storeStats(&store),
 	}
 	for _, l := range parts.clients.listeners() {
 		s.ConnectionsRefusedTotal += l.refused()
@@ -49,6 +65,17 @@ func (n *node) stats() (admin.Stats, bool) {
 		addMQTT(&s, server.Stats())
 	}
 	return s, true
+}
+
+func storeStats(s *persistence.Stats) admin.StoreStats {
+	return admin.StoreStats{
+		GroupsTotal: s.Groups, GroupBytesTotal: s.Bytes, CarriedBytesTotal: s.Carried, ElidedTotal: s.Elided,
+		CheckpointsTotal: s.Checkpoints, ReclaimedTotal: s.Reclaimed, DamagedTotal: s.Damaged,
+		Segments: s.Segments, JournalBytes: s.Journal, LiveBytes: s.Live, PendingBytes: s.Pending,
+		FreeHighBytes: s.FreeHigh, FullBytes: s.FreeFull, SpaceLevel: int(s.Space.Level),
+		CheckpointTook: s.CheckpointTook, CheckpointAge: s.CheckpointAge, StalledFor: s.Stalled,
+		Write: admin.Histogram(s.Write), GroupSize: admin.Histogram(s.GroupSize),
+	}
 }
 
 func addAMQP(s *admin.Stats, a amqp091.Stats) {

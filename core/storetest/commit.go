@@ -3,6 +3,7 @@ package storetest
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 
@@ -196,6 +197,9 @@ func messageComesBackAsItWas(k *kit) {
 		{Props: bytes.Repeat([]byte("p"), 70_000), Key: string(bytes.Repeat([]byte("k"), 255)), Persistent: true},
 		{Body: []byte("transient in a durable queue"), Priority: 1},
 		{Body: bytes.Repeat([]byte("b"), 100_000), Persistent: true},
+		{Expires: 1, Persistent: true},
+		{Expires: 4_102_444_800_000, Body: []byte("until 2100"), Persistent: true, Once: true, Retain: true},
+		{Expires: math.MaxInt64, Body: bytes.Repeat([]byte("b"), 100_000), Persistent: true},
 	}
 	id := k.queue("q")
 	for i, m := range messages {

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 )
@@ -96,4 +97,54 @@ func benchmarkOpen(b *testing.B, dir string) {
 		closeIndex(b, x)
 		b.StartTimer()
 	}
+}
+
+// BenchmarkOpenSessions opens an index with the definitions of 100,000 sessions and reads them, as a start does.
+func BenchmarkOpenSessions(b *testing.B) {
+	o := testOptions(b, b.TempDir())
+	o.Logger = nil
+	x := mustOpen(b, o)
+	const sessions, each = 100_000, 5
+	cp := &Checkpoint{}
+	for n := range uint64(sessions) {
+		cp.PutQueues = append(cp.PutQueues, Queue{ID: n + 1, Next: 6, Count: 5, Bytes: 500})
+		cp.PutChunks = append(cp.PutChunks, Chunk{ChunkID{n + 1, 0}, make([]byte, 40)})
+		for k := range each {
+			key := fmt.Sprintf("vhost/session-%d/%d", n, k)
+			cp.PutDefinitions = append(cp.PutDefinitions, Definition{Key: key, Value: make([]byte, 60), Order: n*each + uint64(k)})
+		}
+	}
+	apply(b, x, cp)
+	closeIndex(b, x)
+	for b.Loop() {
+		x := mustOpen(b, o)
+		if _, _, err := readAll(x); err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		closeIndex(b, x)
+		b.StartTimer()
+	}
+}
+
+// readAll counts what a start reads.
+func readAll(x *Index) (definitions, chunks int, err error) {
+	for _, err := range x.Queues() {
+		if err != nil {
+			return 0, 0, err
+		}
+	}
+	for _, err := range x.Chunks() {
+		if err != nil {
+			return 0, 0, err
+		}
+		chunks++
+	}
+	for _, err := range x.Definitions() {
+		if err != nil {
+			return 0, 0, err
+		}
+		definitions++
+	}
+	return definitions, chunks, nil
 }

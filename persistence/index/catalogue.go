@@ -26,11 +26,16 @@ type chunkVersion struct {
 	version
 }
 
-func newCatalogue() *catalogue {
+func newCatalogue() *catalogue { return newCatalogueFor(&rootRecord{}) }
+
+// newCatalogueFor has room for what a root accounts for: growing maps of hundreds of thousands of keys would be a third of what a start
+// takes. A root that is not what it seems asks for no more than some MiB.
+func newCatalogueFor(r *rootRecord) *catalogue {
+	room := func(k kind) int { return int(min(r.tally(k).count, 1<<20)) }
 	return &catalogue{
-		definitions: make(map[string]version),
-		queues:      make(map[uint64]*queueVersions),
-		segments:    make(map[uint64]version),
+		definitions: make(map[string]version, room(kindDefinition)),
+		queues:      make(map[uint64]*queueVersions, room(kindQueue)),
+		segments:    make(map[uint64]version, room(kindSegment)),
 	}
 }
 

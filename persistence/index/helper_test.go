@@ -76,18 +76,19 @@ func read(x *Index) (contents, Position, error) {
 		c[fmt.Sprint("queue ", q.ID)] = fmt.Sprint(q.Next, q.Count, q.Bytes)
 	}
 	chunks := 0
-	for _, q := range queues {
-		for _, n := range x.Chunks(q.ID, 0, ^uint64(0)) {
-			data, found, err := x.Chunk(ChunkID{q.ID, n})
-			if err != nil {
-				return nil, root.Position, err
-			}
-			if !found {
-				return nil, root.Position, fmt.Errorf("chunk %d of queue %d is listed and not found", n, q.ID)
-			}
-			chunks++
-			c[fmt.Sprint("chunk ", q.ID, "/", n)] = string(data)
+	for v, err := range x.Chunks() {
+		if err != nil {
+			return nil, root.Position, err
 		}
+		data, found, err := x.Chunk(v.ChunkID)
+		if err != nil {
+			return nil, root.Position, err
+		}
+		if !found || !bytes.Equal(data, v.Data) {
+			return nil, root.Position, fmt.Errorf("chunk %d of queue %d is listed as %x and found as %x", v.Number, v.Queue, v.Data, data)
+		}
+		chunks++
+		c[fmt.Sprint("chunk ", v.Queue, "/", v.Number)] = string(data)
 	}
 	if chunks != root.Chunks || len(queues) != root.Queues {
 		return nil, root.Position, fmt.Errorf("root counts %d chunks, %d queues; read %d, %d", root.Chunks, root.Queues, chunks, len(queues))

@@ -20,7 +20,7 @@ func (x *Index) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := &scan{root: root, cat: newCatalogue(), gen: root.gen}
+	s := &scan{root: root, cat: newCatalogueFor(root), gen: root.gen}
 	if err := s.readKeys(ctx, db); err != nil {
 		return err
 	}

@@ -63,26 +63,9 @@ func verified(item *badger.Item, key []byte) ([]byte, error) {
 	return data, nil
 }
 
-// Chunks returns the numbers of queue's chunks in from ≤ number ≤ to, ascending. It may be called from any goroutine, also during Apply.
-func (x *Index) Chunks(queue, from, to uint64) []uint64 {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	if x.cat == nil {
-		return nil
-	}
-	q := x.cat.queues[queue]
-	if q == nil {
-		return nil
-	}
-	var numbers []uint64
-	for i, _ := q.find(from); i < len(q.chunks) && q.chunks[i].number <= to; i++ {
-		numbers = append(numbers, q.chunks[i].number)
-	}
-	return numbers
-}
-
 // Definitions yields every definition, by key. Apply and Reset wait for the end of the loop, whose body must not call them. A yielded
-// error is final for the index and ends the sequence; so it is for Queues and Segments.
+// error is final for the index and ends the sequence; so it is for Queues, Segments and
+// Chunks.
 func (x *Index) Definitions() iter.Seq2[Definition, error] {
 	return values(x, kindDefinition, func(d id, b []byte) (Definition, error) { return decodeDefinition(d.key, b) })
 }
@@ -95,6 +78,13 @@ func (x *Index) Queues() iter.Seq2[Queue, error] {
 // Segments yields every segment, by number.
 func (x *Index) Segments() iter.Seq2[Segment, error] {
 	return values(x, kindSegment, func(d id, b []byte) (Segment, error) { return Segment{Number: d.number, Data: b}, nil })
+}
+
+// Chunks yields every chunk, by queue and number.
+func (x *Index) Chunks() iter.Seq2[Chunk, error] {
+	return values(x, kindChunk, func(d id, b []byte) (Chunk, error) {
+		return Chunk{ChunkID{d.queue, d.number}, b}, nil
+	})
 }
 
 // values yields the values of one kind and holds their number against the catalogue's.

@@ -2,7 +2,6 @@ package journal
 
 import (
 	"encoding/binary"
-	"hash/crc32"
 
 	"github.com/batonmq/baton/core"
 )
@@ -14,8 +13,8 @@ type Carried struct {
 }
 
 // AppendCarry appends the message of r, a publish or carry record, again with the places that are left of it. Flags, priority and
-// everything behind the places are taken over byte by byte. seed is RecordSeed of the store.
-func AppendCarry(b []byte, seed uint32, r *Record, places []Carried) []byte {
+// everything behind the places are taken over byte by byte.
+func AppendCarry(b []byte, r *Record, places []Carried) []byte {
 	start := len(b)
 	b = appendHeader(b, KindCarry, r.publish.flags, r.publish.priority)
 	b = binary.AppendUvarint(b, uint64(len(places)))
@@ -23,8 +22,7 @@ func AppendCarry(b []byte, seed uint32, r *Record, places []Carried) []byte {
 		b = binary.AppendUvarint(appendPair(b, p.Pair), uint64(p.Delivered))
 	}
 	b = append(b, r.message...)
-	binary.LittleEndian.PutUint32(b[start:], uint32(len(b)-start+recordSum))
-	return binary.LittleEndian.AppendUint32(b, crc32.Update(seed, castagnoli, b[start:]))
+	return finish(append(b, 0, 0, 0, 0), start)
 }
 
 // Scan walks the groups of a segment that is complete.
@@ -40,10 +38,11 @@ func NewScan(files Files, dir string, id SegmentID, store [16]byte, end uint64) 
 	if err != nil {
 		return nil, r.headerDamage(id, err)
 	}
+	s.endAt(end)
 	return &Scan{s: s, end: end}, nil
 }
 
-// Next returns the next group, which is valid until the call after it; false at the end. Where no valid group is the error is a
+// Next returns the next group, which is valid until the call after it; false at the end. Where no group can be read the error is a
 // *DamageError.
 func (c *Scan) Next() (Group, bool, error) {
 	if c.s.pos.Offset >= c.end {

@@ -13,6 +13,9 @@ type Files interface {
 	Create(path string) (File, error)
 	// Open opens an existing file for reading (fs.ErrNotExist).
 	Open(path string) (File, error)
+	// OpenAhead opens an existing file once more for writing, to fill it with zeros ahead of what is written to it.
+	// errors.ErrUnsupported: overwriting zeros is not known to be cheaper here than growing.
+	OpenAhead(path string) (File, error)
 	// Remove removes a file. The removal is durable after SyncDir.
 	Remove(path string) error
 	// SyncDir makes the names in dir durable.
@@ -31,6 +34,8 @@ type File interface {
 	WriteAt(p []byte, off int64) (int, error)
 	// Sync makes the data, and the size needed to read it back, durable: fdatasync.
 	Sync() error
+	// Truncate makes the file size bytes long. That is durable after Sync.
+	Truncate(size int64) error
 	// Size is the file's length.
 	Size() (int64, error)
 	Close() error

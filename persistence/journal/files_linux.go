@@ -44,6 +44,16 @@ func allocate(f *os.File, size int64) error {
 	}
 }
 
+// overwritesInPlace reports whether the file lies where writing over a block that was written before changes no metadata: ext2 to 4 and
+// XFS. A file system that copies on write, as Btrfs and ZFS, takes new blocks all the same, and what a network's does is not known.
+func overwritesInPlace(path string) bool {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return false
+	}
+	return st.Type == unix.EXT4_SUPER_MAGIC || st.Type == unix.XFS_SUPER_MAGIC
+}
+
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

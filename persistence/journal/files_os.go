@@ -53,6 +53,13 @@ func (osFiles) Create(path string) (File, error) {
 
 func (osFiles) Open(path string) (File, error) { return openOS(path, os.O_RDONLY) }
 
+func (osFiles) OpenAhead(path string) (File, error) {
+	if !overwritesInPlace(path) {
+		return nil, errors.ErrUnsupported
+	}
+	return openOS(path, os.O_WRONLY)
+}
+
 func (osFiles) Remove(path string) error { return os.Remove(path) }
 
 func (osFiles) SyncDir(dir string) error { return syncDir(dir) }
@@ -102,6 +109,7 @@ type osFile struct{ f *os.File }
 func (o osFile) ReadAt(p []byte, off int64) (int, error)  { return o.f.ReadAt(p, off) }
 func (o osFile) WriteAt(p []byte, off int64) (int, error) { return o.f.WriteAt(p, off) }
 func (o osFile) Sync() error                              { return syncData(o.f) }
+func (o osFile) Truncate(size int64) error                { return o.f.Truncate(size) }
 func (o osFile) Close() error                             { return o.f.Close() }
 
 func (o osFile) Size() (int64, error) {

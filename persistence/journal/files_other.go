@@ -16,6 +16,9 @@ func freeBytes(string) (int64, bool, error) { return 0, false, nil }
 // allocate is not to be had everywhere.
 func allocate(*os.File, int64) error { return errors.ErrUnsupported }
 
+// overwritesInPlace was not measured here.
+func overwritesInPlace(string) bool { return false }
+
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

@@ -25,5 +25,8 @@ func freeBytes(dir string) (int64, bool, error) {
 // allocate is left to writing: a longer file has its blocks, but not its valid length.
 func allocate(*os.File, int64) error { return errors.ErrUnsupported }
 
+// overwritesInPlace was not measured here.
+func overwritesInPlace(string) bool { return false }
+
 // syncDir does nothing: a directory cannot be flushed here, and NTFS logs its own metadata.
 func syncDir(string) error { return nil }

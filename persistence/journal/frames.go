@@ -1,13 +1,17 @@
 package journal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 )
 
-const readAhead = 1 << 20
+const (
+	readAhead    = 1 << 20
+	searchWindow = 64 << 10 // less than readAhead: a false hit does not read everything again
+)
 
 // errInvalid: there is no valid group here. Whether that is a torn tail or damage depends on what follows.
 var errInvalid = errors.New("no valid group")
@@ -23,6 +27,7 @@ type frames struct {
 	store [16]byte
 	top   Header
 	size  int64
+	end   int64    // where its groups are known to end in the file; 0: not known
 	off   int64    // where the next frame starts in the file
 	pos   Position // and in the epoch
 
@@ -30,13 +35,16 @@ type frames struct {
 	bufOff int64
 }
 
-// next returns the group at the walk's place and moves past it. io.EOF at the end of the file, errInvalid where no valid group is; any
-// other error is one of reading.
+// next returns the group at the walk's place and moves past it. io.EOF at the end of the file, errInvalid where no valid group is and
+// none behind; any other error is one of reading. A group that is not valid, with the journal going on behind it, has Damage set.
 func (s *frames) next() (Group, error) {
 	if s.off == s.size {
 		return Group{}, io.EOF
 	}
 	g, err := s.at(s.off, s.pos)
+	if errors.Is(err, errInvalid) {
+		g, err = s.damaged(err)
+	}
 	if err != nil {
 		return Group{}, err
 	}
@@ -67,6 +75,9 @@ func (s *frames) at(off int64, p Position) (Group, error) {
 	return g, nil
 }
 
+// endAt says at which offset of the epoch the segment's groups are known to end.
+func (s *frames) endAt(offset uint64) { s.end = s.off + int64(offset-s.pos.Offset) }
+
 // window returns the n bytes at off. They are valid until the next call.
 func (s *frames) window(off int64, n int) ([]byte, error) {
 	if off+int64(n) > s.size {
@@ -87,25 +98,37 @@ func (s *frames) window(off int64, n int) ([]byte, error) {
 	return s.buf[:n], nil
 }
 
-// beyond looks for a valid group behind the walk's place, where there was none. Frames start at multiples of groupAlign.
-func (s *frames) beyond() (Position, bool, error) {
-	for off := s.off + groupAlign; off+groupHeader <= s.size; off += groupAlign {
-		head, err := s.window(off, groupHeader)
+// beyond looks for a valid group behind the walk's place, where there was none, and returns where it is in the file. Frames start at
+// multiples of groupAlign from one another.
+func (s *frames) beyond() (int64, bool, error) {
+	limit := s.size
+	if s.end != 0 {
+		limit = min(limit, s.end)
+	}
+	magic := binary.LittleEndian.AppendUint32(nil, groupMagic)
+	for off := s.off + groupAlign; off+groupHeader <= limit; {
+		b, err := s.window(off, int(min(searchWindow, limit-off)))
 		if err != nil {
-			return Position{}, false, err
+			return 0, false, err
 		}
-		if binary.LittleEndian.Uint32(head[8:]) != groupMagic {
+		i := bytes.Index(b[8:], magic)
+		if i < 0 { // the last bytes may hold the beginning of one
+			off += max(int64(len(b)-groupHeader)&^(groupAlign-1), groupAlign)
 			continue
 		}
-		p := Position{Epoch: s.pos.Epoch, Offset: s.pos.Offset + uint64(off-s.off)}
-		switch _, err := s.at(off, p); {
-		case err == nil:
-			return p, true, nil
-		case !errors.Is(err, errInvalid):
-			return Position{}, false, err
+		at := off + int64(i)
+		if (at-s.off)%groupAlign == 0 && at+groupHeader <= limit {
+			p := Position{Epoch: s.pos.Epoch, Offset: s.pos.Offset + uint64(at-s.off)}
+			switch _, err := s.at(at, p); {
+			case err == nil:
+				return at, true, nil
+			case !errors.Is(err, errInvalid):
+				return 0, false, err
+			}
 		}
+		off = s.off + (at-s.off)&^(groupAlign-1) + groupAlign
 	}
-	return Position{}, false, nil
+	return 0, false, nil
 }
 
 // close lets go of the file, which was only read.

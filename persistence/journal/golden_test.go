@@ -28,8 +28,9 @@ func goldenSegment() []byte {
 	q := core.QueueID(3<<32 | 7)
 	msg := &core.Message{
 		Exchange: "amq.topic", Key: "a.b", Props: []byte{0x10, 0x00, 0x02}, Body: []byte("hello"), Persistent: true, Priority: 4,
+		Expires: 1_700_000_060_000,
 	}
-	b = AppendPublish(b, RecordSeed(goldenStore), msg, []core.Pair{{Queue: q, Seq: 300}, {Queue: q + 1, Seq: 1}})
+	b = AppendPublish(b, msg, []core.Pair{{Queue: q, Seq: 300}, {Queue: q + 1, Seq: 1}})
 	b = AppendRanges(b, KindSettle, q, []core.Range{{First: 1, Last: 299}, {First: 301, Last: 301}})
 	b = AppendRanges(b, KindMark, q, []core.Range{{First: 300, Last: 300}})
 	b = AppendDefine(b, q, 5, "queue/orders", []byte("durable"))
@@ -43,7 +44,7 @@ func goldenSegment() []byte {
 	if _, err := published.Decode(b, groupHeader); err != nil {
 		panic(err) // what was encoded above is a publish record
 	}
-	b = AppendCarry(b, RecordSeed(goldenStore), &published, []Carried{{Pair: published.Pairs[1], Delivered: 3}})
+	b = AppendCarry(b, &published, []Carried{{Pair: published.Pairs[1], Delivered: 3}})
 	at := Position{Epoch: 3, Offset: 4096}
 	return append(h.encode(), SealGroup(b, goldenStore, at, 4096, time.Unix(1_700_000_000, 5))...)
 }
@@ -88,7 +89,8 @@ func TestRecordsRoundTrip(t *testing.T) {
 		case KindPublish:
 			m := r.Message()
 			if m.Exchange != "amq.topic" || m.Key != "a.b" || string(m.Body) != "hello" || len(m.Props) != 3 ||
-				!m.Persistent || m.Priority != 4 || !m.Stored() || m.Size() != r.Size || len(r.Pairs) != 2 || r.Pairs[0].Seq != 300 {
+				!m.Persistent || m.Priority != 4 || !m.Stored() || m.Size() != r.Size || len(r.Pairs) != 2 || r.Pairs[0].Seq != 300 ||
+				m.Expires != 1_700_000_060_000 {
 				t.Errorf("message %+v, pairs %v", m, r.Pairs)
 			}
 		case KindSettle:
@@ -106,11 +108,11 @@ func TestRecordsRoundTrip(t *testing.T) {
 		case KindCarry:
 			m := r.Message()
 			if m.Exchange != "amq.topic" || m.Key != "a.b" || string(m.Body) != "hello" || len(m.Props) != 3 || !m.Persistent ||
-				m.Priority != 4 || m.Size() != r.Size || len(r.Pairs) != 1 || r.Pairs[0].Queue != 3<<32|8 || r.Counts[0] != 3 {
+				m.Priority != 4 || m.Expires != 1_700_000_060_000 || m.Size() != r.Size || len(r.Pairs) != 1 || r.Pairs[0].Queue != 3<<32|8 || r.Counts[0] != 3 {
 				t.Errorf("message %+v, places %v, deliveries %v", m, r.Pairs, r.Counts)
 			}
 			var alone Record
-			if err := alone.DecodePublish(bytes.Clone(g.Raw(r)), RecordSeed(goldenStore)); err != nil {
+			if err := alone.DecodePublish(bytes.Clone(g.Raw(r)), StoreSeed(goldenStore), g.At.plus(r.Off)); err != nil {
 				t.Error(err)
 			}
 		case KindMark, KindRemove, KindPlaces, KindOpened, KindClosed, KindCheckpoint:
@@ -175,7 +177,7 @@ func FuzzRecord(f *testing.F) {
 	if err := g.Each(&r, func(r *Record) error { f.Add(bytes.Clone(g.Raw(r))); return nil }); err != nil {
 		f.Fatal(err)
 	}
-	seed := RecordSeed(goldenStore)
+	store, at := StoreSeed(goldenStore), Position{Epoch: 3, Offset: 8}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var r Record
 		for off := 0; off < len(b); {
@@ -188,9 +190,10 @@ func FuzzRecord(f *testing.F) {
 			}
 			if r.Kind == KindPublish || r.Kind == KindCarry {
 				m := r.Message()
-				again := AppendPublish(nil, seed, m, r.Pairs)
+				again := AppendPublish(nil, m, r.Pairs)
+				sealRecord(again, recordSeed(store, at))
 				var s Record
-				if err := s.DecodePublish(again, seed); err != nil || s.Size != m.Size() || len(s.Pairs) != len(r.Pairs) {
+				if err := s.DecodePublish(again, store, at); err != nil || s.Size != m.Size() || len(s.Pairs) != len(r.Pairs) {
 					t.Fatalf("written again: %v", err)
 				}
 			}
@@ -229,6 +232,7 @@ func FuzzSegment(f *testing.F) {
 type bytesFile struct{ *bytes.Reader }
 
 func (bytesFile) WriteAt([]byte, int64) (int, error) { panic("a reader writes") }
+func (bytesFile) Truncate(int64) error               { panic("a reader writes") }
 func (bytesFile) Sync() error                        { return nil }
 func (bytesFile) Close() error                       { return nil }
 func (f bytesFile) Size() (int64, error)             { return f.Reader.Size(), nil }

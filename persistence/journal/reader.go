@@ -3,7 +3,6 @@ package journal
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -19,6 +18,10 @@ type History struct {
 	Source   uint32 // the epoch whose end is not sealed yet
 	Named    uint64 // its highest segment that must exist
 	Promised uint64 // its offset up to which everything must be readable
+
+	// Salvage is told of damage that would end a replay, which then goes on without what was there. Nil: it ends. A damaged group that
+	// the journal goes on behind is no such damage: see Group.Damage.
+	Salvage func(*DamageError)
 }
 
 // Reader replays a history.
@@ -26,6 +29,7 @@ type Reader struct {
 	h       History
 	present map[uint32][]uint32 // epoch → segment numbers, ascending
 	gone    map[SegmentID]bool  // reclaimed, whether or not the file is still there
+	doubt   *DamageError        // a record that is lost, and may have said that segments are gone
 	newest  Header
 	torn    []Torn
 }
@@ -69,34 +73,64 @@ func NewReader(h History) (*Reader, error) {
 func (r *Reader) checkPresent() error {
 	for _, k := range r.Kept() {
 		if _, ok := slices.BinarySearch(r.present[k.ID.Epoch], k.ID.Number); !ok {
-			return r.headerDamage(k.ID, fs.ErrNotExist)
+			err := r.headerDamage(k.ID, fs.ErrNotExist)
+			if r.doubt != nil { // the reason why it is not known to be gone
+				err = fmt.Errorf("%s does not exist: %w", k.ID.File(), r.doubt)
+			}
+			if err := r.giveUp(k.ID, err); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
+}
+
+// giveUp goes on without a segment where that is wanted: it is gone then. Otherwise it returns err.
+func (r *Reader) giveUp(id SegmentID, err error) error {
+	damage, is := errors.AsType[*DamageError](err)
+	if !is || r.h.Salvage == nil {
+		return err
+	}
+	r.h.Salvage(damage)
+	r.gone[id] = true
 	return nil
 }
 
 // readNewest finds the source's newest segment with a valid header, and the segments that were reclaimed after it was begun. A header
 // can be torn only in the last file, which then holds no group.
 func (r *Reader) readNewest() error {
-	numbers := r.present[r.h.Source]
-	if len(numbers) == 0 || uint64(numbers[len(numbers)-1]) < r.h.Named {
-		return r.headerDamage(SegmentID{Epoch: r.h.Source, Number: uint32(max(r.h.Named, 1))}, fs.ErrNotExist)
-	}
-	id := SegmentID{Epoch: r.h.Source, Number: numbers[len(numbers)-1]}
-	s, h, err := r.open(id)
-	if errors.Is(err, errHeader) && uint64(id.Number) > r.h.Named && id.Number > 1 {
-		r.torn = append(r.torn, Torn{File: id.File()})
-		r.present[r.h.Source] = numbers[:len(numbers)-1]
-		id.Number--
-		s, h, err = r.open(id)
-	}
-	if err != nil {
-		return r.headerDamage(id, err)
-	}
-	defer s.close()
-	r.newest = h
 	r.gone = make(map[SegmentID]bool)
-	return r.readReclaimed(s)
+	numbers := r.present[r.h.Source]
+	if n := len(numbers); n == 0 || uint64(numbers[n-1]) < r.h.Named {
+		missing := SegmentID{Epoch: r.h.Source, Number: uint32(max(r.h.Named, 1))}
+		err := r.headerDamage(missing, fs.ErrNotExist)
+		if n == 0 {
+			return err
+		}
+		if err := r.giveUp(missing, err); err != nil {
+			return err
+		}
+	}
+	for n := len(numbers); ; n-- {
+		id := SegmentID{Epoch: r.h.Source, Number: numbers[n-1]}
+		s, h, err := r.open(id)
+		if err == nil {
+			defer s.close()
+			r.newest = h
+			return r.readReclaimed(s)
+		}
+		switch torn := errors.Is(err, errHeader) && uint64(id.Number) > r.h.Named && n == len(numbers); {
+		case n == 1:
+			return r.headerDamage(id, err)
+		case torn:
+			r.torn = append(r.torn, Torn{File: id.File()})
+		default:
+			if err := r.giveUp(id, r.headerDamage(id, err)); err != nil {
+				return err
+			}
+		}
+		r.present[r.h.Source] = numbers[:n-1]
+	}
 }
 
 func (r *Reader) readReclaimed(s *frames) error {
@@ -108,6 +142,11 @@ func (r *Reader) readReclaimed(s *frames) error {
 		}
 		if err != nil {
 			return err
+		}
+		for i := range g.Lost {
+			if kind := g.Lost[i].Kind; kind == KindReclaimed || kind == 0 {
+				r.doubt = g.DamageOf(&g.Lost[i])
+			}
 		}
 		err = g.Each(&rec, func(rec *Record) error {
 			for _, k := range rec.Segments {
@@ -192,9 +231,13 @@ func (w *walk) epoch(epoch uint32, seal uint64) error {
 func (w *walk) segment(id SegmentID, at *uint64, end uint64, gaps bool) error {
 	s, h, err := w.r.open(id)
 	if err != nil {
-		return w.r.headerDamage(id, err)
+		*at = max(*at, end)
+		return w.r.giveUp(id, w.r.headerDamage(id, err))
 	}
 	defer s.close()
+	if end != 0 {
+		s.endAt(end)
+	}
 	switch {
 	case h.First <= *at:
 		s.off += int64(*at - h.First)
@@ -205,8 +248,9 @@ func (w *walk) segment(id SegmentID, at *uint64, end uint64, gaps bool) error {
 	for end == 0 || s.pos.Offset < end {
 		g, err := s.next()
 		if isEnd(err) {
-			*at = s.pos.Offset
-			return w.ends(s, end, err)
+			err = w.ends(s, end, err)
+			*at = max(s.pos.Offset, end)
+			return err
 		}
 		if err != nil {
 			return err
@@ -235,28 +279,44 @@ func (w *walk) hold(g Group) error {
 	return nil
 }
 
-// ends decides what it means that no valid group is at the walk's place, which cause says.
+// ends decides what it means that no group can be read at the walk's place, as cause says: a torn tail, or none, unless something must
+// be there.
 func (w *walk) ends(s *frames, end uint64, cause error) error {
+	must := max(end, w.r.h.Promised)
 	if end != 0 {
-		return s.damage(cause, fmt.Sprintf("groups up to offset %d of the epoch", end))
+		must = end
 	}
-	if s.pos.Offset < w.r.h.Promised {
-		return s.damage(cause, fmt.Sprintf("groups that were promised, up to offset %d", w.r.h.Promised))
+	if s.pos.Offset < must {
+		return w.salvageTail(s, must, cause)
 	}
-	at, found, err := s.beyond()
+	torn, err := s.rest()
+	if torn > 0 {
+		w.torn = append(w.torn, Torn{File: s.id.File(), Offset: s.off, Length: torn})
+	}
+	return err
+}
+
+// salvageTail goes on with the records that can be read up to offset must of the epoch, where that is wanted.
+func (w *walk) salvageTail(s *frames, must uint64, cause error) error {
+	damage := s.damage(cause, fmt.Sprintf("groups up to offset %d of the epoch", must))
+	if w.r.h.Salvage == nil {
+		return damage
+	}
+	w.r.h.Salvage(damage)
+	last := min(s.off+int64(must-s.pos.Offset), s.off+(s.size-s.off)&^(groupAlign-1), s.off+MaxGroup)
+	if last < s.off+groupHeader {
+		return nil
+	}
+	g, err := s.mendUpTo(last, cause)
 	if err != nil {
 		return err
 	}
-	if found {
-		return s.damage(cause, fmt.Sprintf("groups before the valid one at %v", at))
-	}
-	if s.size > s.off {
-		w.torn = append(w.torn, Torn{File: s.id.File(), Offset: s.off, Length: s.size - s.off})
-	}
-	return nil // a torn tail, or none
+	s.off += int64(len(g.frame))
+	s.pos = g.End()
+	return w.hold(g)
 }
 
-func (s *frames) damage(cause error, held string) error {
+func (s *frames) damage(cause error, held string) *DamageError {
 	return &DamageError{Dir: s.dir, File: s.id.File(), Offset: s.off, At: s.pos, Held: held, Err: cause}
 }
 
@@ -310,13 +370,12 @@ func OnlyBegun(files Files, dir string, id SegmentID, store [16]byte) (bool, err
 	for {
 		g, err := s.next()
 		switch {
-		case errors.Is(err, io.EOF):
+		case isEnd(err):
 			return begun && records <= 1, nil
-		case errors.Is(err, errInvalid):
-			_, found, err := s.beyond()
-			return begun && records <= 1 && !found, err
 		case err != nil:
 			return false, err
+		case g.Damage != nil:
+			return false, nil
 		}
 		err = g.Each(&rec, func(r *Record) error {
 			records++

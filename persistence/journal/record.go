@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
+	"strconv"
 
 	"github.com/batonmq/baton/core"
 )
@@ -28,20 +28,33 @@ const (
 	KindCarry      Kind = 11 // a message again, with the places where it still lives
 )
 
+// String is the kind's name in FORMAT.md.
+func (k Kind) String() string {
+	names := [...]string{
+		"", "publish", "settle", "mark", "define", "remove", "places", "reclaimed", "opened", "closed", "checkpoint", "carry",
+	}
+	if k == 0 || int(k) >= len(names) {
+		return strconv.Itoa(int(k))
+	}
+	return names[k]
+}
+
+// isMessage reports whether records of kind k hold a message and its places.
+func (k Kind) isMessage() bool { return k == KindPublish || k == KindCarry }
+
 const (
-	recordHeader   = 8 // length, kind, flags, priority, reserved
-	recordSum      = 4 // the checksum that ends a publish record
+	recordHeader   = 12 // checksum, length, kind, flags, priority, reserved
+	recordSum      = 4  // a checksum
 	flagClean      = 1
-	flagPersistent = 1 // this and the next three: of a message
+	flagPersistent = 1 // this and those below: of a message
 	flagOnce       = 2
 	flagRetain     = 4
 	flagReplayed   = 8
-	minPair        = 3 // bytes that a place or a range of segments takes at least: what a count may claim is bounded by what follows it
-	minCarried     = 4 // likewise a place with its deliveries
-	minRange       = 2 // likewise a range of places
+	flagExpires    = 16 // the message begins with when it expires
+	minPair        = 3  // bytes that a place or a range of segments takes at least: what a count may claim is bounded by what follows it
+	minCarried     = 4  // likewise a place with its deliveries
+	minRange       = 2  // likewise a range of places
 )
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 var errRecord = errors.New("malformed record")
 
@@ -76,6 +89,7 @@ type Record struct {
 type publishView struct {
 	flags               uint8
 	priority            uint8
+	expires             int64
 	exchange, key       []byte
 	properties, payload []byte
 }
@@ -94,6 +108,7 @@ func (r *Record) Message() *core.Message {
 		Retain:     v.flags&flagRetain != 0,
 		Replayed:   v.flags&flagReplayed != 0,
 		Priority:   v.priority,
+		Expires:    v.expires,
 		Props:      blob[:n:n],
 		Body:       blob[n:],
 	}
@@ -101,13 +116,13 @@ func (r *Record) Message() *core.Message {
 	return m
 }
 
-// appendHeader opens a record; finish closes it.
+// appendHeader opens a record; finish closes it. Its checksums are put in by SealGroup.
 func appendHeader(b []byte, kind Kind, flags, priority uint8) []byte {
-	return append(b, 0, 0, 0, 0, byte(kind), flags, priority, 0)
+	return append(b, 0, 0, 0, 0, 0, 0, 0, 0, byte(kind), flags, priority, 0)
 }
 
 func finish(b []byte, start int) []byte {
-	binary.LittleEndian.PutUint32(b[start:], uint32(len(b)-start))
+	binary.LittleEndian.PutUint32(b[start+4:], uint32(len(b)-start))
 	return b
 }
 
@@ -133,28 +148,29 @@ func messageFlags(m *core.Message) (flags uint8) {
 			flags |= f.flag
 		}
 	}
+	if m.Expires != 0 {
+		flags |= flagExpires
+	}
 	return flags
 }
 
-// AppendPublish appends m with the places pairs. seed is RecordSeed of the store.
-func AppendPublish(b []byte, seed uint32, m *core.Message, pairs []core.Pair) []byte {
+// AppendPublish appends m with the places pairs.
+func AppendPublish(b []byte, m *core.Message, pairs []core.Pair) []byte {
 	start := len(b)
-	flags := messageFlags(m)
-	b = appendHeader(b, KindPublish, flags, m.Priority)
+	b = appendHeader(b, KindPublish, messageFlags(m), m.Priority)
 	b = binary.AppendUvarint(b, uint64(len(pairs)))
 	for _, p := range pairs {
 		b = appendPair(b, p)
+	}
+	if m.Expires != 0 {
+		b = binary.AppendUvarint(b, uint64(m.Expires))
 	}
 	b = appendBytes(b, m.Exchange)
 	b = appendBytes(b, m.Key)
 	b = appendBytes(b, m.Props)
 	b = appendBytes(b, m.Body)
-	binary.LittleEndian.PutUint32(b[start:], uint32(len(b)-start+recordSum))
-	return binary.LittleEndian.AppendUint32(b, crc32.Update(seed, castagnoli, b[start:]))
+	return finish(append(b, 0, 0, 0, 0), start)
 }
-
-// RecordSeed is what the checksums of a store's publish records start from.
-func RecordSeed(store [16]byte) uint32 { return crc32.Checksum(store[:], castagnoli) }
 
 // AppendRanges appends a settle or mark record.
 func AppendRanges(b []byte, kind Kind, queue core.QueueID, ranges []core.Range) []byte {
@@ -224,40 +240,47 @@ func AppendCheckpoint(b []byte, p Position) []byte {
 	return finish(binary.AppendUvarint(b, p.Offset), start)
 }
 
-// Decode reads the record that starts at b[off] into r and returns the offset of the one after it. The publish checksum is not looked
-// at: the group's own covers it. See DecodePublish.
+// recordLength reads the length of the record that b begins with; 0 when there can be none of that length.
+func recordLength(b []byte) int {
+	if len(b) < recordHeader {
+		return 0
+	}
+	length := binary.LittleEndian.Uint32(b[4:])
+	if length < recordHeader || uint64(length) > uint64(len(b)) {
+		return 0
+	}
+	return int(length)
+}
+
+// Decode reads the record that starts at b[off] into r and returns the offset of the one after it. Checksums are not looked at: a group
+// that was read has been verified. See DecodePublish.
 func (r *Record) Decode(b []byte, off int) (next int, err error) {
-	if len(b)-off < recordHeader {
-		return 0, fmt.Errorf("%w: %d bytes left", errRecord, len(b)-off)
+	length := recordLength(b[off:])
+	if length == 0 {
+		return 0, fmt.Errorf("%w: no length that %d bytes can hold", errRecord, len(b)-off)
 	}
-	length := binary.LittleEndian.Uint32(b[off:])
-	if length < recordHeader || uint64(length) > uint64(len(b)-off) {
-		return 0, fmt.Errorf("%w: length %d of %d bytes", errRecord, length, len(b)-off)
-	}
-	body := b[off : off+int(length)]
-	*r = Record{
-		Kind: Kind(body[4]), Off: off, Len: int(length),
-		Pairs: r.Pairs[:0], Counts: r.Counts[:0], Ranges: r.Ranges[:0], Segments: r.Segments[:0],
-	}
+	body := b[off : off+length]
+	r.reset(body, off)
 	c := cursor{b: body[recordHeader:]}
 	r.decodeBody(&c, body)
 	if c.bad || len(c.b) != 0 {
 		return 0, fmt.Errorf("%w of kind %d", errRecord, r.Kind)
 	}
-	return off + int(length), nil
+	return off + length, nil
+}
+
+// reset makes r empty, of the kind that body says, and keeps its arrays.
+func (r *Record) reset(body []byte, off int) {
+	*r = Record{
+		Kind: Kind(body[8]), Off: off, Len: len(body),
+		Pairs: r.Pairs[:0], Counts: r.Counts[:0], Ranges: r.Ranges[:0], Segments: r.Segments[:0],
+	}
 }
 
 func (r *Record) decodeBody(c *cursor, body []byte) {
 	switch r.Kind {
-	case KindPublish:
-		for n := c.count(minPair); n > 0; n-- {
-			r.Pairs = append(r.Pairs, c.pair())
-		}
-		r.decodeMessage(c, body)
-	case KindCarry:
-		for n := c.count(minCarried); n > 0; n-- {
-			r.Pairs, r.Counts = append(r.Pairs, c.pair()), append(r.Counts, c.uint32())
-		}
+	case KindPublish, KindCarry:
+		r.decodePlaces(c)
 		r.decodeMessage(c, body)
 	case KindSettle, KindMark:
 		r.Queue = c.queue()
@@ -282,7 +305,7 @@ func (r *Record) decodeBody(c *cursor, body []byte) {
 			r.Segments = append(r.Segments, s)
 		}
 	case KindOpened:
-		r.Clean, r.Node = body[5]&flagClean != 0, c.bytes()
+		r.Clean, r.Node = body[9]&flagClean != 0, c.bytes()
 		r.At = Position{Epoch: c.uint32(), Offset: c.uvarint()}
 	case KindClosed:
 	case KindCheckpoint:
@@ -292,12 +315,28 @@ func (r *Record) decodeBody(c *cursor, body []byte) {
 	}
 }
 
+// decodePlaces reads the places of a publish or carry record.
+func (r *Record) decodePlaces(c *cursor) {
+	if r.Kind == KindPublish {
+		for n := c.count(minPair); n > 0; n-- {
+			r.Pairs = append(r.Pairs, c.pair())
+		}
+		return
+	}
+	for n := c.count(minCarried); n > 0; n-- {
+		r.Pairs, r.Counts = append(r.Pairs, c.pair()), append(r.Counts, c.uint32())
+	}
+}
+
 func (r *Record) decodeMessage(c *cursor, body []byte) {
 	if len(c.b) >= recordSum {
 		r.message = c.b[:len(c.b)-recordSum]
 	}
 	v := &r.publish
-	v.flags, v.priority = body[5], body[6]
+	v.flags, v.priority = body[9], body[10]
+	if v.flags&flagExpires != 0 {
+		v.expires = int64(c.uvarint())
+	}
 	v.exchange, v.key = c.bytes(), c.bytes()
 	v.properties, v.payload = c.bytes(), c.bytes()
 	r.Size = len(v.exchange) + len(v.key) + len(v.properties) + len(v.payload)
@@ -305,21 +344,20 @@ func (r *Record) decodeMessage(c *cursor, body []byte) {
 	c.skip(recordSum)
 }
 
-// DecodePublish reads the publish or carry record that is all of b, as it was read back alone, and verifies its checksum.
-func (r *Record) DecodePublish(b []byte, seed uint32) error {
-	if len(b) < recordHeader+recordSum {
-		return fmt.Errorf("%w: %d bytes", errRecord, len(b))
+// DecodePublish reads the publish or carry record that is all of b, as it was read back alone, and verifies its checksums. store is
+// StoreSeed of the store, and at the position of the record.
+func (r *Record) DecodePublish(b []byte, store uint32, at Position) error {
+	if n := recordLength(b); n != len(b) {
+		return fmt.Errorf("%w: its length is not %d", errRecord, len(b))
 	}
-	sum := binary.LittleEndian.Uint32(b[len(b)-recordSum:])
-	if got := crc32.Update(seed, castagnoli, b[:len(b)-recordSum]); got != sum {
-		return fmt.Errorf("%w: checksum %08x, want %08x", errRecord, got, sum)
-	}
-	next, err := r.Decode(b, 0)
-	if err != nil {
+	if err := checkRecord(b, recordSeed(store, at)); err != nil {
 		return err
 	}
-	if next != len(b) || r.Kind != KindPublish && r.Kind != KindCarry {
-		return fmt.Errorf("%w: kind %d, %d of %d bytes", errRecord, r.Kind, next, len(b))
+	if _, err := r.Decode(b, 0); err != nil {
+		return err
+	}
+	if !r.Kind.isMessage() {
+		return fmt.Errorf("%w: kind %d is no message", errRecord, r.Kind)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,6 +12,9 @@ import (
 
 // Format is the version of everything this package writes.
 const Format = 1
+
+// Since is the first version of Baton that reads Format. It is in every file, for the sentence with which an older one refuses it.
+const Since = "0.1.0"
 
 // ErrNewer is in the chain of what Open returns for a file of a newer format.
 var ErrNewer = errors.New("written by a newer version")
@@ -28,7 +32,8 @@ type DamageError struct {
 // Error names the place and says what to do.
 func (e *DamageError) Error() string {
 	return fmt.Sprintf("journal damaged: %s at offset %d (position %v), which held %s: %v; check the disk and restore the store's "+
-		"whole directory from a backup (removing the file does not help: it is part of the history)",
+		"whole directory from a backup, or start once with --salvage, which goes on without what is damaged and says what that was "+
+		"(removing the file does not help: it is part of the history)",
 		filepath.Join(e.Dir, e.File), e.Offset, e.At, e.Held, e.Err)
 }
 
@@ -37,10 +42,11 @@ func (e *DamageError) Unwrap() error { return e.Err }
 
 const (
 	segmentMagic  = "BATONSEG"
-	segmentFixed  = 68
+	segmentFixed  = 84
 	segmentSeal   = 12 // an item of the lineage
 	segmentKept   = 16 // an item of the kept segments
 	maxSegmentTop = 16 << 20
+	sinceSize     = 16
 )
 
 // Header is what a segment begins with.
@@ -68,6 +74,9 @@ func (h *Header) encode() []byte {
 	b = append(b, segmentMagic...)
 	b = le.AppendUint32(b, Format)
 	b = le.AppendUint32(b, uint32(n))
+	var since [sinceSize]byte
+	copy(since[:], Since)
+	b = append(b, since[:]...)
 	b = append(b, h.Store[:]...)
 	b = le.AppendUint32(b, h.ID.Epoch)
 	b = le.AppendUint32(b, h.ID.Number)
@@ -95,7 +104,7 @@ var errHeader = errors.New("no valid segment header")
 
 // readHeader reads the header of f, which is segment id of store, and returns where its first group starts.
 func readHeader(f File, id SegmentID, store [16]byte) (Header, int64, error) {
-	var fixed [16]byte
+	var fixed [16 + sinceSize]byte
 	if _, err := f.ReadAt(fixed[:], 0); err != nil {
 		return Header{}, 0, headerReadError(err)
 	}
@@ -103,7 +112,8 @@ func readHeader(f File, id SegmentID, store [16]byte) (Header, int64, error) {
 		return Header{}, 0, fmt.Errorf("%w: magic %q", errHeader, fixed[:8])
 	}
 	if v := binary.LittleEndian.Uint32(fixed[8:]); v > Format {
-		return Header{}, 0, fmt.Errorf("%s has format %d and this program knows %d: %w; start that version again", id.File(), v, Format, ErrNewer)
+		return Header{}, 0, fmt.Errorf("%s has format %d, which Baton %s and later read, and this version reads up to format %d: %w; start that version again",
+			id.File(), v, sinceOf(fixed[16:]), Format, ErrNewer)
 	}
 	n := binary.LittleEndian.Uint32(fixed[12:])
 	if n < segmentFixed+4 || n > maxSegmentTop || n%groupAlign != 0 {
@@ -128,6 +138,20 @@ func readHeader(f File, id SegmentID, store [16]byte) (Header, int64, error) {
 	return h, int64(n), nil
 }
 
+// sinceOf is the version that a header names, as text that can be printed.
+func sinceOf(b []byte) string {
+	b = bytes.TrimRight(b, "\x00")
+	for _, c := range b {
+		if c != '.' && c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') {
+			b = nil
+		}
+	}
+	if len(b) == 0 {
+		return "of a version that it does not name"
+	}
+	return string(b)
+}
+
 func headerReadError(err error) error {
 	if errors.Is(err, io.EOF) {
 		return fmt.Errorf("%w: file too short", errHeader)
@@ -139,11 +163,11 @@ func headerReadError(err error) error {
 func decodeHeader(b []byte) (Header, error) {
 	le := binary.LittleEndian
 	var h Header
-	copy(h.Store[:], b[16:])
-	h.ID = SegmentID{Epoch: le.Uint32(b[32:]), Number: le.Uint32(b[36:])}
-	h.First = le.Uint64(b[40:])
-	h.Suspect = Position{Epoch: le.Uint32(b[48:]), Offset: le.Uint64(b[52:])}
-	lineage, kept := le.Uint32(b[60:]), le.Uint32(b[64:])
+	copy(h.Store[:], b[32:])
+	h.ID = SegmentID{Epoch: le.Uint32(b[48:]), Number: le.Uint32(b[52:])}
+	h.First = le.Uint64(b[56:])
+	h.Suspect = Position{Epoch: le.Uint32(b[64:]), Offset: le.Uint64(b[68:])}
+	lineage, kept := le.Uint32(b[76:]), le.Uint32(b[80:])
 	if segmentFixed+segmentSeal*uint64(lineage)+segmentKept*uint64(kept)+4 > uint64(len(b)) {
 		return Header{}, fmt.Errorf("%w: %d seals and %d kept ranges", errHeader, lineage, kept)
 	}

@@ -1,8 +1,11 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,25 +21,47 @@ type WriterOptions struct {
 	Header func(*Header)
 	// Named returns once a successor knows that the segment is to be read; see persistence.Options.NameSegment.
 	Named func(n uint64) error
+	// Room is asked before n bytes of zeros are written ahead of the groups. Called in Append.
+	Room func(n int64) bool
+	// Filled is told of them as they are written, from a goroutine of the writer's.
+	Filled func(n int64)
 }
 
 // Writer appends groups to one epoch's segments. After an error it must not be used again.
 type Writer struct {
 	opt    WriterOptions
 	file   File
+	zeros  atomic.Pointer[ahead] // of file
 	id     SegmentID
-	size   int64  // the file's end
+	size   int64  // the end of the groups in the file
 	groups int    // groups in the file
 	offset uint64 // the position after the last group
+	mean   int64  // about the length of the last groups
+	failed bool
+	sealed sync.WaitGroup // what is left to do for segments that have ended
 }
 
 // NewWriter returns a writer at the start of its epoch. Nothing is created before the first Append.
 func NewWriter(opt WriterOptions) *Writer {
+	if opt.Room == nil {
+		opt.Room = func(int64) bool { return true }
+	}
+	if opt.Filled == nil {
+		opt.Filled = func(int64) {}
+	}
 	return &Writer{opt: opt, id: SegmentID{Epoch: opt.Epoch}}
 }
 
 // Position is where the next group will start.
 func (w *Writer) Position() Position { return Position{Epoch: w.opt.Epoch, Offset: w.offset} }
+
+// Ahead is how many zeros are on disk behind the groups. It may be called by any goroutine.
+func (w *Writer) Ahead() int64 {
+	if a := w.zeros.Load(); a != nil {
+		return a.left()
+	}
+	return 0
+}
 
 // Place is where a group was put.
 type Place struct {
@@ -46,34 +71,49 @@ type Place struct {
 	Begun   bool // the segment was begun for it
 }
 
-// Append seals the group b for the current position and makes it durable. It returns b, whose array may have grown, for reuse.
+// Append seals the group b for the current position and makes it durable: one write and one sync, of a segment that it may begin. It
+// returns b, whose array may have grown, for reuse.
 func (w *Writer) Append(b []byte, passed uint64, now time.Time) ([]byte, Place, error) {
 	b = SealGroup(b, w.opt.Store, w.Position(), passed, now)
 	if len(b) > MaxGroup {
 		return b, Place{}, fmt.Errorf("a group of %d bytes is longer than %d", len(b), MaxGroup)
 	}
-	begun := w.file == nil || w.groups > 0 && w.size+int64(len(b)) > w.opt.SegmentSize
-	if begun {
-		if err := w.begin(); err != nil {
-			return b, Place{}, fmt.Errorf("begin journal segment: %w", err)
-		}
-	}
-	place := Place{At: w.Position(), Segment: w.id, FileOff: w.size, Begun: begun}
-	if _, err := w.file.WriteAt(b, w.size); err != nil {
-		return b, place, fmt.Errorf("write journal segment %s: %w", w.id.File(), err)
-	}
-	if err := w.file.Sync(); err != nil {
-		return b, place, fmt.Errorf("sync journal segment %s: %w", w.id.File(), err)
-	}
-	if begun {
-		if err := w.opt.Named(uint64(w.id.Number)); err != nil {
-			return b, place, fmt.Errorf("name journal segment %s: %w", w.id.File(), err)
-		}
+	place, err := w.append(b)
+	if err != nil {
+		w.failed = true
+		return b, place, err
 	}
 	w.size += int64(len(b))
 	w.offset += uint64(len(b))
 	w.groups++
+	w.mean += (int64(len(b)) - w.mean) / 8
+	if w.mean < fillBelow && w.groups > 1 { // one group is none that others follow
+		w.zeros.Load().follow()
+	}
 	return b, place, nil
+}
+
+func (w *Writer) append(b []byte) (Place, error) {
+	begun := w.file == nil || w.groups > 0 && w.size+int64(len(b)) > w.opt.SegmentSize
+	if begun {
+		if err := w.begin(); err != nil {
+			return Place{}, fmt.Errorf("begin journal segment: %w", err)
+		}
+	}
+	place := Place{At: w.Position(), Segment: w.id, FileOff: w.size, Begun: begun}
+	w.zeros.Load().claim(w.size + int64(len(b)))
+	if _, err := w.file.WriteAt(b, w.size); err != nil {
+		return place, fmt.Errorf("write journal segment %s: %w", w.id.File(), err)
+	}
+	if err := w.file.Sync(); err != nil {
+		return place, fmt.Errorf("sync journal segment %s: %w", w.id.File(), err)
+	}
+	if begun {
+		if err := w.opt.Named(uint64(w.id.Number)); err != nil {
+			return place, fmt.Errorf("name journal segment %s: %w", w.id.File(), err)
+		}
+	}
+	return place, w.zeros.Load().failure()
 }
 
 // begin makes the next segment. Its header is durable before a group follows, and so is its name: the last segment of an epoch then is
@@ -82,17 +122,18 @@ func (w *Writer) begin() error {
 	id := SegmentID{Epoch: w.opt.Epoch, Number: w.id.Number + 1}
 	h := Header{Store: w.opt.Store, ID: id, First: w.offset, Lineage: w.opt.Lineage}
 	w.opt.Header(&h)
-	f, err := w.opt.Files.Create(filepath.Join(w.opt.Dir, id.File()))
+	path := filepath.Join(w.opt.Dir, id.File())
+	f, err := w.opt.Files.Create(path)
 	if err != nil {
 		return err
 	}
-	old := w.file
-	w.file, w.id, w.groups = f, id, 0
+	old, zeros, size := w.file, w.zeros.Load(), w.size
 	top := h.encode()
+	w.file, w.id, w.groups, w.size = f, id, 0, int64(len(top))
+	w.zeros.Store(&ahead{opt: &w.opt, path: path, claimed: w.size})
 	if _, err := f.WriteAt(top, 0); err != nil {
 		return err
 	}
-	w.size = int64(len(top))
 	if err := f.Sync(); err != nil {
 		return err
 	}
@@ -100,15 +141,29 @@ func (w *Writer) begin() error {
 		return err
 	}
 	if old != nil {
-		return old.Close() // all of it is synced
+		w.sealed.Go(func() { seal(old, zeros, size) })
 	}
 	return nil
 }
 
-// Close closes the file. Everything that Append returned for is durable already.
+// seal lets go of a segment that has ended at size: all of it is synced. What was filled for nothing is given back; that this may fail, or
+// be undone by a crash, does no harm, because the headers of later segments say where this one ends.
+func seal(f File, zeros *ahead, size int64) {
+	if zeros.stop() {
+		_ = f.Truncate(size)
+	}
+	_ = f.Close()
+}
+
+// Close gives back what was filled for nothing and closes the file. Everything that Append returned for is durable already.
 func (w *Writer) Close() error {
+	w.sealed.Wait()
 	if w.file == nil {
 		return nil
 	}
-	return w.file.Close()
+	var err error
+	if w.zeros.Load().stop() && !w.failed {
+		err = w.file.Truncate(w.size)
+	}
+	return errors.Join(err, w.file.Close())
 }

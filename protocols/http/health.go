@@ -20,22 +20,34 @@ type State struct {
 	Reason string `json:"reason"` // why it is not ready, for an operator; empty when it is
 }
 
-// Ready reports whether clients can be sent here.
-func (s State) Ready() bool { return s.Role == RolePrimary }
+// Ready reports whether clients can be sent here: to the primary, unless there is a reason against it.
+func (s State) Ready() bool { return s.Role == RolePrimary && s.Reason == "" }
 
 // Health holds the current State. The zero value is a node that is starting.
 // It may be used from any goroutine.
 type Health struct {
 	state atomic.Pointer[State]
+	doubt atomic.Pointer[func() string]
 }
+
+// Doubt has ask called whenever the state of a primary is asked for: what it returns is the reason why the primary is not ready, ""
+// for none. It must answer at once, whatever hangs.
+func (h *Health) Doubt(ask func() string) { h.doubt.Store(&ask) }
 
 // Set replaces the state.
 func (h *Health) Set(s State) { h.state.Store(&s) }
 
-// State returns the state last set.
+// State returns the state last set, with what is in doubt about it now.
 func (h *Health) State() State {
-	if s := h.state.Load(); s != nil {
+	s := h.state.Load()
+	if s == nil {
+		return State{Role: RoleStarting, Reason: "the broker is starting"}
+	}
+	ask := h.doubt.Load()
+	if s.Role != RolePrimary || ask == nil {
 		return *s
 	}
-	return State{Role: RoleStarting, Reason: "the broker is starting"}
+	now := *s
+	now.Reason = (*ask)()
+	return now
 }

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"runtime"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -28,14 +29,16 @@ type Stats struct {
 	DeliveredConsumeAutoTotal, DeliveredConsumeManualTotal uint64
 	DeliveredGetAutoTotal, DeliveredGetManualTotal         uint64
 	GetEmptyTotal, AcknowledgedTotal                       uint64
-	SettledTotal                                           uint64 // once per queue: acknowledged, dropped or purged
+	SettledTotal                                           uint64 // once per queue: acknowledged, dropped, purged or expired
+	ExpiredTotal                                           uint64 // of SettledTotal
 
 	PublishersBlocked bool // publishers wait until memory or disk space is free
 	DiskLow           bool // if they do, it is for want of disk space
 
 	MemoryBytes, MemoryLimitBytes int64 // message bodies and entries held in memory, and their budget
-	PendingBytes                  int64 // committed, not yet on stable storage
 	DiskFreeBytes, DiskLimitBytes int64 // of the data directory, and where publishers begin to wait
+
+	Store StoreStats
 }
 
 // memoryFull reports whether publishers wait for memory. They do so from the
@@ -96,14 +99,14 @@ func brokerMetrics() []metric {
 		{"baton_publishers_blocked", "1 while publishers wait for memory or disk space, else 0", gauge, func(s *Stats) float64 { return one(s.PublishersBlocked) }},
 		{"baton_vhosts", "Virtual hosts", gauge, func(s *Stats) float64 { return float64(s.VHosts) }},
 		{"baton_exchanges", "Exchanges, predeclared ones included", gauge, func(s *Stats) float64 { return float64(s.Exchanges) }},
-		{"baton_messages_settled_total", "Messages that queues are done with: acknowledged, dropped or purged", counter, func(s *Stats) float64 { return float64(s.SettledTotal) }},
+		{"baton_messages_settled_total", "Messages that queues are done with: acknowledged, dropped, purged or expired", counter, func(s *Stats) float64 { return float64(s.SettledTotal) }},
+		{"baton_messages_expired_total", "Messages that queues dropped because their time was over, once for each queue", counter, func(s *Stats) float64 { return float64(s.ExpiredTotal) }},
 		{"baton_logins_refused_total", "Logins refused", counter, func(s *Stats) float64 { return float64(s.LoginsRefusedTotal) }},
 		{"baton_received_bytes_total", "Bytes read from clients", counter, func(s *Stats) float64 { return float64(s.BytesReadTotal) }},
 		{"baton_sent_bytes_total", "Bytes written to clients", counter, func(s *Stats) float64 { return float64(s.BytesWrittenTotal) }},
 		{"baton_connections_refused_total", "Connections refused by the connection limit", counter, func(s *Stats) float64 { return float64(s.ConnectionsRefusedTotal) }},
 		{"baton_message_memory_bytes", "Memory held by messages", gauge, func(s *Stats) float64 { return float64(s.MemoryBytes) }},
 		{"baton_message_memory_limit_bytes", "Memory messages may hold before publishers wait", gauge, func(s *Stats) float64 { return float64(s.MemoryLimitBytes) }},
-		{"baton_store_pending_bytes", "Bytes committed and not yet on stable storage", gauge, func(s *Stats) float64 { return float64(s.PendingBytes) }},
 	}
 }
 
@@ -112,7 +115,8 @@ type collector struct {
 	stats   func() (Stats, bool)
 	health  *Health
 	metrics []metric
-	descs   []*prometheus.Desc // of metrics, in their order
+	descs   []*prometheus.Desc // of metrics and then spreads, in their order
+	spreads []spread
 	ready   *prometheus.Desc
 	epoch   *prometheus.Desc
 }
@@ -121,12 +125,15 @@ var _ prometheus.Collector = (*collector)(nil)
 
 func newCollector(opt *Options) *collector {
 	c := &collector{
-		stats: opt.Stats, health: opt.Health, metrics: brokerMetrics(),
+		stats: opt.Stats, health: opt.Health, metrics: slices.Concat(brokerMetrics(), storeMetrics()), spreads: storeHistograms(),
 		ready: prometheus.NewDesc("baton_ready", "1 on the active primary, else 0", nil, nil),
 		epoch: prometheus.NewDesc("baton_epoch", "The epoch this node holds, 0 when none", nil, nil),
 	}
 	for _, m := range c.metrics {
 		c.descs = append(c.descs, prometheus.NewDesc(m.name, m.help, nil, nil))
+	}
+	for _, h := range c.spreads {
+		c.descs = append(c.descs, prometheus.NewDesc(h.name, h.help, nil, nil))
 	}
 	return c
 }
@@ -151,6 +158,10 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	for i, m := range c.metrics {
 		ch <- prometheus.MustNewConstMetric(c.descs[i], m.kind, m.value(&stats))
+	}
+	for i, h := range c.spreads {
+		v := h.value(&stats)
+		ch <- prometheus.MustNewConstHistogram(c.descs[len(c.metrics)+i], v.Count, v.Sum, v.Buckets)
 	}
 }
 

@@ -122,6 +122,53 @@ func TestMetrics(t *testing.T) {
 	)
 }
 
+// TestMetrics_Store: what the store counts is there, with its histograms.
+func TestMetrics_Store(t *testing.T) {
+	s := start(t, Options{Stats: func() (Stats, bool) {
+		return Stats{Store: StoreStats{
+			GroupsTotal: 3, PendingBytes: 7, StalledFor: 90 * time.Second, CheckpointTook: 20 * time.Millisecond, SpaceLevel: 1,
+			Write:     Histogram{Count: 3, Sum: 0.5, Buckets: map[float64]uint64{0.001: 1, 0.01: 2}},
+			GroupSize: Histogram{Count: 3, Sum: 300, Buckets: map[float64]uint64{64: 0, 128: 3}},
+		}}, true
+	}})
+	_, body := get(t, s.MetricsAddrs()[0], "/metrics")
+	wantLines(t, body,
+		"baton_store_groups_total 3", "baton_store_pending_bytes 7", "baton_store_stalled_seconds 90", "baton_store_checkpoint_seconds 0.02",
+		"baton_store_space_level 1", "# TYPE baton_store_groups_total counter",
+		"# TYPE baton_store_write_seconds histogram", `baton_store_write_seconds_bucket{le="0.001"} 1`, `baton_store_write_seconds_bucket{le="+Inf"} 3`,
+		"baton_store_write_seconds_sum 0.5", "baton_store_write_seconds_count 3", `baton_store_group_bytes_bucket{le="128"} 3`,
+	)
+}
+
+// TestReadyz_Doubt: a primary that has a reason not to be ready says so, and nobody else is asked.
+func TestReadyz_Doubt(t *testing.T) {
+	health := new(Health)
+	reason := ""
+	health.Doubt(func() string { return reason })
+	s := start(t, Options{Health: health})
+	for _, step := range []struct {
+		role   Role
+		reason string
+		code   int
+		body   string
+	}{
+		{RolePrimary, "", 200, `"reason":""`},
+		{RolePrimary, "the disk hangs", 503, `"reason":"the disk hangs"`},
+		{RolePrimary, "", 200, `"reason":""`},
+		{RoleStopping, "the disk hangs", 503, `"reason":"because"`},
+	} {
+		reason = step.reason
+		set := State{Role: step.role}
+		if step.role != RolePrimary {
+			set.Reason = "because"
+		}
+		health.Set(set)
+		if code, body := get(t, s.AdminAddrs()[0], "/readyz"); code != step.code || !strings.Contains(body, step.body) {
+			t.Errorf("%s, %q: %d %s", step.role, step.reason, code, body)
+		}
+	}
+}
+
 // TestMetrics_PublishersBlocked: an operator sees that publishers wait, and for
 // what.
 func TestMetrics_PublishersBlocked(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Command returns `bench` with one subcommand per protocol. The report goes to the
+// Command returns `bench` with one subcommand per protocol, and one for the store. The report goes to the
 // command's output, progress to its error output; cancelling the command's context
 // ends a run early and still removes its queue.
 func Command() *cobra.Command {
@@ -15,7 +15,7 @@ func Command() *cobra.Command {
 		Use:   "bench",
 		Short: "Measure what a message costs a broker",
 	}
-	cmd.AddCommand(amqpCommand(), mqttCommand())
+	cmd.AddCommand(amqpCommand(), mqttCommand(), storeCommand())
 	return cmd
 }
 

@@ -1,5 +1,6 @@
 // Package bench is the load generator behind `baton bench`: it drives a broker
-// over its public protocols and says what a message costs there.
+// over its public protocols and says what a message costs there. `baton bench store`
+// measures the store alone, in its own process: see package storebench.
 //
 // # What it guarantees
 //

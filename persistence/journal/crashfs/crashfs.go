@@ -30,11 +30,20 @@ const (
 	Sync    Kind = "sync"
 	Remove  Kind = "remove"
 	SyncDir Kind = "syncdir"
+
+	Truncate Kind = "truncate"
+)
+
+// The operations that change nothing. They are no steps.
+const (
+	Open Kind = "open"
+	Read Kind = "read"
+	Free Kind = "free"
 )
 
 // Op is one operation as Decide sees it.
 type Op struct {
-	Step int // counts from 1
+	Step int // counts from 1; 0: it changes nothing
 	Kind Kind
 	Path string
 	Len  int // Write
@@ -46,15 +55,22 @@ type Verdict struct {
 	Short int   // Write: with Err, so many bytes are written all the same
 	Crash bool  // the world stops before it
 	After bool  // with Crash: the world stops after it
+
+	// Wait makes the operation hang until it is closed, or take as long as that takes. It holds up no other.
+	Wait <-chan struct{}
 }
 
 // FS implements journal.Files.
 type FS struct {
 	// Decide is asked before every operation that changes something. It is set before the first use.
 	Decide func(Op) Verdict
+	// DecideRead is asked before every operation of the kinds that change nothing. It is set before the first use.
+	DecideRead func(Op) Verdict
 	// FreeBytes is what Free answers, less what is reserved, unless FreeUnknown.
 	FreeBytes   int64
 	FreeUnknown bool
+	// InPlace says that OpenAhead works, as on a disk where overwriting is cheaper than growing. It is set before the first use.
+	InPlace bool
 
 	mu      sync.Mutex
 	steps   int
@@ -98,7 +114,9 @@ func (f *FS) Crash(rng *rand.Rand) *FS {
 	defer f.mu.Unlock()
 	f.crashed = true
 	after := New()
+	after.InPlace = f.InPlace
 	keep := rng.IntN(4) // 0: no unsynced sector, 1: all of them, else: some
+	tear := keep != 1 && rng.IntN(2) == 0
 	paths := make(map[string]bool)
 	for p := range f.names {
 		paths[p] = true
@@ -114,7 +132,7 @@ func (f *FS) Crash(rng *rand.Rand) *FS {
 		if !there {
 			continue
 		}
-		c := n.survive(rng, keep)
+		c := n.survive(rng, keep, tear)
 		after.names[p], after.durable[p] = c, c
 	}
 	return after
@@ -125,7 +143,7 @@ func (f *FS) Clone() *FS {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	c := New()
-	c.FreeBytes, c.FreeUnknown = f.FreeBytes, f.FreeUnknown
+	c.FreeBytes, c.FreeUnknown, c.InPlace = f.FreeBytes, f.FreeUnknown, f.InPlace
 	for p, n := range f.names {
 		m := &node{data: slices.Clone(n.data), synced: slices.Clone(n.data), dirty: make(map[int]bool), reserved: n.reserved}
 		c.names[p], c.durable[p] = m, m
@@ -146,19 +164,34 @@ func (f *FS) Flip(path string, off int64) error {
 	return nil
 }
 
-func (n *node) survive(rng *rand.Rand, keep int) *node {
+func (n *node) survive(rng *rand.Rand, keep int, tear bool) *node {
 	data := slices.Clone(n.synced)
 	for _, s := range slices.Sorted(maps.Keys(n.dirty)) {
 		if keep == 0 || keep > 1 && rng.IntN(2) == 0 {
 			continue
 		}
 		from, to := s*Sector, min((s+1)*Sector, len(n.data))
-		if to > len(data) {
-			data = append(data, make([]byte, to-len(data))...)
+		if from >= to {
+			continue // cut off since
+		}
+		data = resize(data, max(to, len(data)))
+		if tear && rng.IntN(8) == 0 { // power went while this sector was written
+			to = from + rng.IntN(to-from)
 		}
 		copy(data[from:to], n.data[from:to])
 	}
+	if sized := keep == 1 || keep > 1 && rng.IntN(2) == 0; sized {
+		data = resize(data, len(n.data)) // its length became durable, whatever became of the bytes
+	}
 	return &node{data: data, synced: slices.Clone(data), dirty: make(map[int]bool), reserved: n.reserved}
+}
+
+// resize cuts data to length, or lengthens it with zeros.
+func resize(data []byte, length int) []byte {
+	if length <= len(data) {
+		return data[:length]
+	}
+	return append(data, make([]byte, length-len(data))...)
 }
 
 // do asks for a verdict and runs apply if the operation happens at all.
@@ -170,6 +203,9 @@ func (f *FS) do(kind Kind, path string, length int, apply func(short int) error)
 	var v Verdict
 	if f.Decide != nil {
 		v = f.Decide(Op{Step: f.steps, Kind: kind, Path: path, Len: length})
+	}
+	if f.hang(v); f.crashed {
+		return ErrCrashed
 	}
 	if v.Crash && !v.After {
 		f.crashed = true
@@ -187,6 +223,34 @@ func (f *FS) do(kind Kind, path string, length int, apply func(short int) error)
 		return ErrCrashed
 	}
 	return err
+}
+
+// hang waits as v says, without the lock.
+func (f *FS) hang(v Verdict) {
+	if v.Wait == nil {
+		return
+	}
+	f.mu.Unlock()
+	defer f.mu.Lock()
+	<-v.Wait
+}
+
+// look asks for a verdict on an operation that changes nothing.
+func (f *FS) look(kind Kind, path string) error {
+	if f.crashed {
+		return ErrCrashed
+	}
+	if f.DecideRead == nil {
+		return nil
+	}
+	v := f.DecideRead(Op{Kind: kind, Path: path})
+	if f.hang(v); f.crashed {
+		return ErrCrashed
+	}
+	if v.Err != nil {
+		return fmt.Errorf("%s %s: %w", kind, filepath.Base(path), v.Err)
+	}
+	return nil
 }
 
 // Names implements journal.Files.
@@ -232,14 +296,22 @@ func (f *FS) Open(path string) (journal.File, error) {
 	path = filepath.Clean(path)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.crashed {
-		return nil, ErrCrashed
+	if err := f.look(Open, path); err != nil {
+		return nil, err
 	}
 	n := f.names[path]
 	if n == nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 	}
 	return &file{fs: f, node: n, path: path}, nil
+}
+
+// OpenAhead implements journal.Files.
+func (f *FS) OpenAhead(path string) (journal.File, error) {
+	if !f.InPlace {
+		return nil, errors.ErrUnsupported
+	}
+	return f.Open(path)
 }
 
 // Remove implements journal.Files.
@@ -273,9 +345,12 @@ func (f *FS) SyncDir(dir string) error {
 }
 
 // Free implements journal.Files.
-func (f *FS) Free(string) (int64, bool, error) {
+func (f *FS) Free(dir string) (int64, bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if err := f.look(Free, dir); err != nil {
+		return 0, false, err
+	}
 	free := f.FreeBytes
 	for _, n := range f.names {
 		free -= n.reserved
@@ -314,8 +389,8 @@ type file struct {
 func (h *file) ReadAt(p []byte, off int64) (int, error) {
 	h.fs.mu.Lock()
 	defer h.fs.mu.Unlock()
-	if h.fs.crashed {
-		return 0, ErrCrashed
+	if err := h.fs.look(Read, h.path); err != nil {
+		return 0, err
 	}
 	if off >= int64(len(h.node.data)) {
 		return 0, io.EOF
@@ -359,20 +434,29 @@ func (h *file) Sync() error {
 
 // sync copies only what was written since the last one: segments are long and synced often.
 func (n *node) sync() {
-	if len(n.synced) < len(n.data) {
-		n.synced = append(n.synced, make([]byte, len(n.data)-len(n.synced))...)
-	}
+	n.synced = resize(n.synced, len(n.data))
 	for s := range n.dirty {
-		from, to := s*Sector, min((s+1)*Sector, len(n.data))
-		copy(n.synced[from:to], n.data[from:to])
+		if from, to := s*Sector, min((s+1)*Sector, len(n.data)); from < to {
+			copy(n.synced[from:to], n.data[from:to])
+		}
 	}
 	clear(n.dirty)
+}
+
+// Truncate implements journal.File.
+func (h *file) Truncate(size int64) error {
+	h.fs.mu.Lock()
+	defer h.fs.mu.Unlock()
+	return h.fs.do(Truncate, h.path, 0, func(int) error {
+		h.node.data = resize(h.node.data, int(size))
+		return nil
+	})
 }
 
 func (h *file) Size() (int64, error) {
 	h.fs.mu.Lock()
 	defer h.fs.mu.Unlock()
-	return int64(len(h.node.data)), nil
+	return max(int64(len(h.node.data)), h.node.reserved), nil
 }
 
 func (h *file) Close() error { return nil }
