@@ -17,18 +17,23 @@ type Broker struct {
 	store      Store
 	vhosts     atomic.Pointer[pmap[*VHost]]
 	lastQueue  atomic.Uint32 // of the ids made in this epoch
+	lastSub    atomic.Uint32 // of the serials of subscribers
 	unroutable atomic.Uint64
 	dropped    atomic.Uint64 // messages that nobody keeps, for subscribers that were away or slow
 	past       pastStats     // of queues that are gone
 	loads      todo[*Queue]
 	shows      todo[reserved]
+	replays    todo[*Subscriber]
+	watched    todo[*Subscriber] // whose replays the minder has go on
+	resumes    todo[*Session]
+	expiries   expiries
 	draining   chan struct{}
 	drainOnce  sync.Once
 
 	held      atomic.Int64 // bytes of messages in memory, give or take a few KiB per queue
 	openBytes atomic.Int64 // of deliveries outstanding with consumers without a prefetch limit
 	openStall stall        // those of them that wait for the others
-	noSpace   atomic.Bool  // the store lacks disk space
+	noSpace   atomic.Bool  // the store lacks disk space, or is behind
 	full      atomic.Bool  // messages fill the memory budget: publishers wait until a sixteenth of it is free
 	gate      gate
 
@@ -50,6 +55,9 @@ func Open(ctx context.Context, store Store, opt Options) (*Broker, error) {
 	b.vhosts.Store(&pmap[*VHost]{})
 	b.loads.signal = make(chan struct{}, 1)
 	b.shows.signal = make(chan struct{}, 1)
+	b.replays.signal = make(chan struct{}, 1)
+	b.resumes.signal = make(chan struct{}, 1)
+	b.expiries.signal = make(chan struct{}, 1)
 	b.gate.opened, b.gate.news = make(chan struct{}), make(chan struct{}, 1)
 	if err := b.recover(ctx); err != nil {
 		return nil, err
@@ -63,6 +71,7 @@ func Open(ctx context.Context, store Store, opt Options) (*Broker, error) {
 	ctx, b.stop = context.WithCancel(context.WithoutCancel(ctx))
 	b.work.Go(func() { b.loader(ctx) })
 	b.work.Go(func() { b.minder(ctx) })
+	b.work.Go(func() { b.expirer(ctx) })
 	return b, nil
 }
 
@@ -152,6 +161,9 @@ func (b *Broker) crowded() bool { return b.held.Load() > b.opt.PageAt }
 // open reports whether publishers may go on, as far as memory and disk go.
 func (b *Broker) open() bool { return !b.full.Load() && !b.noSpace.Load() }
 
+// hasRoom reports whether publishers need not wait for anything.
+func (b *Broker) hasRoom() bool { return b.open() && b.store.Pending() < b.opt.PendingLimit }
+
 // admit is the slow way of Session.Admit.
 func (b *Broker) admit(ctx context.Context) error {
 	for !b.open() {
@@ -210,13 +222,16 @@ func (g *gate) changed() {
 // minder looks after what no client's action would: disk space, and memory held by queues that nobody publishes to any more. It also
 // says when publishers are stopped and let go, which those who notice cannot do under their locks.
 func (b *Broker) minder(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
+	tick, space := time.NewTicker(time.Second), time.NewTicker(mindSpaceEvery)
 	defer tick.Stop()
+	defer space.Stop()
 	full := false
 	for {
 		select {
 		case <-tick.C:
 			b.mind()
+		case <-space.C:
+			b.mindSpace()
 		case <-b.gate.news:
 		case <-b.store.Failed():
 			b.fail(b.store.Err())
@@ -224,6 +239,7 @@ func (b *Broker) minder(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		b.resumeWatched()
 		if now := b.full.Load(); now != full {
 			full = now
 			b.sayFull(full)
@@ -240,16 +256,35 @@ func (b *Broker) sayFull(full bool) {
 	}
 }
 
-func (b *Broker) mind() {
+// resumeWatched has those replays go on that nobody else might wake.
+func (b *Broker) resumeWatched() {
+	for _, sub := range b.watched.take() {
+		sub.replays.watched.Store(false)
+		sub.resumeReplays()
+	}
+}
+
+// mindSpaceEvery is how soon publishers stop that fill the disk: a fast one takes a gigabyte in a second.
+const mindSpaceEvery = 100 * time.Millisecond
+
+func (b *Broker) mindSpace() {
 	space := b.store.Space()
-	if lack := space.Level != SpaceOK; lack != b.noSpace.Swap(lack) {
-		if lack {
-			b.opt.Logger.Warn("disk space is low: publishers wait", slog.Int64("free_bytes", space.Free))
-		} else {
-			b.opt.Logger.Info("disk space is sufficient again: publishers go on", slog.Int64("free_bytes", space.Free))
+	if lack := space.Lacking(); lack != b.noSpace.Swap(lack) {
+		switch {
+		case !lack:
+			b.opt.Logger.Info("the store has room again: publishers go on", slog.Int64("free_bytes", space.Free))
 			b.gate.wake()
+		case space.Level != SpaceOK:
+			b.opt.Logger.Warn("disk space is low: publishers wait", slog.Int64("free_bytes", space.Free))
+		default:
+			b.opt.Logger.Warn("checkpoints do not keep up, so that a restart would take long: publishers wait for the store",
+				slog.Int64("free_bytes", space.Free))
 		}
 	}
+}
+
+func (b *Broker) mind() {
+	b.mindSpace()
 	if b.crowded() {
 		for q := range b.allQueues() {
 			q.mu.Lock()
@@ -259,18 +294,30 @@ func (b *Broker) mind() {
 	}
 }
 
-// loader reads messages back from the store for queues that consumers are about to need, and shows those that have passed.
+// loader reads messages back from the store for queues that consumers are about to need, shows those that have passed, serves those
+// who waited for a record, and runs replays.
 func (b *Broker) loader(ctx context.Context) {
 	for {
 		select {
 		case <-b.shows.signal:
 			for _, r := range b.shows.take() {
-				r.show()
+				r.show(false) // what was on record too late for its time is not handed out
+			}
+		case <-b.resumes.signal:
+			for _, s := range b.resumes.take() {
+				s.Resume()
 			}
 		case <-b.loads.signal:
 			for _, q := range b.loads.take() {
 				if err := q.load(); err != nil {
 					b.fail(fmt.Errorf("read messages of %s back: %w", q.vhost.queueName(q.spec.Name), err))
+					return
+				}
+			}
+		case <-b.replays.signal:
+			for _, sub := range b.replays.take() {
+				if err := sub.replay(); err != nil {
+					b.fail(err)
 					return
 				}
 			}

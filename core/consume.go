@@ -36,6 +36,9 @@ func (s *Session) Consume(_ context.Context, spec ConsumerSpec) (*Consumer, erro
 		object := s.vhost.queueName(spec.Queue)
 		return nil, &Error{Kind: Refused, Op: op, Name: object, Text: fmt.Sprintf("%s in exclusive use", object)}
 	}
+	if s.consumers == nil {
+		s.consumers = map[*Consumer]struct{}{}
+	}
 	s.consumers[c] = struct{}{}
 	q.consumers = append(q.consumers, c)
 	q.exclusive = spec.Exclusive
@@ -75,11 +78,11 @@ func (s *Session) Get(ctx context.Context, queue string, noAck bool) (d Delivery
 		}
 	}
 	for {
-		d, remaining, ok, cold := q.get(noAck)
+		d, remaining, ok, again := q.get(noAck)
 		if ok && !noAck {
 			s.gets++
 		}
-		if ok || !cold {
+		if ok || !again {
 			return d, remaining, ok, nil
 		}
 		if err := q.load(); err != nil {
@@ -91,14 +94,16 @@ func (s *Session) Get(ctx context.Context, queue string, noAck bool) (d Delivery
 	}
 }
 
-// get takes the next entry. cold says that there is one, but in the store.
-func (q *Queue) get(noAck bool) (d Delivery, remaining int, ok, cold bool) {
+// get takes the next entry. again says that there may be one behind those that were dropped, or in the store.
+func (q *Queue) get(noAck bool) (d Delivery, remaining int, ok, again bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.peek() == nil {
-		return Delivery{}, q.stats.Ready, false, q.wanting() && !q.deleted
+	_, more := q.dropExpired()
+	if q.peek() == nil || more {
+		return Delivery{}, q.stats.Ready, false, (more || q.wanting()) && !q.deleted
 	}
 	d = q.handOut(nil, noAck)
+	q.watch()
 	return d, q.stats.Ready, true, false
 }
 

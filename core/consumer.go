@@ -31,7 +31,7 @@ type Consumer struct {
 	spec    ConsumerSpec
 	session *Session
 	queue   *Queue
-	open    bool // without a prefetch limit of its own
+	open    bool // counts in the broker's openBytes: it has no prefetch limit of its own, or the client's, which may be anything
 
 	// guarded by queue.mu
 	listed    bool // in the queue's list of consumers that may have credit
@@ -107,12 +107,14 @@ func (c *Consumer) grant(n int, bytes int64) {
 	if c.spec.NoAck {
 		return
 	}
+	b := c.session.broker
 	if c.open {
-		b := c.session.broker
 		b.openBytes.Add(-bytes)
-		b.openStall.wake(b.mayOpen)
 	}
 	c.spec.Window.grant(n)
+	if c.open { // after the window, which tells who is below OpenFloor
+		b.openStall.wake(b.mayOpen)
+	}
 	if c.spec.Shared != nil {
 		c.spec.Shared.grant(n)
 	}

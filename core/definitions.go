@@ -129,6 +129,7 @@ func (sub *Subscriber) definition() Op {
 		{Key: "queue", Value: sub.queue.spec.Name},
 		{Key: "expiry_ns", Value: int64(sub.expiry)},
 		{Key: "away_ms", Value: away},
+		{Key: "user", Value: sub.user},
 	})
 }
 
@@ -167,9 +168,10 @@ func (sub *Subscriber) receivedDefinition(id uint16) Op {
 
 func (sub *Subscriber) willDefinition() Op {
 	m := sub.will.Message
-	return defineOp(sub.key(keyWill), 0, field.Table{
+	t := field.Table{
 		{Key: "vhost", Value: sub.vhost.name},
 		{Key: "subscriber", Value: sub.name},
+		{Key: "user", Value: sub.user},
 		{Key: "delay_ms", Value: sub.will.Delay.Milliseconds()},
 		{Key: "exchange", Value: m.Exchange},
 		{Key: "key", Value: m.Key},
@@ -177,7 +179,11 @@ func (sub *Subscriber) willDefinition() Op {
 		{Key: "body", Value: m.Body},
 		{Key: "level", Value: uint8(m.Level())},
 		{Key: "retain", Value: m.Retain},
-	})
+	}
+	if life := sub.will.Lifetime; life != nil {
+		t = append(t, field.Field{Key: "lifetime_ms", Value: life.Milliseconds()})
+	}
+	return defineOp(sub.key(keyWill), 0, t)
 }
 
 func (r *retained) definition() Op {
@@ -186,12 +192,16 @@ func (r *retained) definition() Op {
 
 func (r *retained) key(key string) string { return definitionKey(keyRetained, r.vhost.name, key) }
 
-func (r *retained) placeDefinition(key string, place Seq) Op {
-	return defineOp(r.key(key), 0, field.Table{
+func (r *retained) placeDefinition(at *retainedMessage) Op {
+	t := field.Table{
 		{Key: "vhost", Value: r.vhost.name},
-		{Key: "key", Value: key},
-		{Key: "place", Value: int64(place)},
-	})
+		{Key: "key", Value: at.key},
+		{Key: "place", Value: int64(at.seq)},
+	}
+	if at.expires != 0 {
+		t = append(t, field.Field{Key: "expires_ms", Value: at.expires})
+	}
+	return defineOp(r.key(at.key), 0, t)
 }
 
 // defineOp encodes a definition. Arguments in it have been checked, and the rest was made here.
@@ -217,6 +227,14 @@ type reader struct {
 func readDefinition(d *Definition) reader {
 	t, _, err := field.ParseTable(d.Value)
 	return reader{table: t, err: err}
+}
+
+// readOptional is read for what a definition need not have.
+func readOptional[T any](r *reader, name string) (v T, ok bool) {
+	if _, ok = r.table.Get(name); ok {
+		v = read[T](r, name)
+	}
+	return v, ok
 }
 
 func read[T any](r *reader, name string) T {

@@ -9,29 +9,50 @@
 //   - A Completion runs once for every publish or definition it was given with, in the order of the calls, when the record has
 //     passed (see Store). Nothing else is a promise.
 //   - What is handed to a consumer is within its windows. A slow consumer stops its own queue and nothing else.
+//   - A message is not handed out once its time is over (Message.Expires), by the broker's clock, which no restart and no other host sets
+//     forward or back. Nobody need ask for it to go: it goes when it has become a queue's next message.
+//   - What is kept for a subscriber is handed to one link at a time. When that ends, all that its client has not answered for goes to the
+//     next one under the same id, in order and within its window, marked as handed over before if it was; what is handed over exactly
+//     once has the same id after a crash, too. Nothing that the old link still says is recorded once the new one is.
+//   - A subscriber, its messages and its will are its user's: a session of another user cannot have it, end it, or publish into it but
+//     by what it has subscribed to.
+//   - Who subscribes to retained messages is sent those that are kept, and what is published meanwhile, in one order: the last that is
+//     seen of a key is what it holds, where all is sent at one level. No more of them is in memory than one batch.
 //   - What waits in memory is bounded: messages that the store can read back leave memory when the budget is half used; when the
-//     rest reaches the budget, publishers wait.
+//     rest reaches the budget, publishers wait. What is handed out counts elsewhere: for a link, and for a consumer without a prefetch
+//     limit, in Options.OpenBytes.
 //
 // # What it does not guarantee
 //
 //   - A message may be delivered before its record has passed: a consumer sees it at memory speed, and after a crash it may come
 //     again, marked redelivered, or, if nobody was promised anything about it, not at all.
 //   - Order is per queue. Two queues bound to the same exchange may show two publishers' messages in different order.
+//   - A will is published by nobody who could be told to wait. One that comes due while publishers must is held back, with its record,
+//     and looked at once a second; when its owner comes back first it is published at that moment. So wills are late rather than lost,
+//     and very many at once take no more memory than they had.
+//   - An id under which a message goes out at least once is not on record: after a crash the message comes under another one.
+//   - Retained messages that are still to be sent for a subscription are not on record: the rest of them ends with the process.
 //   - A transient message, or a persistent one in a transient queue, ends with the process.
+//   - A message whose time is over may wait behind one whose time is not, and counts as ready. So it does where the next message is in the
+//     store alone, until the queue is read back: for a consumer or a get, or because the time has come for which an alarm was set when
+//     the next message was in memory. Nothing is read at a start only to see what is over.
+//   - What was handed to a consumer is its own: its time may be over before the consumer answers. When it comes back it goes.
 //
 // # Vocabulary
 //
 // A Broker has VHosts; a VHost has Exchanges, Queues and Bindings between them. A Session is one connection's view of a VHost: every
 // verb a client has is one of its methods. A Consumer is a Session's subscription to one Queue; what it is given are Deliveries, and
 // what it does about them is to Settle. A Window is credit: how many deliveries may be outstanding. An entry is a message's place in
-// a queue. Exchange, routing key, binding, prefetch have the meaning of AMQP 0-9-1, the larger of the models spoken here.
+// a queue. A Subscriber is what outlives the connection of a client that comes back, a Link one connection's hold on it; a message is
+// out while the client has not answered for it, and carried when it waits for the next link. Exchange, routing key, binding, prefetch have the meaning of AMQP 0-9-1, the larger of the models spoken here.
 //
 // # Who owns what
 //
 // No object here has a goroutine of its own. Callers bring theirs: connection readers call Session methods; the store's committer
-// calls Completions. The Broker has two goroutines: one that loads messages back from the store ahead of consumers, and one that
-// looks after time and space.
+// calls Completions. The Broker has three goroutines: one that loads messages back from the store ahead of consumers and replays
+// retained messages to who has subscribed, one that looks after space, and the expirer. It sleeps until the alarm that is due first: a queue sets one for its next message if that expires, and
+// so does each retained message that does.
 //
-// Lock order: VHost.mu → Queue.mu → Window.mu → the front-end's outbox. Publishing takes no vhost lock: routing reads immutable
+// Lock order: VHost.mu → Subscriber.gate → retained.mu → replays.mu → Queue.mu → Subscriber.mu, Window.mu → the front-end's outbox. Publishing takes no vhost lock: routing reads immutable
 // snapshots. The store's own lock is a leaf, and nothing is called back under it.
 package core

@@ -5,10 +5,12 @@ package core
 // unrouted if m reached nobody.
 func (l *Link) PublishOnce(m *Message, id uint16, c Completion, tag, unrouted uint64) error {
 	sub, s := l.sub, l.session
-	if sub.link.Load() != l {
+	sub.gate.Lock()
+	defer sub.gate.Unlock()
+	if !l.holds() {
 		return ErrTakenOver
 	}
-	if !sub.receive(id) {
+	if _, ok := sub.received[id]; ok {
 		s.Confirm(c, tag)
 		return nil
 	}
@@ -16,52 +18,41 @@ func (l *Link) PublishOnce(m *Message, id uint16, c Completion, tag, unrouted ui
 		s.extra = append(s.extra, sub.receivedDefinition(id))
 	}
 	routed, err := s.Publish(m, c, tag)
-	if err == nil && routed == 0 {
-		s.Confirm(c, unrouted)
+	if err == nil {
+		sub.receive(id)
+		if routed == 0 {
+			s.Confirm(c, unrouted)
+		}
 	}
+	clear(s.extra)
 	s.extra = s.extra[:0]
-	if err != nil {
-		sub.mu.Lock()
-		delete(sub.received, id)
-		sub.mu.Unlock()
-	}
 	return err
 }
 
-// receive takes id, unless it is taken.
-func (sub *Subscriber) receive(id uint16) bool {
-	sub.mu.Lock()
-	defer sub.mu.Unlock()
-	if _, ok := sub.received[id]; ok {
-		return false
-	}
+// receive takes id. gate is held.
+func (sub *Subscriber) receive(id uint16) {
 	if sub.received == nil {
 		sub.received = map[uint16]struct{}{}
 	}
 	sub.received[id] = struct{}{}
-	return true
 }
 
-// Receiving is the number of ids under which messages came in exactly once and that were not released yet.
-func (l *Link) Receiving() int {
-	l.sub.mu.Lock()
-	defer l.sub.mu.Unlock()
-	return len(l.sub.received)
-}
-
-// ReleaseReceived frees an id. c is completed when that is on record. known tells whether the id was taken.
-func (l *Link) ReleaseReceived(id uint16, c Completion, tag uint64) (known bool) {
+// ReleaseReceived frees an id. c is completed when that is on record: with tag, or with unknown if the id was not taken.
+func (l *Link) ReleaseReceived(id uint16, c Completion, tag, unknown uint64) error {
 	sub := l.sub
-	sub.mu.Lock()
-	if sub.link.Load() == l {
-		_, known = sub.received[id]
-		delete(sub.received, id)
+	sub.gate.Lock()
+	defer sub.gate.Unlock()
+	if !l.holds() {
+		return ErrTakenOver
 	}
-	sub.mu.Unlock()
-	op := Op{Kind: OpNone, Done: c, Tag: tag}
-	if known && sub.durable {
-		op = Op{Kind: OpRemove, Key: sub.idKey(keyReceived, id), Done: c, Tag: tag}
+	op := Op{Kind: OpNone, Done: c, Tag: unknown}
+	if _, known := sub.received[id]; known {
+		delete(sub.received, id)
+		op.Tag = tag
+		if sub.durable {
+			op.Kind, op.Key = OpRemove, sub.idKey(keyReceived, id)
+		}
 	}
 	l.session.commit(op)
-	return known
+	return nil
 }

@@ -24,21 +24,25 @@ type Options struct {
 	// settling them. 0 means 262,144.
 	OpenWindow int
 
-	// OpenBytes is how many bytes all consumers without a prefetch limit together may have outstanding; beyond that each of them goes on
-	// until it has OpenFloor. 0 means half of MemoryBudget.
+	// OpenBytes is how many bytes all consumers without a prefetch limit, and all links of subscribers, may have outstanding together;
+	// beyond that each of them goes on until it has OpenFloor. 0 means half of MemoryBudget.
 	OpenBytes int64
+
+	// Subscriptions is how many subscriptions one subscriber may have. 0 means 10,000.
+	Subscriptions int
 
 	// Logger is told of what an operator should know. nil discards.
 	Logger *slog.Logger
 }
 
-// OpenFloor is how many deliveries a consumer without a prefetch limit may have outstanding whatever others have.
+// OpenFloor is how many deliveries a consumer without a prefetch limit, or a link, may have outstanding whatever others have.
 const OpenFloor = 256
 
 func (o *Options) validate() error {
 	for name, v := range map[string]int64{
 		"memory budget": o.MemoryBudget, "page-at": o.PageAt, "pending limit": o.PendingLimit,
 		"open window": int64(o.OpenWindow), "open bytes": o.OpenBytes,
+		"subscriptions": int64(o.Subscriptions),
 	} {
 		if v < 0 {
 			return fmt.Errorf("core options: %s is %d and may not be negative", name, v)
@@ -50,6 +54,7 @@ func (o *Options) validate() error {
 	setDefault(&o.PendingLimit, 64<<20)
 	setDefault(&o.OpenWindow, 1<<18)
 	setDefault(&o.OpenBytes, o.MemoryBudget/2)
+	setDefault(&o.Subscriptions, 10_000)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -1,49 +1,72 @@
 package core
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
-// outgoing is a message on its way to a subscriber's client.
+// outgoing is a message that is out, or released.
 type outgoing struct {
-	delivery Delivery
+	delivery Delivery // released: without a message; without a consumer if no link has asked for the release
 	match    Match
-	recorded bool // its id is on record
-	sent     bool // it was handed to a link, this one or one before
-	released bool // the client has it; what is left is to forget the id
+	recorded bool   // its id is on record, or about to be
+	sent     bool   // the client may have it
+	released bool   // the client has it; what is left is to forget the id
+	turn     uint64 // of a released one: its place in the order of releases
 }
 
-// Ready implements Receiver for the consumer of the subscriber's queue.
-func (l *Link) Ready() bool { return l.receiver.Ready() }
+// passingMost is how many bytes may wait for the records of their ids: about what an outbox takes, where they are to go all at once.
+const passingMost = 256 << 10
+
+// Ready implements Receiver for the consumer of the subscriber's queue. What is about to be sent counts as if it was.
+func (l *Link) Ready() bool {
+	if l.passing.Load() >= passingMost {
+		l.stalled.Store(true)
+		if l.passing.Load() >= passingMost { // what has passed before the store above wakes nobody
+			return false
+		}
+	}
+	return l.receiver.Ready()
+}
 
 // Cancelled implements Receiver. The queue ends only with the subscriber, and that only without a link.
 func (l *Link) Cancelled(*Consumer) {}
 
 // Deliver implements Receiver: it gives the message an id and hands it over. An id under which a message goes out exactly once is on
 // record before the client hears of it, so that a successor knows it too.
+//
+// ![MQTT-4.4.0-1] The id of a message that goes out at least once is not recorded: after a crash the message comes under another one.
+// It would cost a record for each message, and the client could do nothing else with what it gains.
 func (l *Link) Deliver(d Delivery) {
 	sub := l.sub
-	match := sub.table.Load().match(d.Message)
+	match := sub.matchNext(&d)
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
-	id, known := sub.carried[d.Seq]
-	if match.Level == AtMostOnce && !known {
+	c, known := sub.uncarry(d.Seq)
+	switch {
+	case known:
+		match.Level = c.level
+	case match.Level == AtMostOnce:
 		l.forget(d)
 		l.receiver.Push(d.Message, &match)
 		return
+	default:
+		c.id = sub.newID()
 	}
-	if known {
-		delete(sub.carried, d.Seq)
-		match.Level = ExactlyOnce // as it went out before, whatever the subscriptions say now
-	} else {
-		id = sub.newID()
-	}
-	o := &outgoing{delivery: d, match: match, recorded: known}
-	sub.keep(id, o)
-	if match.Level < ExactlyOnce || !sub.durable || known {
-		l.send(id, o, d.Redelivered)
+	o := &outgoing{delivery: d, match: match, recorded: c.recorded}
+	sub.keep(c.id, o)
+	if match.Level < ExactlyOnce || !sub.durable || o.recorded && l.passing.Load() == 0 {
+		l.send(c.id, o)
 		return
 	}
-	o.recorded = true
-	sub.vhost.broker.store.Commit([]Op{sub.outgoingDefinition(id, d.Seq, l, uint64(id))})
+	size := int64(d.Message.Size()) + messageCost
+	l.passing.Add(size)
+	op := Op{Kind: OpNone, Done: l, Tag: uint64(size)<<16 | uint64(c.id)} // not before those that wait [MQTT-4.6.0-1]
+	if !o.recorded {
+		o.recorded = true
+		op = sub.outgoingDefinition(c.id, d.Seq, op.Done, op.Tag)
+	}
+	sub.vhost.broker.store.Commit([]Op{op})
 }
 
 // forget settles a delivery that the client need not answer for. The queue's lock is held.
@@ -51,109 +74,107 @@ func (l *Link) forget(d Delivery) {
 	q := l.sub.queue
 	q.forget(&d)
 	q.commitRanges(OpSettle)
-	l.window.used.Add(-1) // the consumer that would wait for it is the one being served
+	// The consumer that would wait for this credit is the one being served. Any other without a prefetch limit that met the budget
+	// meanwhile has more than OpenFloor outstanding, and what it settles wakes it.
+	l.window.used.Add(-1)
+	l.session.broker.openBytes.Add(-int64(d.Message.Size()))
 }
 
-// Complete implements Completion for the record of an outgoing id.
+// Complete implements Completion for the record of an outgoing id. The tag is the id, and above it what the message counts in passing.
 func (l *Link) Complete(tag uint64, err error) {
 	if err != nil {
 		return // the broker ends
 	}
-	sub := l.sub
+	sub, id := l.sub, uint16(tag)
 	sub.mu.Lock()
-	defer sub.mu.Unlock()
-	if o := sub.out[uint16(tag)]; o != nil && !o.sent && !o.released && sub.link.Load() == l {
-		l.send(uint16(tag), o, o.delivery.Redelivered)
+	if l.holds() { // else the message is carried, and perhaps out again
+		l.send(id, sub.out[id])
+	}
+	sub.mu.Unlock()
+	if l.passing.Add(-int64(tag>>16)) < passingMost && l.stalled.Swap(false) {
+		l.session.broker.resumes.add(l.session) // queue locks may not be taken here
 	}
 }
 
 // send hands o over. sub.mu is held.
-func (l *Link) send(id uint16, o *outgoing, again bool) {
+func (l *Link) send(id uint16, o *outgoing) {
 	o.sent = true
-	l.receiver.Send(o.delivery.Message, id, &o.match, again)
+	l.receiver.Send(o.delivery.Message, id, &o.match, o.delivery.Redelivered)
 }
 
-// keep lists o as the latest on its way. sub.mu is held.
+// keep notes what is out under id. sub.mu is held.
 func (sub *Subscriber) keep(id uint16, o *outgoing) {
 	if sub.out == nil {
 		sub.out = map[uint16]*outgoing{}
 	}
 	sub.out[id] = o
-	if len(sub.order) > 16 && len(sub.order) > 2*len(sub.out) {
-		sub.compactOrder()
-	}
-	sub.order = append(sub.order, id)
 }
 
-// compactOrder drops the ids that are gone, and all but the last mention of those that were used again.
-func (sub *Subscriber) compactOrder() {
-	seen := make(map[uint16]bool, len(sub.out))
-	kept := make([]uint16, 0, len(sub.out))
-	for _, id := range slices.Backward(sub.order) {
-		if sub.out[id] != nil && !seen[id] {
-			seen[id] = true
-			kept = append(kept, id)
-		}
-	}
-	slices.Reverse(kept)
-	sub.order = kept
+// keepReleased notes an id that the next link asks the client to forget. sub.mu is held.
+func (sub *Subscriber) keepReleased(id uint16, recorded bool) {
+	sub.releases++
+	sub.keep(id, &outgoing{match: Match{Level: ExactlyOnce}, recorded: recorded, sent: true, released: true, turn: sub.releases})
 }
 
-// newID returns an id that nothing has. The window holds fewer messages than there are ids. sub.mu is held.
+// newID returns an id that nothing has. There is one: what is carried goes out before what has no id yet, so that the window, which is
+// smaller than the number of ids, holds all that have one. sub.mu is held.
 func (sub *Subscriber) newID() uint16 {
 	for {
 		sub.lastID++
-		if sub.lastID != 0 && sub.out[sub.lastID] == nil && !sub.isCarried(sub.lastID) {
+		if sub.lastID == 0 || sub.out[sub.lastID] != nil {
+			continue
+		}
+		if _, ok := sub.reserved[sub.lastID]; !ok {
 			return sub.lastID
 		}
 	}
 }
 
-// isCarried reports whether a place that was not delivered since the restart has the id. Few places do, and only for a moment.
-func (sub *Subscriber) isCarried(id uint16) bool {
-	for _, c := range sub.carried {
-		if c == id {
-			return true
-		}
-	}
-	return false
-}
-
-// sendAgain hands what is on its way to a new link [MQTT-4.4.0-1]. The queue's lock is held.
-func (sub *Subscriber) sendAgain(l *Link) {
+// releaseAgain has a new link ask for the release of what was released, in that order [MQTT-4.4.0-1] [MQTT-4.6.0-4]. The queue's lock
+// is held.
+func (sub *Subscriber) releaseAgain(l *Link) {
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
-	sub.compactOrder()
-	for _, id := range sub.order {
-		o := sub.out[id]
-		o.delivery.Consumer, o.delivery.queue = l.consumer, sub.queue
+	ids := make([]uint16, 0, len(sub.out))
+	for id := range sub.out { // nothing is out yet
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, func(a, b uint16) int { return cmp.Compare(sub.out[a].turn, sub.out[b].turn) })
+	for _, id := range ids {
+		sub.out[id].delivery.Consumer = l.consumer
 		l.window.used.Add(1)
-		if o.released {
-			l.receiver.Release(id)
-		} else {
-			l.send(id, o, o.sent || o.delivery.Redelivered)
-		}
+		l.receiver.Release(id)
 	}
 }
 
-// take finds what is on its way under id and matches the client's answer. sub.mu is held.
-func (l *Link) take(id uint16, level Level) *outgoing {
+// take finds what is out, or released, under id and matches the client's answer. The gate is held.
+func (l *Link) take(id uint16, level Level, released bool) *outgoing {
 	o := l.sub.out[id]
-	if o == nil || !o.sent || o.match.Level != level || l.sub.link.Load() != l {
+	if o == nil || !o.sent || o.match.Level != level || o.released != released || !l.holds() {
 		return nil
 	}
 	return o
 }
 
-// Ack ends a message that was sent at least once: the client has it. It reports false for an id that is not on its way so.
-func (l *Link) Ack(id uint16) bool {
-	sub := l.sub
-	sub.mu.Lock()
-	o := l.take(id, AtLeastOnce)
+// finish takes what the client has answered for in the last way there is. The gate is held.
+func (l *Link) finish(id uint16, level Level, released bool) *outgoing {
+	l.sub.mu.Lock()
+	defer l.sub.mu.Unlock()
+	o := l.take(id, level, released)
 	if o != nil {
-		delete(sub.out, id)
+		delete(l.sub.out, id)
+		if len(l.sub.out) == 0 { // a subscriber that is idle is small
+			l.sub.out = nil
+		}
 	}
-	sub.mu.Unlock()
+	return o
+}
+
+// Ack ends a message that was sent at least once: the client has it. It reports false for an id that is not out so.
+func (l *Link) Ack(id uint16) bool {
+	l.sub.gate.Lock()
+	defer l.sub.gate.Unlock()
+	o := l.finish(id, AtLeastOnce, false)
 	if o == nil {
 		return false
 	}
@@ -162,44 +183,45 @@ func (l *Link) Ack(id uint16) bool {
 }
 
 // Received notes that the client has a message that is sent exactly once. c is completed when that is on record: the id may then be
-// released. It reports false, and leaves c alone, for an id that is not on its way so.
-func (l *Link) Received(id uint16, c Completion, tag uint64) bool {
+// released. It reports false, and leaves c alone, for an id that is not out so.
+func (l *Link) Received(id uint16, c Completion, tag uint64) (known bool, err error) {
 	sub := l.sub
+	sub.gate.Lock()
+	defer sub.gate.Unlock()
+	if !l.holds() { // the client must not forget an id under which it is about to be sent the message again
+		return false, ErrTakenOver
+	}
 	sub.mu.Lock()
-	o := l.take(id, ExactlyOnce)
-	first := o != nil && !o.released
-	if first {
-		o.released = true
+	again := l.take(id, ExactlyOnce, true) != nil
+	o := l.take(id, ExactlyOnce, false)
+	if o != nil {
+		sub.releases++
+		o.released, o.turn = true, sub.releases
 	}
 	sub.mu.Unlock()
-	switch {
-	case o == nil:
-		return false
-	case !first:
-		l.session.Confirm(c, tag)
-		return true
+	if o == nil {
+		if again { // what the first answer caused was recorded before
+			l.session.Confirm(c, tag)
+		}
+		return again, nil
 	}
 	op := Op{Kind: OpNone, Done: c, Tag: tag}
 	if sub.durable {
 		op = sub.outgoingDefinition(id, 0, c, tag)
 	}
 	sub.queue.settleWith(&o.delivery, op)
+	size := int64(o.delivery.Message.Size())
 	o.delivery.Message = nil
-	return true
+	o.delivery.Consumer.grant(0, size)
+	return true, nil
 }
 
 // Refused ends a message that the client did not want, or that it never got: there is nothing to release.
 func (l *Link) Refused(id uint16) bool {
 	sub := l.sub
-	sub.mu.Lock()
-	o := l.take(id, ExactlyOnce)
-	if o != nil && o.released {
-		o = nil
-	}
-	if o != nil {
-		delete(sub.out, id)
-	}
-	sub.mu.Unlock()
+	sub.gate.Lock()
+	defer sub.gate.Unlock()
+	o := l.finish(id, ExactlyOnce, false)
 	if o == nil {
 		return false
 	}
@@ -208,42 +230,40 @@ func (l *Link) Refused(id uint16) bool {
 		op = Op{Kind: OpRemove, Key: sub.idKey(keyOutgoing, id)}
 	}
 	sub.queue.settleWith(&o.delivery, op)
-	o.delivery.Consumer.grant(1, 0)
+	o.delivery.Consumer.grant(1, int64(o.delivery.Message.Size()))
 	return true
 }
 
 // Released ends the id of a message that was sent exactly once: the client has forgotten it.
 func (l *Link) Released(id uint16) bool {
 	sub := l.sub
-	sub.mu.Lock()
-	o := l.take(id, ExactlyOnce)
-	if o != nil && !o.released {
-		o = nil
-	}
-	if o != nil {
-		delete(sub.out, id)
-	}
-	sub.mu.Unlock()
+	sub.gate.Lock()
+	defer sub.gate.Unlock()
+	o := l.finish(id, ExactlyOnce, true)
 	if o == nil {
 		return false
 	}
-	if o.recorded || sub.durable {
+	if o.recorded {
 		sub.vhost.broker.store.Commit([]Op{{Kind: OpRemove, Key: sub.idKey(keyOutgoing, id)}})
 	}
-	o.delivery.Consumer.grant(1, 0)
+	if c := o.delivery.Consumer; c != nil {
+		c.grant(1, 0)
+	}
 	return true
 }
 
-// settleWith ends d's entry and records op with it, as one unit.
+// settleWith ends d's entry and records op with it, as one unit. With the queue its subscriber's records are gone, and no new one is
+// made.
 func (q *Queue) settleWith(d *Delivery, op Op) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.deleted {
+		return
+	}
+	q.forget(d)
 	q.ops = q.ops[:0]
-	if !q.deleted {
-		q.forget(d)
-		if len(q.ranges) > 0 {
-			q.ops = append(q.ops, Op{Kind: OpSettle, Queue: q.id, Ranges: q.ranges})
-		}
+	if len(q.ranges) > 0 {
+		q.ops = append(q.ops, Op{Kind: OpSettle, Queue: q.id, Ranges: q.ranges})
 	}
 	q.ops = append(q.ops, op)
 	q.vhost.broker.store.Commit(q.ops)

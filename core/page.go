@@ -186,21 +186,21 @@ func (q *Queue) skipMissing(from, to Seq, entries []Entry) {
 	if !ok || next != from || len(entries) > 0 && entries[0].Seq == from {
 		return
 	}
-	missing := 1
+	gone := 1
 	switch {
 	case len(q.returned) > 0:
-		q.discard(q.returned.pop())
+		q.discard(q.returned.pop(), missing)
 	case q.cold.n > 0 && len(entries) == 0:
-		missing = q.skipCold(to)
+		gone = q.skipCold(to)
 	case q.cold.n > 0:
 		return // places of the range that were settled long ago
 	default:
-		q.discard(q.tail.popFront())
+		q.discard(q.tail.popFront(), missing)
 	}
 	q.commitRanges(OpSettle)
-	if missing > 0 {
+	if gone > 0 {
 		q.vhost.broker.opt.Logger.Error("messages are missing from the store: the queue goes on without them",
-			slog.String("vhost", q.vhost.name), slog.String("queue", q.spec.Name), slog.Int("missing", missing),
+			slog.String("vhost", q.vhost.name), slog.String("queue", q.spec.Name), slog.Int("missing", gone),
 			slog.Uint64("first_place", uint64(from)), slog.Uint64("last_place", uint64(to)))
 	}
 }
@@ -208,6 +208,7 @@ func (q *Queue) skipMissing(from, to Seq, entries []Entry) {
 // skipCold gives up the cold range up to to, and returns how many messages it should have held. What joined the range behind to while
 // it was read stays: those places had one entry each.
 func (q *Queue) skipCold(to Seq) (missing int) {
+	q.discarded(q.cold.from, to)
 	left := int(q.cold.to - to)
 	missing = q.cold.n - left
 	q.stats.Ready -= missing

@@ -9,7 +9,7 @@ import (
 // published has not become durable yet. A front-end calls it before it publishes; as long as nobody must wait it costs three loads.
 func (s *Session) Admit(ctx context.Context) error {
 	b := s.broker
-	if b.open() && b.store.Pending() < b.opt.PendingLimit {
+	if b.hasRoom() {
 		return nil
 	}
 	return b.admit(ctx)
@@ -19,13 +19,17 @@ func (s *Session) Admit(ctx context.Context) error {
 // is completed with tag once all that m caused has passed. When nothing is reached nothing is committed: the front-end returns a
 // mandatory message to its publisher and then calls Confirm, so that the return precedes the confirm.
 func (s *Session) Publish(m *Message, c Completion, tag uint64) (routed int, err error) {
+	if s.link != nil {
+		m.origin = s.link.sub.serial
+	}
+	if m.Retain && m.Exchange == TopicExchange {
+		return s.publishRetained(m, c, tag), nil
+	}
 	if err := s.route(m); err != nil {
 		return 0, err
 	}
-	pushed := s.push(m)
+	pushed, _ := s.push(m)
 	switch {
-	case m.Retain && m.Exchange == TopicExchange:
-		routed = s.publishRetained(m, c, tag)
 	case len(s.targets) == 1 && !m.Once:
 		routed = s.publishOne(s.targets[0], m, c, tag)
 	case len(s.targets) > 0:
@@ -54,17 +58,19 @@ func (s *Session) commit(op Op) {
 	clear(s.ops) // an idle session must not keep its last message
 }
 
-// push hands m to the subscribers for which nobody keeps it, and returns their number, those that are away or slow included.
-func (s *Session) push(m *Message) int {
+// push hands m to the subscribers for which nobody keeps it, and returns their number, those that are away or slow included, and
+// whether there were such.
+func (s *Session) push(m *Message) (n int, missed bool) {
 	for i := range s.pushes {
 		p := &s.pushes[i]
 		if l := p.sub.link.Load(); l != nil && l.started.Load() && l.receiver.Ready() {
 			l.receiver.Push(m, &p.match)
 		} else {
 			s.broker.dropped.Add(1)
+			missed = true
 		}
 	}
-	return len(s.pushes)
+	return len(s.pushes), missed
 }
 
 // publishOne has one queue: its lock orders the place, the record and the delivery.
@@ -81,7 +87,7 @@ func (s *Session) publishOne(q *Queue, m *Message, c Completion, tag uint64) int
 	} else {
 		s.Confirm(c, tag)
 	}
-	q.afterPush()
+	q.afterPush(seq, m.Expires != 0)
 	return 1
 }
 
@@ -101,7 +107,7 @@ func (s *Session) publishMany(kept *Pair, m *Message, c Completion, tag uint64) 
 				pairs = append(pairs, Pair{Queue: q.id, Seq: seq})
 				hidden = append(hidden, reserved{queue: q, seq: seq})
 			} else {
-				q.afterPush()
+				q.afterPush(seq, m.Expires != 0)
 			}
 		}
 		q.mu.Unlock()
@@ -119,22 +125,26 @@ func (s *Session) publishMany(kept *Pair, m *Message, c Completion, tag uint64) 
 		s.Confirm(c, tag)
 	}
 	for i := range hidden {
-		hidden[i].show()
+		hidden[i].show(m.Expires != 0)
 	}
 	return routed
 }
 
-// publishRetained keeps m for its key, or clears what was kept, and publishes it, in one unit.
-func (s *Session) publishRetained(m *Message, c Completion, tag uint64) int {
+// publishRetained keeps m for its key, or clears what was kept, and publishes it, in one unit. It is routed only then: who subscribes
+// meanwhile gets m in one way or the other.
+func (s *Session) publishRetained(m *Message, c Completion, tag uint64) (routed int) {
 	own := len(s.extra)
-	s.vhost.retained.set(m, func(kept *Pair, ops []Op) {
+	s.vhost.retained.set(m, func(kept *Pair, ops []Op) (missed bool) {
+		_ = s.route(m) // never refused: the exchange is always there and not internal
+		routed, missed = s.push(m)
 		s.extra = append(s.extra, ops...)
 		if s.publishMany(kept, m, c, tag) == 0 && kept == nil {
 			s.Confirm(c, tag)
 		}
+		return missed
 	})
 	s.extra = s.extra[:own]
-	return len(s.targets) + 1
+	return routed + len(s.targets) + 1
 }
 
 // reserved is a place whose message is not visible yet.
@@ -143,11 +153,12 @@ type reserved struct {
 	seq   Seq
 }
 
-func (r *reserved) show() {
+// show makes the place visible. fresh says that its message may expire and has not waited.
+func (r *reserved) show(fresh bool) {
 	r.queue.mu.Lock()
 	defer r.queue.mu.Unlock()
 	r.queue.show(r.seq)
-	r.queue.afterPush()
+	r.queue.afterPush(r.seq, fresh)
 }
 
 // held is a Completion that has places shown before it completes the next.
@@ -169,9 +180,13 @@ func (h *held) Complete(tag uint64, err error) {
 	}
 }
 
-// afterPush serves consumers and, when messages take much memory, lets the middle of a long queue leave it.
-func (q *Queue) afterPush() {
-	q.dispatch()
+// afterPush serves consumers and, when messages take much memory, lets the middle of a long queue leave it. fresh: see reserved.show.
+func (q *Queue) afterPush(place Seq, fresh bool) {
+	if fresh {
+		q.dispatchFresh(place)
+	} else {
+		q.dispatch()
+	}
 	if q.tail.len() >= 2*pageKeep && q.vhost.broker.crowded() {
 		q.pageOut(pageKeep)
 	}
@@ -181,7 +196,7 @@ func (q *Queue) afterPush() {
 func (s *Session) route(m *Message) error {
 	s.targets, s.pushes = s.targets[:0], s.pushes[:0]
 	if m.Exchange == "" {
-		if q := s.vhost.queue(m.Key); q != nil {
+		if q := s.vhost.queue(m.Key); q != nil && q.subscriber == nil { // a subscriber gets what it has subscribed to
 			s.targets = append(s.targets, q)
 		}
 		return nil
@@ -229,7 +244,7 @@ func (s *Session) follow(x *Exchange, m *Message) {
 
 // reach notes that m matches a subscription. A subscriber whose subscriptions overlap is noted once.
 func (s *Session) reach(n *subscription, m *Message) {
-	if n.skips(m, s.link) {
+	if n.skips(m) {
 		return
 	}
 	if !n.sub.table.Load().several() {

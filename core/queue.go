@@ -61,6 +61,9 @@ type Queue struct {
 	exclusive bool        // the one consumer is exclusive
 	loading   bool        // the loader has the queue on its list
 	unsaid    int64       // bytes in memory that the broker's sum does not show yet
+	fresh     Seq         // the place that became visible this moment; 0 at any other
+	alarmed   int64       // when the alarm rings, at the latest; 0: it is not set
+	alarm     alarm       // for the expiry of the next message
 	stats     QueueStats
 	ops       []Op    // scratch for one commit
 	ranges    []Range // scratch for its ranges
@@ -74,6 +77,7 @@ type QueueStats struct {
 	Delivered uint64 // redeliveries included
 	Redone    uint64 // of Delivered, those that may have been delivered before
 	Settled   uint64
+	Expired   uint64 // of Settled, those whose time was over
 }
 
 func (s *QueueStats) add(o QueueStats) {
@@ -83,6 +87,7 @@ func (s *QueueStats) add(o QueueStats) {
 	s.Delivered += o.Delivered
 	s.Redone += o.Redone
 	s.Settled += o.Settled
+	s.Expired += o.Expired
 }
 
 // pastStats sums the counters of queues that are gone. Its lock is a leaf.
@@ -171,7 +176,6 @@ func (q *Queue) peek() *entry {
 
 // pop removes the entry that peek returned.
 func (q *Queue) pop() entry {
-	q.stats.Ready--
 	switch {
 	case len(q.returned) > 0:
 		return q.returned.pop()
@@ -187,15 +191,26 @@ func (q *Queue) dispatch() {
 		if q.wanting() {
 			q.requestLoad()
 		}
-		if q.peek() == nil {
+		e := q.peek()
+		if e == nil {
 			return
+		}
+		if e.msg.Expires != 0 {
+			n, more := q.dropExpired()
+			if more {
+				return
+			}
+			if n > 0 {
+				continue
+			}
 		}
 		c := q.pick()
 		if c == nil {
-			return
+			break
 		}
 		c.spec.Receiver.Deliver(q.handOut(c, c.spec.NoAck))
 	}
+	q.watch()
 }
 
 // pick returns the next consumer that has credit, and takes it. Consumers without credit leave the list until they are woken.
@@ -226,6 +241,7 @@ func (q *Queue) unlist(i int) {
 // that is out does not count for the memory budget: it is in the store, and what its consumer does must not stop publishers.
 func (q *Queue) handOut(c *Consumer, noAck bool) Delivery {
 	e := q.pop()
+	q.stats.Ready--
 	d := Delivery{
 		Message: e.msg, Consumer: c, Seq: e.seq, Delivered: e.delivered, Redelivered: e.delivered > 0,
 		queue: q, durable: e.durable,
@@ -259,13 +275,19 @@ func (q *Queue) forget(d *Delivery) {
 	}
 }
 
-// giveBack returns d's entry to its place; bare, when memory is short and the store has the message.
-func (q *Queue) giveBack(d *Delivery) {
+// giveBack returns d's entry to its place; bare, when memory is short and the store has the message. tried says that its consumer may
+// have it, which ends on record with the next commitRanges.
+func (q *Queue) giveBack(d *Delivery, tried bool) {
 	q.stats.Unsettled--
 	q.stats.Ready++
-	e := entry{seq: d.Seq, msg: d.Message, delivered: d.Delivered + 1, durable: d.durable}
+	e := entry{seq: d.Seq, msg: d.Message, delivered: d.Delivered, durable: d.durable}
+	if tried {
+		e.delivered++
+	}
 	if d.durable {
-		q.addRange(d.Seq)
+		if tried {
+			q.addRange(d.Seq)
+		}
 		q.account(entryCost)
 		if q.vhost.broker.crowded() && e.msg.Stored() {
 			e.msg = nil
@@ -310,7 +332,7 @@ func (q *Queue) settle(ds []Delivery, o Outcome) {
 	}
 	for i := range ds {
 		if o == Requeue {
-			q.giveBack(&ds[i])
+			q.giveBack(&ds[i], true)
 		} else {
 			q.forget(&ds[i])
 		}
@@ -327,12 +349,13 @@ func (q *Queue) settle(ds []Delivery, o Outcome) {
 func (q *Queue) purge() int {
 	n := q.stats.Ready
 	for len(q.returned) > 0 {
-		q.discard(q.returned.pop())
+		q.discard(q.returned.pop(), purged)
 	}
 	for q.head.len() > 0 {
-		q.discard(q.head.popFront())
+		q.discard(q.head.popFront(), purged)
 	}
 	if q.cold.n > 0 {
+		q.discarded(q.cold.from, q.cold.to)
 		q.ranges = append(q.ranges, Range{First: q.cold.from, Last: q.cold.to})
 		q.stats.Ready -= q.cold.n
 		q.stats.Settled += uint64(q.cold.n)
@@ -340,18 +363,39 @@ func (q *Queue) purge() int {
 	}
 	// A reserved entry stays: its record comes after this one.
 	for q.tail.len() > 0 && !q.tail.at(0).hidden {
-		q.discard(q.tail.popFront())
+		q.discard(q.tail.popFront(), purged)
 	}
 	q.commitRanges(OpSettle)
 	return n - q.stats.Ready
 }
 
-func (q *Queue) discard(e entry) {
+// reason is why a queue drops a message that waits.
+type reason uint8
+
+const (
+	purged  reason = iota // a client asked for it
+	missing               // the store does not have it any more
+	expired               // its time is over
+)
+
+// discard drops an entry that was taken out; its record ends with the next commitRanges.
+func (q *Queue) discard(e entry, why reason) {
+	q.discarded(e.seq, e.seq)
 	q.stats.Ready--
 	q.stats.Settled++
+	if why == expired {
+		q.stats.Expired++
+	}
 	q.freed(e.msg)
 	if e.durable {
 		q.addRange(e.seq)
+	}
+}
+
+// discarded tells the subscriber whose queue it is that places ended undelivered.
+func (q *Queue) discarded(first, last Seq) {
+	if q.subscriber != nil {
+		q.subscriber.discarded(first, last)
 	}
 }
 
@@ -436,6 +480,9 @@ func (q *Queue) end(ifUnused, ifEmpty bool) (messages int, err error) {
 		q.freed(q.tail.popFront().msg)
 	}
 	q.cold = coldRange{}
+	if q.alarm.ring != nil {
+		q.vhost.broker.expiries.cancel(&q.alarm)
+	}
 	q.say()
 	q.vhost.broker.past.add(q.stats)
 	q.stats = QueueStats{}
@@ -444,52 +491,8 @@ func (q *Queue) end(ifUnused, ifEmpty bool) (messages int, err error) {
 
 // info answers a declaration.
 func (q *Queue) info() QueueInfo {
+	q.dropAllExpired()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return QueueInfo{Name: q.spec.Name, Messages: q.stats.Ready, Consumers: len(q.consumers)}
-}
-
-// entryHeap is a binary min-heap of entries by place.
-type entryHeap []entry
-
-func (h *entryHeap) push(e entry) {
-	s := append(*h, e)
-	i := len(s) - 1
-	for i > 0 {
-		up := (i - 1) / 2
-		if s[up].seq <= s[i].seq {
-			break
-		}
-		s[up], s[i] = s[i], s[up]
-		i = up
-	}
-	*h = s
-}
-
-func (h *entryHeap) pop() entry {
-	s := *h
-	e := s[0]
-	last := len(s) - 1
-	s[0] = s[last]
-	s[last] = entry{}
-	s = s[:last]
-	for i := 0; ; {
-		least, l, r := i, 2*i+1, 2*i+2
-		if l < last && s[l].seq < s[least].seq {
-			least = l
-		}
-		if r < last && s[r].seq < s[least].seq {
-			least = r
-		}
-		if least == i {
-			break
-		}
-		s[i], s[least] = s[least], s[i]
-		i = least
-	}
-	*h = s
-	if last == 0 {
-		*h = nil
-	}
-	return e
 }

@@ -170,6 +170,7 @@ func (b *Broker) recoverSubscriber(r *reader, d *Definition) {
 	sub := &Subscriber{
 		vhost: v, name: read[string](r, "name"), durable: true, expiry: time.Duration(read[int64](r, "expiry_ns")), away: b.store.Now(),
 	}
+	sub.user, _ = readOptional[string](r, "user") // versions before it was recorded let anyone have it
 	queue, away := read[string](r, "queue"), read[int64](r, "away_ms")
 	if r.err != nil {
 		return
@@ -178,9 +179,12 @@ func (b *Broker) recoverSubscriber(r *reader, d *Definition) {
 		sub.away = time.UnixMilli(away)
 	}
 	sub.linked = away == 0
-	if r.err = v.addSubscriber(sub, queue, d.Queue); r.err == nil {
-		sub.queue.restore(d)
+	if v.queue(queue) != nil {
+		r.err = fmt.Errorf("its %s exists and is not the subscriber's", v.queueName(queue))
+		return
 	}
+	v.addSubscriber(sub, queue, d.Queue)
+	sub.queue.restore(d)
 }
 
 // subscriber returns the subscriber that a definition names.
@@ -214,12 +218,9 @@ func (b *Broker) recoverOutgoing(r *reader) {
 	case r.err != nil:
 		return
 	case place == 0:
-		sub.keep(id, &outgoing{match: Match{Level: ExactlyOnce}, recorded: true, sent: true, released: true})
+		sub.keepReleased(id, true)
 	default:
-		if sub.carried == nil {
-			sub.carried = map[Seq]uint16{}
-		}
-		sub.carried[place] = id
+		sub.carry(place, carried{id: id, level: ExactlyOnce, recorded: true})
 	}
 	sub.lastID = max(sub.lastID, id+1<<15)
 }
@@ -228,6 +229,7 @@ func (b *Broker) recoverOutgoing(r *reader) {
 // the will is left of it.
 func (b *Broker) recoverWill(r *reader) {
 	v, name := b.owner(r), read[string](r, "subscriber")
+	user, _ := readOptional[string](r, "user")
 	level := Level(read[uint8](r, "level"))
 	will := &Will{
 		Delay: time.Duration(read[int64](r, "delay_ms")) * time.Millisecond,
@@ -237,17 +239,18 @@ func (b *Broker) recoverWill(r *reader) {
 			Persistent: level >= AtLeastOnce, Once: level >= ExactlyOnce, Retain: read[bool](r, "retain"),
 		},
 	}
+	if ms, ok := readOptional[int64](r, "lifetime_ms"); ok {
+		life := time.Duration(ms) * time.Millisecond
+		will.Lifetime = &life
+	}
 	if r.err != nil {
 		return
 	}
 	sub := v.subscriber(name)
 	if sub == nil {
-		sub = &Subscriber{vhost: v, name: name, ended: true, linked: true}
+		sub = &Subscriber{vhost: v, name: name, user: user, ended: true, linked: true}
 		sub.table.Store(&subscriptionTable{})
-		if v.orphans == nil {
-			v.orphans = map[string]*Subscriber{}
-		}
-		v.orphans[name] = sub
+		v.addOrphan(sub)
 	}
 	sub.will = will
 }
@@ -260,9 +263,12 @@ func (b *Broker) recoverKept(r *reader, d *Definition) {
 
 func (b *Broker) recoverRetained(r *reader) {
 	v, key, place := b.owner(r), read[string](r, "key"), Seq(read[int64](r, "place"))
+	expires, _ := readOptional[int64](r, "expires_ms")
 	if r.err == nil {
-		v.retained.node(key, true).at = &retainedMessage{key: key, seq: place}
+		at := &retainedMessage{key: key, seq: place, expires: expires}
+		v.retained.node(key, true).at = at
 		v.retained.n++
+		v.retained.watch(at)
 	}
 }
 
@@ -343,7 +349,7 @@ func (b *Broker) Stats() Stats {
 		st.add(q.stats)
 		st.Consumers += len(q.consumers)
 		if q.subscriber != nil {
-			st.Subscriptions += len(q.subscriber.table.Load().list)
+			st.Subscriptions += q.subscriber.table.Load().n
 		}
 		q.mu.Unlock()
 	}

@@ -14,7 +14,7 @@ import (
 type retained struct {
 	vhost *VHost
 
-	mu   sync.Mutex // above every queue.mu
+	mu   sync.Mutex // below vhost.mu, above replays.mu and every queue.mu
 	id   QueueID    // of that queue; 0 until the first message comes
 	next Seq
 	root retainedNode
@@ -29,51 +29,79 @@ type retainedNode struct {
 }
 
 type retainedMessage struct {
-	key string
-	seq Seq
-	msg *Message // nil: to be loaded
+	key    string
+	seq    Seq
+	msg    *Message // nil: to be loaded
+	over   bool     // it was replaced or cleared
+	level  Level    // of msg; known if missed is set
+	missed bool     // when it was published, a subscriber for which nobody keeps it could not take it
+
+	expires int64  // as Message.Expires
+	alarm   *alarm // of one that expires
+}
+
+// missing reports whether a subscription of this level may have missed the message when it was published.
+func (at *retainedMessage) missing(level Level) bool {
+	return at.missed && min(at.level, level) == AtMostOnce
 }
 
 // retainCached is the largest message that stays in memory.
 const retainCached = 1 << 10
 
-// set makes m the message of its key, or clears that if m is empty, and passes what is to be recorded to commit, whose first op is
-// m's own publish if there is one. The lock is held throughout, so that keys and records change in one order.
-func (r *retained) set(m *Message, commit func(at *Pair, ops []Op)) {
+// set makes m the message of its key, or clears that if m is empty. publish publishes it, with its place and what is to be recorded
+// with it, and tells whether somebody missed it. The lock is held throughout: keys and records change in one order, and who is sent
+// what is kept and who is sent what is published see that order, too.
+func (r *retained) set(m *Message, publish func(at *Pair, ops []Op) (missed bool)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var ops []Op
 	n := r.node(m.Key, len(m.Body) > 0)
 	if n != nil && n.at != nil {
 		ops = append(ops, Op{Kind: OpSettle, Queue: r.id, Ranges: []Range{{First: n.at.seq, Last: n.at.seq}}})
+		n.at.over, n.at.msg = true, nil // a replay may hold on to it for long
+		r.unwatch(n.at)
+		r.n--
 	}
 	if len(m.Body) == 0 {
 		if n != nil && n.at != nil {
 			r.root.remove(strings.Split(m.Key, topicSeparator))
-			r.n--
 			ops = append(ops, Op{Kind: OpRemove, Key: r.key(m.Key)})
 		}
-		commit(nil, ops)
+		publish(nil, ops)
 		return
 	}
 	if r.id == 0 {
 		r.id, r.next = r.vhost.broker.newQueueID(), 1
 		r.vhost.broker.store.Commit([]Op{r.definition()})
 	}
-	if n.at == nil {
-		r.n++
-	}
+	r.n++
 	at := Pair{Queue: r.id, Seq: r.next}
 	r.next++
-	n.at = &retainedMessage{key: m.Key, seq: at.Seq, msg: m}
+	n.at = &retainedMessage{key: m.Key, seq: at.Seq, msg: m, level: m.Level(), expires: m.Expires}
+	r.watch(n.at)
 	r.shed(n.at)
-	commit(&at, append(ops, r.placeDefinition(m.Key, at.Seq)))
+	n.at.missed = publish(&at, append(ops, r.placeDefinition(n.at)))
 }
 
 func (r *retained) len() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.n
+}
+
+// end returns the place of the next message, and how many there are.
+func (r *retained) end() (next Seq, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.next, r.n
+}
+
+// successor returns the message that the key of one holds now, nil if there is none. mu is held.
+func (r *retained) successor(at *retainedMessage) *retainedMessage {
+	if n := r.node(at.key, false); n != nil {
+		return n.at
+	}
+	return nil
 }
 
 // shed lets go of large messages that can be read back, and notes one more that will be.
@@ -84,7 +112,7 @@ func (r *retained) shed(at *retainedMessage) {
 		}
 		r.big.popFront().msg = nil
 	}
-	if len(at.msg.Body) > retainCached {
+	if at.msg.Size() > retainCached {
 		r.big.pushBack(at)
 	}
 }
@@ -119,102 +147,119 @@ func (n *retainedNode) remove(words []string) (empty bool) {
 	return n.at == nil && len(n.words) == 0
 }
 
-// match returns the retained messages whose keys match a pattern.
-func (r *retained) match(spec *SubscriptionSpec) ([]*Message, error) {
-	r.mu.Lock()
-	var found []*retainedMessage
+// match returns the retained messages whose keys match a subscription's, in the order of their places: those from before upto, as what
+// came later was published to the subscriber, and of the later ones those that not everybody got.
+func (r *retained) match(spec *SubscriptionSpec, upto Seq) []*retainedMessage {
 	var pattern []string
 	if spec.Key != "" {
 		pattern = strings.Split(spec.Key, topicSeparator)
 	}
-	r.root.match(pattern, map[*retainedNode]bool{}, func(n *retainedNode) {
-		if !spec.NoSystem || !strings.HasPrefix(n.at.key, "$") {
-			found = append(found, n.at)
+	var found []*retainedMessage
+	r.mu.Lock()
+	r.root.match(pattern, func(at *retainedMessage) {
+		if (at.seq < upto || at.missing(spec.Level)) && !spec.hides(at.key) {
+			found = append(found, at)
 		}
 	})
-	id := r.id
 	r.mu.Unlock()
 	slices.SortFunc(found, func(a, b *retainedMessage) int { return cmp.Compare(a.seq, b.seq) })
-	messages := make([]*Message, 0, len(found))
-	for _, at := range found {
-		m, err := r.load(id, at)
-		if err != nil {
-			return nil, err
-		}
-		if m != nil {
-			messages = append(messages, m)
-		}
-	}
-	return messages, nil
+	return slices.Compact(found)
 }
 
-// match visits each node that holds a message and matches what is left of the pattern, once.
-func (n *retainedNode) match(pattern []string, seen map[*retainedNode]bool, visit func(*retainedNode)) {
+// match visits the messages that match what is left of the pattern; one that matches in several ways, as often.
+func (n *retainedNode) match(pattern []string, visit func(*retainedMessage)) {
 	if len(pattern) == 0 {
-		if n.at != nil && !seen[n] {
-			seen[n] = true
-			visit(n)
+		if n.at != nil {
+			visit(n.at)
 		}
 		return
 	}
 	switch pattern[0] {
 	case "#":
-		n.match(pattern[1:], seen, visit)
+		n.match(pattern[1:], visit)
 		for _, next := range n.words {
-			next.match(pattern, seen, visit)
+			next.match(pattern, visit)
 		}
 	case "*":
 		for _, next := range n.words {
-			next.match(pattern[1:], seen, visit)
+			next.match(pattern[1:], visit)
 		}
 	default:
 		if next := n.words[pattern[0]]; next != nil {
-			next.match(pattern[1:], seen, visit)
+			next.match(pattern[1:], visit)
 		}
 	}
 }
 
-// load returns the message at a place: from memory, or from the store. nil means that it was replaced meanwhile. A message that can be
-// read back leaves memory unless it is small.
-func (r *retained) load(id QueueID, at *retainedMessage) (*Message, error) {
+// What is read from the store at once.
+const (
+	readSpan  = 256       // places
+	readBytes = 128 << 10 // after which it ends
+)
+
+// read returns the messages of the first of a batch: as many as are in memory, or, if the first is not, what the store gives at once.
+// nil stands for one that was replaced, or is damaged, which the store has said. No lock is held.
+func (r *retained) read(batch []*retainedMessage) ([]*Message, error) {
+	messages, missing, id := r.inMemory(batch)
+	if missing == 0 {
+		return messages, nil
+	}
+	batch = batch[:missing]
+	last := batch[missing-1].seq
+	entries, err := r.vhost.broker.store.Load(id, batch[0].seq, last, readSpan, readBytes)
+	if err != nil {
+		return nil, fmt.Errorf("read the retained message of %q back: %w", batch[0].key, err)
+	}
+	if len(entries) > 0 {
+		last = entries[len(entries)-1].Seq // there may be more behind it
+	}
+	for _, at := range batch {
+		if at.seq > last {
+			break
+		}
+		for len(entries) > 0 && entries[0].Seq < at.seq {
+			entries = entries[1:]
+		}
+		var m *Message
+		if len(entries) > 0 && entries[0].Seq == at.seq {
+			m = entries[0].Msg
+		}
+		messages = append(messages, m)
+	}
+	r.cache(batch, messages)
+	return messages, nil
+}
+
+// inMemory returns the messages of a batch up to the first that is to be read from the store. If that is the very first, missing tells
+// how many are to be read with it.
+func (r *retained) inMemory(batch []*retainedMessage) (messages []*Message, missing int, id QueueID) {
 	r.mu.Lock()
-	m := at.msg
-	if m != nil && len(m.Body) > retainCached && m.Stored() {
-		at.msg = nil
+	defer r.mu.Unlock()
+	bytes := 0
+	for _, at := range batch {
+		if at.msg == nil && !at.over || bytes >= readBytes {
+			break
+		}
+		if messages = append(messages, at.msg); at.msg != nil {
+			bytes += at.msg.Size()
+		}
 	}
-	r.mu.Unlock()
-	if m != nil {
-		return m, nil
+	if len(messages) > 0 {
+		return messages, 0, r.id
 	}
-	entries, err := r.vhost.broker.store.Load(id, at.seq, at.seq, 1, 1)
-	if err != nil {
-		return nil, fmt.Errorf("read the retained message of %q back: %w", at.key, err)
+	for missing < len(batch) && batch[missing].msg == nil && batch[missing].seq-batch[0].seq < readSpan {
+		missing++
 	}
-	if len(entries) == 0 {
-		return nil, nil //nolint:nilnil // replaced, or damaged, which the store has said
-	}
-	m = entries[0].Msg
-	if len(m.Body) <= retainCached {
-		r.mu.Lock()
-		at.msg = m
-		r.mu.Unlock()
-	}
-	return m, nil
+	return nil, missing, r.id
 }
 
-// SendRetained sends the retained messages that match a subscription. They go through the subscriber's queue, and so within its window.
-func (l *Link) SendRetained(spec SubscriptionSpec) error {
-	messages, err := l.sub.vhost.retained.match(&spec)
-	if err != nil {
-		return err
-	}
-	for _, m := range messages {
-		replay := &Message{
-			Exchange: m.Exchange, Key: m.Key, Props: m.Props, Body: m.Body, Priority: m.Priority,
-			Persistent: m.Persistent && spec.Level >= AtLeastOnce, Once: m.Once && spec.Level >= ExactlyOnce,
-			Retain: true, Replayed: true,
+// cache keeps small messages that were read.
+func (r *retained) cache(batch []*retainedMessage, messages []*Message) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, m := range messages {
+		if m != nil && m.Size() <= retainCached && !batch[i].over {
+			batch[i].msg = m
 		}
-		l.session.publishOne(l.sub.queue, replay, nil, 0)
 	}
-	return nil
 }

@@ -69,8 +69,16 @@ func flags(match *core.Match) string {
 	return s
 }
 
+// left is how long m may wait further, of one that expires.
+func (p *peer) left(m *core.Message) string {
+	if m.Expires == 0 {
+		return ""
+	}
+	return " left=" + p.session.Left(m).String()
+}
+
 func (p *peer) Push(m *core.Message, match *core.Match) {
-	p.script.printf("%s <- %s %s %s", p.name, m.Key, m.Body, flags(match))
+	p.script.printf("%s <- %s %s %s%s", p.name, m.Key, m.Body, flags(match), p.left(m))
 }
 
 func (p *peer) Send(m *core.Message, id uint16, match *core.Match, again bool) {
@@ -78,7 +86,7 @@ func (p *peer) Send(m *core.Message, id uint16, match *core.Match, again bool) {
 	if again {
 		dup = " again"
 	}
-	p.script.printf("%s <- #%d %s %s %s%s", p.name, id, m.Key, m.Body, flags(match), dup)
+	p.script.printf("%s <- #%d %s %s %s%s%s", p.name, id, m.Key, m.Body, flags(match), p.left(m), dup)
 }
 
 func (p *peer) Release(id uint16) { p.script.printf("%s <- release #%d", p.name, id) }
@@ -140,7 +148,7 @@ func (s *script) peer(d *datadriven.TestData) *peer {
 	if p := s.sessions[name]; p != nil {
 		return p
 	}
-	session, err := s.broker.Attach(str(d, "vhost", "/"), core.SessionOptions{Conn: name, User: "guest"})
+	session, err := s.broker.Attach(str(d, "vhost", "/"), core.SessionOptions{Conn: name, User: str(d, "user", "guest")})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -156,6 +164,18 @@ func str(d *datadriven.TestData, key, def string) string {
 		}
 	}
 	return def
+}
+
+func (s *script) duration(d *datadriven.TestData, key string, def time.Duration) time.Duration {
+	v := str(d, key, "")
+	if v == "" {
+		return def
+	}
+	n, err := time.ParseDuration(v)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return n
 }
 
 func num(d *datadriven.TestData, key string, def int) int {
@@ -263,14 +283,10 @@ func (s *script) run(d *datadriven.TestData) {
 		} else {
 			s.store.Flush()
 		}
-	case "link", "detach", "subscribe", "unsubscribe", "retained", "ack", "received", "released", "refused", "publish-once", "release":
+	case "link", "detach", "suspend", "subscribe", "unsubscribe", "retained", "ack", "received", "released", "refused", "publish-once", "release":
 		err = s.runLink(p, d)
 	case "sleep":
-		wait, perr := time.ParseDuration(str(d, "for", "1s"))
-		if perr != nil {
-			s.t.Fatal(perr)
-		}
-		time.Sleep(wait)
+		time.Sleep(s.duration(d, "for", time.Second))
 	case "close":
 		p.session.Close(p.outstanding...)
 		delete(s.sessions, p.name)
@@ -278,8 +294,12 @@ func (s *script) run(d *datadriven.TestData) {
 		s.restart(d.Cmd == "crash")
 	case "stats":
 		st := s.broker.Stats()
-		s.printf("queues=%d consumers=%d ready=%d unsettled=%d published=%d delivered=%d redone=%d settled=%d unroutable=%d",
-			st.Queues, st.Consumers, st.Ready, st.Unsettled, st.Published, st.Delivered, st.Redone, st.Settled, st.Unroutable)
+		more := ""
+		if st.Expired > 0 {
+			more = fmt.Sprintf(" expired=%d", st.Expired)
+		}
+		s.printf("queues=%d consumers=%d ready=%d unsettled=%d published=%d delivered=%d redone=%d settled=%d unroutable=%d%s",
+			st.Queues, st.Consumers, st.Ready, st.Unsettled, st.Published, st.Delivered, st.Redone, st.Settled, st.Unroutable, more)
 	default:
 		d.Fatalf(s.t, "unknown directive %s", d.Cmd)
 	}
@@ -289,16 +309,19 @@ func (s *script) run(d *datadriven.TestData) {
 }
 
 // message makes what a publish directive describes.
-func message(t *testing.T, d *datadriven.TestData, body string) *core.Message {
-	t.Helper()
-	props, err := field.AppendProperties(nil, &field.Properties{Headers: args(t, d.Input)})
+func (p *peer) message(d *datadriven.TestData, body string) *core.Message {
+	props, err := field.AppendProperties(nil, &field.Properties{Headers: args(p.script.t, d.Input)})
 	if err != nil {
-		t.Fatal(err)
+		p.script.t.Fatal(err)
 	}
-	return &core.Message{
+	m := &core.Message{
 		Exchange: str(d, "to", ""), Key: str(d, "key", ""), Body: []byte(body), Props: props,
 		Persistent: d.HasArg("persistent"), Once: d.HasArg("once"), Retain: d.HasArg("retain"),
 	}
+	if life := p.script.duration(d, "expires", -1); life >= 0 {
+		m.Expires = p.session.ExpiresAfter(life)
+	}
+	return m
 }
 
 // runLink runs the directives of a subscriber. What waits for a record is flushed, so that the directive can end.
@@ -309,6 +332,8 @@ func (s *script) runLink(p *peer, d *datadriven.TestData) (err error) {
 		return s.link(p, d)
 	case "detach":
 		p.link.Detach(d.HasArg("goodbye"), nil)
+	case "suspend":
+		p.link.Suspend()
 	case "subscribe":
 		spec := subscription(s.t, d)
 		s.flushed(func() { _, err = p.link.Subscribe(s.t.Context(), []core.SubscriptionSpec{spec}) })
@@ -317,22 +342,24 @@ func (s *script) runLink(p *peer, d *datadriven.TestData) (err error) {
 		s.flushed(func() { existed, err = p.link.Unsubscribe(s.t.Context(), []string{str(d, "key", "")}) })
 		s.printf("existed=%t", existed[0])
 	case "retained":
-		err = p.link.SendRetained(subscription(s.t, d))
+		p.link.SendRetained(subscription(s.t, d))
 	case "ack":
 		s.printf("known=%t", p.link.Ack(id))
 	case "received":
 		s.tag++
-		s.printf("known=%t tag=%d", p.link.Received(id, s, s.tag), s.tag)
+		var known bool
+		known, err = p.link.Received(id, s, s.tag)
+		s.printf("known=%t tag=%d", known, s.tag)
 	case "released":
 		s.printf("known=%t", p.link.Released(id))
 	case "refused":
 		s.printf("known=%t", p.link.Refused(id))
 	case "publish-once":
 		s.tag++
-		err = p.link.PublishOnce(message(s.t, d, str(d, "body", "m")), id, s, s.tag, s.tag+1000)
+		err = p.link.PublishOnce(p.message(d, str(d, "body", "m")), id, s, s.tag, s.tag+1000)
 	case "release":
 		s.tag++
-		s.printf("known=%t tag=%d", p.link.ReleaseReceived(id, s, s.tag), s.tag)
+		err = p.link.ReleaseReceived(id, s, s.tag, s.tag+1000)
 	}
 	return err
 }
@@ -360,7 +387,11 @@ func (s *script) link(p *peer, d *datadriven.TestData) (err error) {
 		if err != nil {
 			return err
 		}
-		spec.Will = &core.Will{Message: &core.Message{Exchange: core.TopicExchange, Key: "wills", Body: []byte(body)}, Delay: delay}
+		var lifetime *time.Duration
+		if life := s.duration(d, "expires", -1); life >= 0 {
+			lifetime = &life
+		}
+		spec.Will = &core.Will{Lifetime: lifetime, Message: &core.Message{Exchange: core.TopicExchange, Key: "wills", Body: []byte(body)}, Delay: delay}
 	}
 	var present bool
 	s.flushed(func() { p.link, present, err = p.session.Subscriber(s.t.Context(), spec) })
@@ -396,7 +427,7 @@ func (s *script) publish(p *peer, d *datadriven.TestData) error {
 		if slices.ContainsFunc(bodies, func(a datadriven.CmdArg) bool { return a.Key == "confirm" }) {
 			c = s
 		}
-		m := message(s.t, d, body)
+		m := p.message(d, body)
 		routed, err := p.session.Publish(m, c, tag)
 		if err != nil {
 			return err

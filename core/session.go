@@ -19,10 +19,10 @@ type Session struct {
 	opt    SessionOptions
 	stall  stall // consumers that wait for room in the outbox
 
-	consumers map[*Consumer]struct{} // may hold some that ended with their queue, until sweep
+	consumers map[*Consumer]struct{} // nil until there is one; may hold some that ended with their queue, until sweep
 	sweepAt   int
-	exclusive map[*Queue]struct{}
-	gets      int // messages got and not settled
+	exclusive map[*Queue]struct{} // nil until there is one
+	gets      int                 // messages got and not settled
 
 	link *Link // to the subscriber that the connection is
 
@@ -48,20 +48,23 @@ func (b *Broker) Attach(vhost string, opt SessionOptions) (*Session, error) {
 	if v == nil {
 		return nil, &Error{Kind: NotFound, Op: "open vhost", Name: vhost, Text: fmt.Sprintf("vhost %s not found", vhost)}
 	}
-	return &Session{
-		broker: b, vhost: v, opt: opt,
-		consumers: map[*Consumer]struct{}{}, exclusive: map[*Queue]struct{}{},
-	}, nil
+	return &Session{broker: b, vhost: v, opt: opt}, nil
 }
 
 // Resume serves the consumers that found the outbox full. It is called by any goroutine, without locks.
-func (s *Session) Resume() { s.stall.wake(func(c *Consumer) bool { return c.spec.Receiver.Ready() }) }
+func (s *Session) Resume() {
+	s.stall.wake(func(c *Consumer) bool { return c.spec.Receiver.Ready() })
+	if s.link != nil {
+		s.link.sub.resumeReplays()
+	}
+}
 
-// Close detaches the session's subscriber if that was not done, ends its consumers, puts back what was outstanding with them or after a Get, and deletes its exclusive queues. It
-// does not wait.
+// Close detaches the session's subscriber if that was not done, ends its consumers, puts back what was outstanding with them or after a
+// Get, and deletes its exclusive queues. It does not wait.
 func (s *Session) Close(outstanding ...Delivery) {
 	if s.link != nil {
 		s.link.Detach(false, nil)
+		s.link.sub.resumeReplays() // they may have waited for this link
 	}
 	for c := range s.consumers {
 		c.Cancel()

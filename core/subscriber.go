@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -15,33 +16,54 @@ import (
 // Messages that are kept for a subscriber wait in a queue of its own, with all that queues can do: order, paging, durability. What is
 // on its way has an id that both sides know it by. Messages that nobody keeps never enter the queue: they go straight to the link.
 //
-// A subscriber whose expiry is zero ends with its link, and records nothing but its will.
+// A subscriber belongs to the user who made it. One whose expiry is zero ends with its link, and records nothing but its will.
+//
+// Each message that is kept for a subscriber is in one of these states, and its id, once it has one, stays with it:
+//
+//	waiting    in the queue, without an id
+//	out        with the link, under an id: the client has not answered for it
+//	carried    in the queue again, since its link has ended; its id waits for it
+//	released   the client has it; only the id is left, until the client has forgotten it
+//	gone
+//
+// When a link ends all that is out is carried. The next link is handed it by the ordinary dispatch: in order, within its window, under
+// the same id.
 type Subscriber struct {
 	vhost   *VHost
 	name    string
 	queue   *Queue
-	durable bool // outlives its links
+	serial  uint32 // that no other has while the process lives
+	durable bool   // outlives its links
 
 	// guarded by vhost.mu
+	user          string // whose it is; "": the first comer's
 	expiry        time.Duration
 	away          time.Time // since when there is no link; zero while there is one
 	timer         *time.Timer
 	subscriptions map[string]*binding // by key
 	will          *Will
 	willTimer     *time.Timer
+	willDue       bool // it waits for publishers to go on, and for nothing else
 	ended         bool
 	linked        bool // at recovery: had a link when the broker died
 
 	table atomic.Pointer[subscriptionTable] // of subscriptions, for deliveries
-	link  atomic.Pointer[Link]
+	link  atomic.Pointer[Link]              // changes under vhost.mu, gate and mu
 
-	// guarded by mu, which comes below queue.mu and above the outbox
+	// gate makes one step of a link's verb: that the link is the subscriber's still, and what the verb records. What the next link, or
+	// none, records comes after it. It is below vhost.mu and above retained.mu and every queue.mu.
+	gate     sync.Mutex
+	received map[uint16]struct{} // ids under which messages came in exactly once, until they are released
+
+	replays replays
+
+	// mu is below queue.mu and above the outbox.
 	mu       sync.Mutex
-	out      map[uint16]*outgoing
-	order    []uint16       // of out, as they came; names also ids that are gone
-	carried  map[Seq]uint16 // the ids that places had before a restart
+	out      map[uint16]*outgoing // what is out or released
+	carried  map[Seq]carried
+	reserved map[uint16]struct{} // the ids of carried
 	lastID   uint16
-	received map[uint16]struct{}
+	releases uint64 // counts what was released
 }
 
 // Level says how surely a message is to be handed over.
@@ -81,72 +103,116 @@ type Match struct {
 type SubscriberReceiver interface {
 	// Ready reports whether the outbox has room; see Receiver.
 	Ready() bool
-	// Push hands over a message that nobody keeps.
+	// Push hands over a message that nobody keeps. One that is under way may come after TakenOver.
 	Push(m *Message, match *Match)
 	// Send hands over a message that is kept until the client has answered for id. again: it may have been handed over before.
 	Send(m *Message, id uint16, match *Match, again bool)
 	// Release asks the client to forget an id under which it has a message exactly once.
 	Release(id uint16)
-	// TakenOver tells that another connection has the subscriber now. No method is called after it.
+	// TakenOver tells that another connection has the subscriber now.
 	TakenOver()
 }
 
-// Link is one connection's hold on a subscriber. Its methods are called by the connection's reader. Once another connection has taken
-// the subscriber over they do nothing, or answer ErrTakenOver.
+// Link is one connection's hold on a subscriber. Its methods are called by the connection's reader; Ack and Refused by any goroutine.
+// Once another connection has taken the subscriber over they do nothing, or answer ErrTakenOver.
 type Link struct {
 	sub      *Subscriber
 	session  *Session
 	receiver SubscriberReceiver
-	consumer *Consumer
 	window   *Window
+	consumer *Consumer   // from Start on; guarded by sub.gate
+	accepted bool        // the link was on record while it held the subscriber; guarded by vhost.mu
 	started  atomic.Bool // the front-end has answered its client
+
+	passing atomic.Int64 // bytes of messages that wait until the record of their id has passed
+	stalled atomic.Bool  // Ready was false because of them
 }
 
 // ErrTakenOver is what a link answers that is no longer its subscriber's.
 var ErrTakenOver = errors.New("another connection has taken the subscriber over")
 
+// holds reports whether l is its subscriber's link. With sub.gate held it stays so.
+func (l *Link) holds() bool { return l.sub.link.Load() == l }
+
 // Subscriber links the session to a subscriber and tells whether that was there already. Deliveries begin with Link.Start, so that
-// the front-end can answer its client first. ctx bounds the wait until the link is on record.
+// the front-end can answer its client first. ctx bounds the wait until the link is on record; if that is given up there is no link,
+// and its will is forgotten: only a client whose connect was accepted has one [MQTT-3.1.2-7]
+// [MQTT-3.1.1 3.1.2-8].
+//
+// A session of another user than the subscriber's is refused, and what would need space on a full disk; neither disturbs the link
+// there is.
 func (s *Session) Subscriber(ctx context.Context, spec SubscriberSpec) (l *Link, present bool, err error) {
 	v := s.vhost
-	if err := checkWill(spec.Will); err != nil {
-		return nil, false, err
-	}
 	v.mu.Lock()
-	l, present, ops, err := s.newLink(spec)
-	if err != nil {
+	if err := s.mayLink(&spec); err != nil {
 		v.mu.Unlock()
 		return nil, false, err
 	}
+	l, present, ops := s.newLink(&spec)
 	p := v.commit(false, ops...)
 	v.mu.Unlock()
-	return l, present, p.wait(ctx)
+	if err := p.wait(ctx); err != nil {
+		l.Detach(false, nil)
+		return nil, false, err
+	}
+	if !l.accept() {
+		return nil, false, ErrTakenOver
+	}
+	return l, present, nil
 }
 
-// newLink takes the subscriber over or makes it. vhost.mu is held.
-func (s *Session) newLink(spec SubscriberSpec) (l *Link, present bool, ops []Op, err error) {
+// accept notes that the client is about to be answered, unless another connection was faster.
+func (l *Link) accept() bool {
+	v := l.sub.vhost
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	l.accepted = l.holds()
+	return l.accepted
+}
+
+// mayLink refuses a link before anything has changed. vhost.mu is held.
+func (s *Session) mayLink(spec *SubscriberSpec) error {
+	const op = "link"
+	v, sub := s.vhost, s.vhost.subscriber(spec.Name)
+	object := v.subscriberName(spec.Name)
+	if sub != nil && sub.user != "" && sub.user != s.opt.User {
+		return &Error{Kind: Refused, Op: op, Name: object, Text: object + " belongs to another user"}
+	}
+	if q := v.queue(spec.Queue); q != nil && (sub == nil || q != sub.queue) {
+		return &Error{Kind: Locked, Op: op, Name: object, Text: v.queueName(spec.Queue) + " exists and is not the subscriber's"}
+	}
+	if err := checkWill(spec.Will); err != nil {
+		return err
+	}
+	if made := sub == nil || !sub.durable; spec.Will != nil || spec.Expiry > 0 && made {
+		return v.mayDefine(op, object)
+	}
+	return nil
+}
+
+// newLink takes the subscriber over or makes it. Nothing stands in the way. vhost.mu is held.
+func (s *Session) newLink(spec *SubscriberSpec) (l *Link, present bool, ops []Op) {
 	v := s.vhost
 	sub := v.subscriber(spec.Name)
 	if sub != nil {
 		if old := sub.link.Load(); old != nil {
-			old.receiver.TakenOver()
 			ops = append(ops, sub.detach(old, false)...)
+			old.receiver.TakenOver()
 		}
 		if spec.Fresh && !sub.ended {
 			ops = append(ops, sub.end()...)
 		}
 		if sub.ended {
 			sub = nil
+		} else if sub.willDue {
+			sub.publishWill()
 		}
 	}
-	if o := v.orphans[spec.Name]; o != nil { // its client has come back
-		delete(v.orphans, spec.Name)
-		ops = append(ops, o.setWill(nil)...)
+	if o := v.orphans[spec.Name]; o != nil {
+		ops = append(ops, o.settleWill(s.opt.User)...)
 	}
 	if present = sub != nil; !present {
-		if sub, err = v.newSubscriber(spec); err != nil {
-			return nil, false, nil, err
-		}
+		sub = v.newSubscriber(spec)
 	}
 	window := spec.Window
 	if window == 0 {
@@ -155,7 +221,11 @@ func (s *Session) newLink(spec SubscriberSpec) (l *Link, present bool, ops []Op,
 	l = &Link{sub: sub, session: s, receiver: spec.Receiver, window: NewWindow(window)}
 	s.link = l
 	ops = append(ops, sub.attach(l, spec)...)
-	return l, present, append(ops, Op{Kind: OpNone}), nil
+	return l, present, append(ops, Op{Kind: OpNone})
+}
+
+func (v *VHost) subscriberName(name string) string {
+	return fmt.Sprintf("subscriber '%s' in vhost '%s'", name, v.name)
 }
 
 func (v *VHost) subscriber(name string) *Subscriber {
@@ -163,61 +233,58 @@ func (v *VHost) subscriber(name string) *Subscriber {
 	return sub
 }
 
-func (v *VHost) newSubscriber(spec SubscriberSpec) (*Subscriber, error) {
+func (v *VHost) newSubscriber(spec *SubscriberSpec) *Subscriber {
 	sub := &Subscriber{vhost: v, name: spec.Name, durable: spec.Expiry > 0}
 	var id QueueID
 	if sub.durable {
 		id = v.broker.newQueueID()
 	}
-	if err := v.addSubscriber(sub, spec.Queue, id); err != nil {
-		return nil, err
-	}
-	return sub, nil
+	v.addSubscriber(sub, spec.Queue, id)
+	return sub
 }
 
-// addSubscriber gives a subscriber its queue and its place in the vhost.
-func (v *VHost) addSubscriber(sub *Subscriber, queue string, id QueueID) error {
-	if v.queue(queue) != nil {
-		object := v.queueName(queue)
-		return &Error{Kind: Locked, Op: "link subscriber", Name: object, Text: object + " exists and is not the subscriber's"}
-	}
+// addSubscriber gives a subscriber its queue, whose name is free, and its place in the vhost.
+func (v *VHost) addSubscriber(sub *Subscriber, queue string, id QueueID) {
 	sub.queue = &Queue{
 		vhost: v, id: id, next: 1, subscriber: sub,
 		spec: QueueSpec{Name: queue, Durable: sub.durable, Exclusive: true},
 	}
 	sub.table.Store(&subscriptionTable{})
+	sub.serial = v.broker.lastSub.Add(1)
 	v.addQueue(sub.queue)
 	next := v.subscribers.Load().with(sub.name, sub)
 	v.subscribers.Store(&next)
-	return nil
 }
 
 // attach makes l the subscriber's link and returns what is to be recorded of it. vhost.mu is held.
-func (sub *Subscriber) attach(l *Link, spec SubscriberSpec) (ops []Op) {
+func (sub *Subscriber) attach(l *Link, spec *SubscriberSpec) (ops []Op) {
 	stopTimer(&sub.timer)
-	sub.expiry, sub.away = spec.Expiry, time.Time{}
-	sub.link.Store(l)
+	sub.user, sub.expiry, sub.away = l.session.opt.User, spec.Expiry, time.Time{}
+	sub.link.Store(l) // there is none whose verbs could care
 	if sub.durable {
 		ops = append(ops, sub.definition())
 	}
 	return append(ops, sub.setWill(spec.Will)...)
 }
 
-// Start hands over what was on its way when the last link ended, in the order in which it first went out, and then what waits.
+// Start asks the client to forget what it has, in the order in which it said so, and then hands over what waits.
 func (l *Link) Start() {
 	sub, q := l.sub, l.sub.queue
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if sub.link.Load() != l || q.deleted {
+	sub.gate.Lock()
+	defer sub.gate.Unlock()
+	if !l.holds() {
 		return
 	}
-	c := &Consumer{session: l.session, queue: q, listed: true, spec: ConsumerSpec{Queue: q.spec.Name, Receiver: l, Window: l.window}}
-	l.consumer = c
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l.consumer = &Consumer{
+		session: l.session, queue: q, listed: true, open: true,
+		spec: ConsumerSpec{Queue: q.spec.Name, Receiver: l, Window: l.window},
+	}
 	l.started.Store(true)
-	l.session.consumers[c] = struct{}{}
-	sub.sendAgain(l)
-	q.consumers = append(q.consumers, c)
-	q.listed = append(q.listed, c)
+	sub.releaseAgain(l)
+	q.consumers = append(q.consumers, l.consumer)
+	q.listed = append(q.listed, l.consumer)
 	q.dispatch()
 }
 
@@ -228,7 +295,7 @@ func (l *Link) Detach(goodbye bool, expiry *time.Duration) {
 	v := sub.vhost
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if sub.link.Load() != l {
+	if !l.holds() {
 		return
 	}
 	if expiry != nil && sub.durable {
@@ -237,17 +304,22 @@ func (l *Link) Detach(goodbye bool, expiry *time.Duration) {
 	v.commit(true, sub.detach(l, goodbye)...)
 }
 
+// Suspend ends the link because the broker stops. What is out goes back, marked as handed over, and nothing else changes: the broker
+// that comes next finds the link broken off, and gives the client time to come back before its will is published.
+func (l *Link) Suspend() {
+	v := l.sub.vhost
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if l.holds() {
+		l.sub.unlink(l)
+	}
+}
+
 // detach ends the link l. vhost.mu is held.
 func (sub *Subscriber) detach(l *Link, goodbye bool) (ops []Op) {
-	sub.link.Store(nil)
-	sub.queue.mu.Lock()
-	c := l.consumer // made by Start, which does nothing once the link is taken away
-	sub.queue.mu.Unlock()
-	if c != nil {
-		sub.queue.drop(c)
-	}
+	sub.unlink(l)
 	sub.away = sub.vhost.broker.store.Now()
-	if goodbye {
+	if goodbye || !l.accepted {
 		ops = append(ops, sub.setWill(nil)...)
 	} else {
 		sub.armWill(min(sub.willDelay(), sub.expiry))
@@ -259,17 +331,34 @@ func (sub *Subscriber) detach(l *Link, goodbye bool) (ops []Op) {
 	return append(ops, sub.definition())
 }
 
+// unlink takes the link away, and with it what was out. No verb of l has an effect after it. vhost.mu is held.
+func (sub *Subscriber) unlink(l *Link) {
+	sub.gate.Lock()
+	defer sub.gate.Unlock()
+	c := l.consumer
+	if c != nil {
+		sub.queue.drop(c)
+		l.session.stall.remove(c)
+		sub.vhost.broker.openStall.remove(c)
+	}
+	if n, bytes := sub.putBack(); n > 0 {
+		c.grant(n, bytes)
+		sub.queue.watchBack()
+	}
+}
+
 // end deletes the subscriber with all that is its own, but for a will that is still to come. vhost.mu is held, and there is no link.
 func (sub *Subscriber) end() (ops []Op) {
 	v := sub.vhost
 	sub.ended = true
 	stopTimer(&sub.timer)
-	for key := range sub.subscriptions {
-		ops = append(ops, sub.unsubscribe(key)...)
-	}
+	ops = append(ops, sub.unsubscribeAll()...)
 	if sub.willTimer != nil { // the owner does not come back any more: the delay is over [MQTT-3.1.3-9]
 		stopTimer(&sub.willTimer)
-		sub.publishWill()
+		sub.comeDue()
+	}
+	if sub.will != nil {
+		v.addOrphan(sub)
 	}
 	next := v.subscribers.Load().without(sub.name)
 	v.subscribers.Store(&next)
@@ -279,6 +368,17 @@ func (sub *Subscriber) end() (ops []Op) {
 	if !sub.durable {
 		return ops
 	}
+	ops = append(ops, sub.forgetIDs()...)
+	return append(ops, removeOp(sub.definition()))
+}
+
+// forgetIDs returns the removal of the records of all ids.
+func (sub *Subscriber) forgetIDs() (ops []Op) {
+	sub.gate.Lock()
+	for id := range sub.received {
+		ops = append(ops, Op{Kind: OpRemove, Key: sub.idKey(keyReceived, id)})
+	}
+	sub.gate.Unlock()
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
 	for id, o := range sub.out {
@@ -286,13 +386,12 @@ func (sub *Subscriber) end() (ops []Op) {
 			ops = append(ops, Op{Kind: OpRemove, Key: sub.idKey(keyOutgoing, id)})
 		}
 	}
-	for _, id := range sub.carried {
-		ops = append(ops, Op{Kind: OpRemove, Key: sub.idKey(keyOutgoing, id)})
+	for _, c := range sub.carried {
+		if c.recorded {
+			ops = append(ops, Op{Kind: OpRemove, Key: sub.idKey(keyOutgoing, c.id)})
+		}
 	}
-	for id := range sub.received {
-		ops = append(ops, Op{Kind: OpRemove, Key: sub.idKey(keyReceived, id)})
-	}
-	return append(ops, removeOp(sub.definition()))
+	return ops
 }
 
 // armExpiry ends the subscriber after d without a link.

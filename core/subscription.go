@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -19,6 +20,14 @@ type SubscriptionSpec struct {
 	ID          uint32 // told with every message that matches; 0: none
 }
 
+// systemPrefix begins the keys of what a broker says about itself: who asks for everything does not mean that.
+const systemPrefix = "$"
+
+// hides reports whether a subscription does not want a key that its pattern matches.
+func (s *SubscriptionSpec) hides(key string) bool {
+	return s.NoSystem && strings.HasPrefix(key, systemPrefix)
+}
+
 // subscription is what a binding knows that leads to a subscriber.
 type subscription struct {
 	spec SubscriptionSpec
@@ -27,12 +36,18 @@ type subscription struct {
 
 // subscriptionTable is an immutable snapshot of a subscriber's subscriptions.
 type subscriptionTable struct {
-	list []*binding
+	n    int
 	trie topicRouter
 }
 
-// Subscribe adds subscriptions, replacing those of the same key, and tells which of them existed. It returns when they have passed.
-func (l *Link) Subscribe(ctx context.Context, specs []SubscriptionSpec) (existed []bool, err error) {
+// Subscribed is what became of one subscription that was asked for.
+type Subscribed struct {
+	Existed bool  // it replaced one of the same key
+	Err     error // it was refused: there is what there was before
+}
+
+// Subscribe adds subscriptions, replacing those of the same key, and tells what became of each. It returns when they have passed.
+func (l *Link) Subscribe(ctx context.Context, specs []SubscriptionSpec) ([]Subscribed, error) {
 	sub := l.sub
 	v := sub.vhost
 	v.mu.Lock()
@@ -40,18 +55,43 @@ func (l *Link) Subscribe(ctx context.Context, specs []SubscriptionSpec) (existed
 		v.mu.Unlock()
 		return nil, ErrTakenOver
 	}
+	results := make([]Subscribed, len(specs))
 	ops := make([]Op, 0, len(specs)+1)
 	for i := range specs {
-		_, ok := sub.subscriptions[specs[i].Key]
-		existed = append(existed, ok)
+		_, results[i].Existed = sub.subscriptions[specs[i].Key]
+		if !results[i].Existed {
+			if results[i].Err = sub.maySubscribe(); results[i].Err != nil {
+				continue
+			}
+		}
 		sub.subscribe(specs[i])
+		if results[i].Existed {
+			sub.replays.adjust(&specs[i])
+		}
 		if sub.durable {
 			ops = append(ops, sub.subscriptionDefinition(&specs[i]))
 		}
 	}
 	p := v.commit(false, append(ops, Op{Kind: OpNone})...)
 	v.mu.Unlock()
-	return existed, p.wait(ctx)
+	return results, p.wait(ctx)
+}
+
+// maySubscribe refuses one more subscription to a subscriber that has as many as it may, and one that would be on record when the disk
+// is full. vhost.mu is held.
+func (sub *Subscriber) maySubscribe() error {
+	const op = "subscribe"
+	object := fmt.Sprintf("subscriber '%s' in vhost '%s'", sub.name, sub.vhost.name)
+	if limit := sub.vhost.broker.opt.Subscriptions; len(sub.subscriptions) >= limit {
+		return &Error{
+			Kind: Exhausted, Op: op, Name: object,
+			Text: fmt.Sprintf("%s has %d subscriptions, the most that one may have; end some first", object, limit),
+		}
+	}
+	if !sub.durable {
+		return nil
+	}
+	return sub.vhost.mayDefine(op, object)
 }
 
 // Unsubscribe removes subscriptions by key and tells which of them existed.
@@ -63,12 +103,19 @@ func (l *Link) Unsubscribe(ctx context.Context, keys []string) (existed []bool, 
 		v.mu.Unlock()
 		return nil, ErrTakenOver
 	}
-	var ops []Op
+	ops := make([]Op, 0, len(keys)+1)
 	for _, key := range keys {
-		_, ok := sub.subscriptions[key]
+		old, ok := sub.subscriptions[key]
 		existed = append(existed, ok)
-		if ok {
-			ops = append(ops, sub.unsubscribe(key)...)
+		if !ok {
+			continue
+		}
+		delete(sub.subscriptions, key)
+		old.source.replace(old, nil)
+		sub.table.Store(sub.table.Load().replace(old, nil))
+		sub.replays.cancel(key)
+		if sub.durable {
+			ops = append(ops, sub.removal(key))
 		}
 	}
 	p := v.commit(false, append(ops, Op{Kind: OpNone})...)
@@ -93,16 +140,29 @@ func (sub *Subscriber) subscribe(spec SubscriptionSpec) {
 	sub.table.Store(sub.table.Load().replace(old, b))
 }
 
-// unsubscribe removes a subscription that exists and returns its record's removal. vhost.mu is held.
-func (sub *Subscriber) unsubscribe(key string) []Op {
-	old := sub.subscriptions[key]
-	delete(sub.subscriptions, key)
-	old.source.replace(old, nil)
-	sub.table.Store(sub.table.Load().replace(old, nil))
-	if !sub.durable {
+// unsubscribeAll removes all subscriptions and returns the removal of their records. vhost.mu is held.
+func (sub *Subscriber) unsubscribeAll() []Op {
+	if len(sub.subscriptions) == 0 {
 		return nil
 	}
-	return []Op{removeOp(sub.subscriptionDefinition(&old.subscription.spec))}
+	x := sub.vhost.exchange(TopicExchange)
+	table := *x.table.Load()
+	var ops []Op
+	for key, b := range sub.subscriptions {
+		table = table.without(b)
+		if sub.durable {
+			ops = append(ops, sub.removal(key))
+		}
+	}
+	x.table.Store(&table)
+	sub.subscriptions = nil
+	sub.table.Store(&subscriptionTable{})
+	return ops
+}
+
+// removal ends the record of a subscription.
+func (sub *Subscriber) removal(key string) Op {
+	return Op{Kind: OpRemove, Key: definitionKey(keySubscription, sub.vhost.name, sub.name, key)}
 }
 
 // replace exchanges one edge for another; either may be nil.
@@ -118,30 +178,36 @@ func (x *Exchange) replace(old, b *binding) {
 }
 
 func (t *subscriptionTable) replace(old, b *binding) *subscriptionTable {
-	next := &subscriptionTable{list: slices.Clone(t.list), trie: t.trie}
+	next := *t
 	if old != nil {
-		next.list = removed(next.list, old)
+		next.n--
 		next.trie = next.trie.without(old).(topicRouter) //nolint:forcetypeassert // a topic router makes topic routers
 	}
 	if b != nil {
-		next.list = append(next.list, b)
+		next.n++
 		next.trie = next.trie.with(b).(topicRouter) //nolint:forcetypeassert // a topic router makes topic routers
 	}
-	return next
+	return &next
 }
 
 // several reports whether a message may match more than one subscription.
-func (t *subscriptionTable) several() bool { return len(t.list) > 1 }
+func (t *subscriptionTable) several() bool { return t.n > 1 }
 
 // match says how a message that waited in the subscriber's queue reaches it, by the subscriptions there are now. A message whose
 // subscription has gone since then is handed over all the same.
+//
+// ![MQTT-3.8.3-3]: who published a message is not on record. Of one that was read back from the store, a subscription with No Local is
+// taken to match, beside another that does, although its client has published it: its level and its identifier count.
 func (t *subscriptionTable) match(m *Message) (match Match) {
 	var few [8]*binding
-	found := t.trie.match(m, few[:0])
-	for _, b := range found {
-		match.add(&b.subscription.spec, m)
+	wanted := false
+	for _, b := range t.trie.match(m, few[:0]) {
+		if !b.subscription.skips(m) {
+			wanted = true
+			match.add(&b.subscription.spec, m)
+		}
 	}
-	if len(found) == 0 {
+	if !wanted {
 		match.Level = AtLeastOnce
 	}
 	match.finish(m)
@@ -168,7 +234,7 @@ func (x *Match) finish(m *Message) {
 }
 
 // skips reports whether a subscription does not want a message whose key it matches.
-func (n *subscription) skips(m *Message, publisher *Link) bool {
-	return n.spec.NoSystem && strings.HasPrefix(m.Key, "$") ||
-		n.spec.NoLocal && publisher != nil && publisher.sub == n.sub
+func (n *subscription) skips(m *Message) bool {
+	return n.spec.hides(m.Key) ||
+		n.spec.NoLocal && n.sub.serial == m.origin
 }

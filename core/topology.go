@@ -197,6 +197,9 @@ func (s *Session) declareQueue(spec QueueSpec) (*Queue, promise, error) {
 	q = &Queue{vhost: v, spec: spec, next: 1, inbound: map[string]*binding{}}
 	if spec.Exclusive {
 		q.owner = s
+		if s.exclusive == nil {
+			s.exclusive = map[*Queue]struct{}{}
+		}
 		s.exclusive[q] = struct{}{}
 	}
 	var p promise
@@ -253,6 +256,9 @@ func (s *Session) find(op, name string) (*Queue, error) {
 func (s *Session) DeleteQueue(ctx context.Context, name string, ifUnused, ifEmpty, noWait bool) (messages int, err error) {
 	const op = "delete"
 	v := s.vhost
+	if q := v.queue(cleanName(name)); q != nil {
+		q.dropAllExpired() // they do not count
+	}
 	v.mu.Lock()
 	q, err := s.find(op, name)
 	if q == nil {
@@ -283,6 +289,7 @@ func (s *Session) PurgeQueue(ctx context.Context, name string, noWait bool) (mes
 	if err != nil {
 		return 0, err
 	}
+	q.dropAllExpired()
 	q.mu.Lock()
 	messages = q.purge()
 	q.mu.Unlock()

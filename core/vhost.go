@@ -17,7 +17,7 @@ type VHost struct {
 	queues      atomic.Pointer[pmap[*Queue]]
 	subscribers atomic.Pointer[pmap[*Subscriber]]
 	retained    retained
-	orphans     map[string]*Subscriber // of which only a will is left since the broker died; by name
+	orphans     map[string]*Subscriber // of which only a will is left; by name
 }
 
 // DefaultVHost is the name of the vhost that always exists.
@@ -34,7 +34,7 @@ func newVHost(b *Broker, name string) *VHost {
 		{Name: "", Kind: "direct"},
 		{Name: "amq.direct", Kind: "direct"},
 		{Name: "amq.fanout", Kind: "fanout"},
-		{Name: "amq.topic", Kind: "topic"},
+		{Name: TopicExchange, Kind: "topic"},
 		{Name: "amq.headers", Kind: "headers"},
 		{Name: "amq.match", Kind: "headers"},
 		{Name: "amq.rabbitmq.trace", Kind: "topic", Internal: true},
@@ -45,10 +45,18 @@ func newVHost(b *Broker, name string) *VHost {
 	return v
 }
 
+// addOrphan keeps a subscriber that has ended until its will is published.
+func (v *VHost) addOrphan(sub *Subscriber) {
+	if v.orphans == nil {
+		v.orphans = map[string]*Subscriber{}
+	}
+	v.orphans[sub.name] = sub
+}
+
 // predeclared reports whether every vhost has an exchange of this name; such exchanges need no definition.
 func predeclared(name string) bool {
 	switch name {
-	case "", "amq.direct", "amq.fanout", "amq.topic", "amq.headers", "amq.match", "amq.rabbitmq.trace":
+	case "", "amq.direct", "amq.fanout", TopicExchange, "amq.headers", "amq.match", "amq.rabbitmq.trace":
 		return true
 	}
 	return false

@@ -5,10 +5,14 @@ import (
 	"time"
 )
 
-// Will is a message that is published when its owner goes without a goodbye.
+// Will is a message that is published when its owner goes without a goodbye. One that comes due while publishers must wait is tried
+// again every willRetry, and published at once when its owner comes back: it must neither be lost nor be what fills the broker up when
+// very many owners go at the same time.
 type Will struct {
 	Message *Message
 	Delay   time.Duration // that the owner has to come back before it is published
+
+	Lifetime *time.Duration // after which the message expires, from its publication on; nil: never
 }
 
 // checkWill refuses a will that no definition can hold.
@@ -18,7 +22,7 @@ func checkWill(w *Will) error {
 		return nil
 	}
 	return &Error{
-		Kind: TooLarge, Op: "link subscriber", Name: "a will",
+		Kind: TooLarge, Op: "link", Name: "a will",
 		Text: fmt.Sprintf("the will is larger (%d bytes) than a will may be (%d bytes)", w.Message.Size(), most),
 	}
 }
@@ -27,9 +31,13 @@ func checkWill(w *Will) error {
 // may be as alive as ever.
 const willGrace = time.Minute
 
+// willRetry is how long a will waits that is due while publishers must wait.
+const willRetry = time.Second
+
 // setWill replaces the will, or clears it, and returns the record of that. vhost.mu is held.
 func (sub *Subscriber) setWill(w *Will) []Op {
 	stopTimer(&sub.willTimer)
+	sub.willDue = false
 	had := sub.will != nil
 	sub.will = w
 	switch {
@@ -48,13 +56,13 @@ func (sub *Subscriber) willDelay() time.Duration {
 	return sub.will.Delay
 }
 
-// armWill publishes the will after d without a link. vhost.mu is held.
+// armWill has the will, if there is one, come due after d without a link. vhost.mu is held.
 func (sub *Subscriber) armWill(d time.Duration) {
 	switch {
 	case sub.will == nil:
 		return
 	case d <= 0:
-		sub.publishWill()
+		sub.comeDue()
 		return
 	}
 	var t *time.Timer
@@ -63,21 +71,44 @@ func (sub *Subscriber) armWill(d time.Duration) {
 		defer sub.vhost.mu.Unlock()
 		if sub.willTimer == t {
 			sub.willTimer = nil
-			sub.publishWill()
+			sub.comeDue()
 		}
 	})
 	sub.willTimer = t
 }
 
+// comeDue publishes the will, or lets it wait while publishers must. vhost.mu is held.
+func (sub *Subscriber) comeDue() {
+	if sub.vhost.broker.hasRoom() {
+		sub.publishWill()
+		return
+	}
+	sub.willDue = true
+	sub.armWill(willRetry)
+}
+
+// settleWill deals with the will of a subscriber that has ended, as a connection of its name has come: if that is its owner's it is
+// forgotten, unless it was due. It returns what is to be recorded. vhost.mu is held.
+func (sub *Subscriber) settleWill(user string) []Op {
+	if sub.willDue || sub.user != "" && sub.user != user {
+		sub.publishWill()
+		return nil
+	}
+	delete(sub.vhost.orphans, sub.name)
+	return sub.setWill(nil)
+}
+
 // publishWill publishes the will and clears it in one unit. vhost.mu is held.
 func (sub *Subscriber) publishWill() {
 	m := sub.will.Message
-	sub.will = nil
+	if life := sub.will.Lifetime; life != nil {
+		m.Expires = sub.vhost.broker.now() + life.Milliseconds()
+	}
+	ops := sub.setWill(nil)
 	if sub.vhost.orphans[sub.name] == sub {
 		delete(sub.vhost.orphans, sub.name)
 	}
-	s := Session{broker: sub.vhost.broker, vhost: sub.vhost}
-	s.extra = []Op{{Kind: OpRemove, Key: sub.key(keyWill)}}
+	s := Session{broker: sub.vhost.broker, vhost: sub.vhost, extra: ops}
 	// The exchange is always there; a will that reaches nobody is over all the same.
 	if n, err := s.Publish(m, nil, 0); n == 0 || err != nil {
 		s.Confirm(nil, 0)

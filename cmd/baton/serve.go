@@ -197,7 +197,7 @@ func storeError(ctx context.Context, err error) error {
 // node's journal is history.
 func (n *node) openBroker(ctx context.Context, t *ha.Tenure, store *persistence.Store) (*core.Broker, error) {
 	broker, err := core.Open(ctx, store, core.Options{
-		Epoch: uint32(t.Epoch()), MemoryBudget: n.cfg.Memory.Budget, Logger: n.log,
+		Epoch: uint32(t.Epoch()), MemoryBudget: n.cfg.Memory.Budget, Subscriptions: n.cfg.MQTT.MaxSubscriptions, Logger: n.log,
 	})
 	if err != nil {
 		return nil, storeError(ctx, err)

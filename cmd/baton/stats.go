@@ -49,7 +49,7 @@ func (n *node) stats() (admin.Stats, bool) {
 	s := admin.Stats{
 		VHosts: b.VHosts, Exchanges: b.Exchanges, Queues: b.Queues, Consumers: b.Consumers,
 		Ready: int64(b.Ready), Unacked: int64(b.Unsettled),
-		RoutedTotal: b.Published, SettledTotal: b.Settled,
+		RoutedTotal: b.Published, SettledTotal: b.Settled, ExpiredTotal: b.Expired,
 		PublishersBlocked: b.Blocked, DiskLow: b.Space.Level != core.SpaceOK,
 		MemoryBytes: b.HeldBytes, MemoryLimitBytes: n.cfg.Memory.Budget,
 		DiskFreeBytes: b.Space.Free, DiskLimitBytes: store.FreeLow,

@@ -10,6 +10,8 @@
 //   - Deliveries of one channel carry growing tags in the order in which they
 //     are sent. What is outstanding when its channel or connection ends goes
 //     back to its place in its queue.
+//   - A message is not delivered once its expiration is over, and a delivery
+//     carries the property as it was published. 0 is: now or never.
 //   - A channel error closes the channel and nothing else; a connection error
 //     closes the connection with the protocol's own reply code. A client that
 //     does not speak the protocol is cut, with one line in the log.
@@ -30,7 +32,8 @@
 //     and not announced: tx methods are answered with 540.
 //   - The headers CC and BCC are not acted on yet: a message goes where its
 //     routing key leads it and nowhere else, and consumers see both headers.
-//   - A message's expiration is checked and handed on, and nothing expires yet.
+//   - A message whose expiration is over may wait behind one whose expiration is
+//     not, as in RabbitMQ, and counts as ready as long as it does.
 //   - Messages under way are not part of the engine's memory budget: with many
 //     connections their sum is bounded by the number of connections alone.
 //   - A connection that is cut (the store failed, the peer is gone) hears no

@@ -3,6 +3,7 @@ package amqp091
 import (
 	"context"
 	"strconv"
+	"time"
 
 	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/core/field"
@@ -35,8 +36,10 @@ type publication struct {
 	retain     bool
 	once       bool
 	priority   uint8
-	size       int   // of the body, as announced
-	arrived    int64 // of properties and body, in conn.arriving
+	expires    bool
+	lifetime   time.Duration // of one that expires
+	size       int           // of the body, as announced
+	arrived    int64         // of properties and body, in conn.arriving
 
 	// block is the properties and behind them what has arrived of the body: the
 	// message's one allocation beside itself. It grows with what has arrived,
@@ -107,12 +110,14 @@ func (ch *channel) contentHeader(ctx context.Context, payload []byte) error {
 	if err != nil {
 		return wire.MalformedProperties(wire.BasicPublishID, err)
 	}
-	if err := ch.checkProperties(&s); err != nil {
+	lifetime, err := ch.checkProperties(&s)
+	if err != nil {
 		return err
 	}
 	n := len(h.Properties)
 	p.properties = append(p.properties[:0], h.Properties...)
 	p.persistent, p.priority = s.Persistent, s.Priority
+	p.expires, p.lifetime = s.Expiration != nil, lifetime
 	p.retain, p.once = false, false
 	if len(s.Headers) > 0 {
 		p.readHeaders(&s)
@@ -142,24 +147,26 @@ func (p *publication) readHeaders(s *field.Summary) {
 	}
 }
 
-// checkProperties checks those that the broker itself goes by.
-func (ch *channel) checkProperties(s *field.Summary) error {
+// checkProperties checks those that the broker itself goes by. lifetime is that
+// of a message with an expiration.
+func (ch *channel) checkProperties(s *field.Summary) (lifetime time.Duration, err error) {
 	if s.UserID != nil && string(s.UserID) != ch.c.user {
-		return wire.Errorf(wire.PreconditionFailed, wire.BasicPublishID,
+		return 0, wire.Errorf(wire.PreconditionFailed, wire.BasicPublishID,
 			"user_id property set to '%s' but authenticated user was '%s'", s.UserID, ch.c.user)
 	}
 	if s.Expiration != nil {
-		if problem := checkExpiration(string(s.Expiration)); problem != "" {
-			return wire.Errorf(wire.PreconditionFailed, wire.BasicPublishID,
+		var problem string
+		if lifetime, problem = parseExpiration(string(s.Expiration)); problem != "" {
+			return 0, wire.Errorf(wire.PreconditionFailed, wire.BasicPublishID,
 				"invalid expiration '%s': %s", s.Expiration, problem)
 		}
 	}
-	return nil
+	return lifetime, nil
 }
 
-// checkExpiration says in RabbitMQ's words what is wrong with an expiration: it
-// is a number of milliseconds written in decimal.
-func checkExpiration(s string) (problem string) {
+// parseExpiration reads an expiration, which is a number of milliseconds written
+// in decimal, or says in RabbitMQ's words what is wrong with it.
+func parseExpiration(s string) (lifetime time.Duration, problem string) {
 	const most = 1<<32 - 1
 	digits := 0
 	if s != "" && (s[0] == '-' || s[0] == '+') {
@@ -170,18 +177,19 @@ func checkExpiration(s string) (problem string) {
 		digits++
 	}
 	if digits == start {
-		return "no_integer"
+		return 0, "no_integer"
 	}
 	if digits < len(s) {
-		return `{leftover_string,"` + s[digits:] + `"}`
+		return 0, `{leftover_string,"` + s[digits:] + `"}`
 	}
-	switch n, err := strconv.ParseInt(s, 10, 64); {
+	n, err := strconv.ParseInt(s, 10, 64)
+	switch {
 	case n < 0:
-		return "{value_negative," + s + "}"
+		return 0, "{value_negative," + s + "}"
 	case err != nil || n > most:
-		return "{value_too_large," + s + "}"
+		return 0, "{value_too_large," + s + "}"
 	}
-	return ""
+	return time.Duration(n) * time.Millisecond, ""
 }
 
 // contentBody acts on a body frame.
@@ -265,6 +273,9 @@ func (ch *channel) publish(ctx context.Context) error {
 	session := ch.c.session
 	if err := session.Admit(ctx); err != nil {
 		return err
+	}
+	if p.expires {
+		m.Expires = session.ExpiresAfter(p.lifetime)
 	}
 	count := &ch.c.count
 	count.received.Add(1)

@@ -61,9 +61,9 @@ func (c *conn) answered(f wire.Frame) error {
 			c.count.acknowledged.Add(1)
 		}
 	case wire.PUBREC:
-		c.received(a)
+		return c.received(a)
 	case wire.PUBREL:
-		c.released(a)
+		return c.released(a)
 	default:
 		c.link.Released(a.PacketID)
 	}
@@ -72,29 +72,28 @@ func (c *conn) answered(f wire.Frame) error {
 
 // received acts on PUBREC. PUBREL is sent when it is on record that the client
 // has the message [MQTT-4.3.3-4].
-func (c *conn) received(a wire.Ack) {
+func (c *conn) received(a wire.Ack) error {
 	if a.Reason.Failed() { // [MQTT-4.3.3-4]: then no PUBREL
 		c.link.Refused(a.PacketID)
-		return
+		return nil
 	}
-	if c.link.Received(a.PacketID, c, answer(wire.PUBREL, a.PacketID, wire.Success)) {
+	known, err := c.link.Received(a.PacketID, c, answer(wire.PUBREL, a.PacketID, wire.Success))
+	switch {
+	case err != nil:
+		return err
+	case known:
 		c.count.acknowledged.Add(1)
-		return
+	default:
+		c.sendAck(wire.PUBREL, a.PacketID, wire.PacketIDNotFound)
 	}
-	c.sendAck(wire.PUBREL, a.PacketID, wire.PacketIDNotFound)
+	return nil
 }
 
 // released acts on PUBREL. PUBCOMP is sent when it is on record that the
-// identifier is free [MQTT-4.3.3-11].
-func (c *conn) released(a wire.Ack) {
-	if _, ok := c.once[a.PacketID]; ok {
-		delete(c.once, a.PacketID)
-		c.link.ReleaseReceived(a.PacketID, c, answer(wire.PUBCOMP, a.PacketID, wire.Success))
-		return
-	}
-	reason := wire.Success
-	if !c.link.ReleaseReceived(a.PacketID, nil, 0) { // of another connection, or of none
-		reason = wire.PacketIDNotFound
-	}
-	c.session.Confirm(c, answer(wire.PUBCOMP, a.PacketID, reason))
+// identifier is free [MQTT-4.3.3-11]. An identifier that was not in use is free,
+// too: PUBCOMP says so (section 3.7.2.1), and the client may go on.
+func (c *conn) released(a wire.Ack) error {
+	delete(c.once, a.PacketID)
+	return c.link.ReleaseReceived(a.PacketID, c,
+		answer(wire.PUBCOMP, a.PacketID, wire.Success), answer(wire.PUBCOMP, a.PacketID, wire.PacketIDNotFound))
 }

@@ -46,12 +46,12 @@ type conn struct {
 
 	unacked  atomic.Int32   // publications of QoS 1 that are not answered
 	room     chan struct{}  // a token: the outbox has fallen to its low mark
-	discards sync.WaitGroup // deliveries that are being given up
+	discards sync.WaitGroup // deliveries that are being given up; see discard
 	alive    keepAlive
 	count    counters
 
-	leavingMu sync.Mutex
-	leaving   bool // read deadlines are for the goodbye from now on
+	leavingMu sync.Mutex // below the engine's locks
+	leaving   bool       // read deadlines are for the goodbye from now on, and what is delivered is not answered
 }
 
 var (
@@ -117,6 +117,7 @@ func (c *conn) run(ctx context.Context) error {
 		switch {
 		case err != nil:
 		case n > 0:
+			c.alive.whole()
 			c.in.Discard(n) // the bytes stay until the next fill
 			err = c.handle(ctx, f)
 		case c.isLarge(b):
@@ -151,9 +152,7 @@ func (c *conn) awaitRoom(ctx context.Context) error {
 // see fill.
 const growAlone = 1 << 20
 
-// fill reads more of the packet at the start of b. It notes every read by
-// itself, so that a client that sends slowly is not taken for a silent one. The
-// buffer grows with what has arrived, not with what was announced.
+// fill reads more of the packet at the start of b. The buffer grows with what has arrived, not with what was announced.
 func (c *conn) fill(b []byte) error {
 	before := len(b)
 	least := before + 1
@@ -169,11 +168,16 @@ func (c *conn) fill(b []byte) error {
 	if err != nil {
 		return err
 	}
-	c.heard(len(c.in.Buffered()) - before)
+	c.count.bytesRead.Add(uint64(len(c.in.Buffered()) - before))
+	c.alive.read = time.Since(c.srv.start)
 	return nil
 }
 
-// heard notes that n bytes have come.
+// heard notes that n bytes of a payload have come, which count as a packet.
+//
+// ![MQTT-3.1.2-22] They are a piece of a large payload. A client that sends it
+// as fast as its line allows is no less alive than one that has less to say,
+// and cannot put a PINGREQ in between.
 func (c *conn) heard(n int) {
 	c.count.bytesRead.Add(uint64(n))
 	c.alive.heard.Store(int64(time.Since(c.srv.start)))
@@ -242,7 +246,12 @@ func (c *conn) release(ctx context.Context) {
 	if c.session == nil {
 		return
 	}
+	c.discards.Wait() // there are no new ones: the connection is leaving
 	if cause := context.Cause(ctx); cause != nil && (stopping(ctx) || errors.Is(cause, listen.ErrCut)) {
+		if c.link != nil && stopping(ctx) {
+			c.link.Suspend()
+			c.discards.Wait()
+		}
 		return
 	}
 	if d := c.left; d != nil && c.link != nil {
@@ -254,7 +263,6 @@ func (c *conn) release(ctx context.Context) {
 		c.link.Detach(d.Reason == wire.Success, expiry) // [MQTT-3.14.4-3]
 	}
 	c.session.Close()
-	c.discards.Wait() // nothing is delivered any more, so there are no new ones
 }
 
 // goodbye logs why the connection ends, tells the client if the protocol has a

@@ -222,14 +222,19 @@ func newWill(w *wire.Will) (*core.Will, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &core.Will{
+	will := &core.Will{
 		Message: &core.Message{
 			Exchange: core.TopicExchange, Key: bridge.Key(w.Topic),
 			Props: bridge.Block(w.QoS, w.Retain, &props), Body: w.Payload,
 			Persistent: w.QoS > 0, Once: w.QoS == 2, Retain: w.Retain,
 		},
 		Delay: time.Duration(w.Delay) * time.Second,
-	}, nil
+	}
+	if props.Has(wire.MessageExpiry) { // it counts from the publication (section 3.1.3.2.4)
+		lifetime := bridge.Lifetime(props.Expiry)
+		will.Lifetime = &lifetime
+	}
+	return will, nil
 }
 
 // refuse answers a CONNECT with e. Versions before 5 have a word for few

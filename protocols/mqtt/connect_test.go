@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -174,18 +176,53 @@ func TestKeepAlive_MQTT_3_1_2_22(t *testing.T) {
 	})
 }
 
-// TestKeepAliveCountsEveryByte: a client that takes its time for a packet is
-// not silent.
-func TestKeepAliveCountsEveryByte(t *testing.T) {
+// TestKeepAliveCountsPackets: a packet that never ends keeps no connection open.
+func TestKeepAliveCountsPackets_MQTT_3_1_2_22(t *testing.T) {
+	inBubble(t, nil, func(b *bed) {
+		for _, size := range []int{100, 1 << 20} { // beside the reader's buffer, too
+			p := b.connect(wire.V5, "c", keepAlive(10))
+			packet := publishPacket(wire.V5, 0, "t", strings.Repeat("x", size), 0)
+			p.write(packet[:20])
+			begin := time.Now()
+			var trickle sync.WaitGroup
+			trickle.Go(func() {
+				for _, c := range packet[20:] {
+					if _, err := p.nc.Write([]byte{c}); err != nil {
+						return
+					}
+					time.Sleep(time.Second)
+				}
+			})
+			p.dropped(wire.KeepAliveTimeout)
+			if d := time.Since(begin); d != 15*time.Second {
+				t.Errorf("%d bytes: dropped after %v", size, d)
+			}
+			_ = p.nc.Close()
+			trickle.Wait()
+		}
+	})
+}
+
+// TestKeepAliveOfALargePublication: a client that sends a large payload as fast
+// as it can is not silent.
+func TestKeepAliveOfALargePublication(t *testing.T) {
 	inBubble(t, nil, func(b *bed) {
 		s := b.connect(wire.V5, "s")
 		s.subscribe(1, 0, "#")
 		p := b.connect(wire.V5, "c", keepAlive(10))
-		for _, c := range publishPacket(wire.V5, 0, "t", "slowly", 0) {
-			p.silence(14 * time.Second)
-			p.write([]byte{c})
+		body := strings.Repeat("x", 1<<20)
+		packet := publishPacket(wire.V5, 0, "t", body, 0)
+		begin := time.Now()
+		go func() {
+			for part := range slices.Chunk(packet, 32<<10) {
+				time.Sleep(5 * time.Second)
+				_, _ = p.nc.Write(part)
+			}
+		}()
+		s.expect(`PUBLISH t "` + body + `"`)
+		if d := time.Since(begin); d < 2*time.Minute {
+			t.Errorf("it took %v", d)
 		}
-		s.expect(`PUBLISH t "slowly"`)
 	})
 }
 

@@ -118,7 +118,10 @@ func TestFromAMQP(t *testing.T) {
 			},
 		})
 		other := b.other()
-		n, err := other.Publish(&core.Message{Exchange: "amq.topic", Key: "dev.a/b.c", Props: props, Body: []byte("hot"), Persistent: true}, nil, 0)
+		n, err := other.Publish(&core.Message{
+			Exchange: "amq.topic", Key: "dev.a/b.c", Props: props, Body: []byte("hot"), Persistent: true,
+			Expires: other.ExpiresAfter(1500 * time.Millisecond),
+		}, nil, 0)
 		if n != 2 || err != nil {
 			t.Fatal(n, err)
 		}

@@ -36,13 +36,23 @@ func (c *conn) Send(m *core.Message, id uint16, match *core.Match, again bool) {
 	// somebody else has to say so.
 	c.count.tooLarge.Add(1)
 	once := match.Level == core.ExactlyOnce
-	c.discards.Go(func() {
+	c.discard(func() {
 		if once {
 			c.link.Refused(id)
 		} else {
 			c.link.Ack(id)
 		}
 	})
+}
+
+// discard runs f, which gives a delivery up, on a goroutine that release waits
+// for; once the connection is leaving the delivery is left to the next one.
+func (c *conn) discard(f func()) {
+	c.leavingMu.Lock()
+	defer c.leavingMu.Unlock()
+	if !c.leaving {
+		c.discards.Go(f)
+	}
 }
 
 // Release implements core.SubscriberReceiver.
@@ -62,6 +72,9 @@ func (c *conn) deliver(m *core.Message, id uint16, match *core.Match, qos uint8,
 		var ids [4]uint32
 		if match.ID != 0 { // [MQTT-3.3.4-3] [MQTT-3.3.4-4]
 			d.SubscriptionIDs = append(append(ids[:0], match.ID), match.More...)
+		}
+		if m.Expires != 0 { // [MQTT-3.3.2-6]
+			d.HasExpiry, d.Expiry = true, bridge.Expiry(c.session.Left(m))
 		}
 		if len(m.Props) > plainBlock {
 			scratch := c.properties(&d, m)
@@ -101,16 +114,16 @@ func (c *conn) queue(d *wire.Delivery, body []byte) bool {
 // when d has been written.
 func (c *conn) properties(d *wire.Delivery, m *core.Message) (scratch *[]byte) {
 	if s := c.srv.sections.shared(m); s != nil {
-		d.Properties, d.HasExpiry, d.Expiry = s.section, s.message.HasExpiry, s.message.Expiry
+		d.Properties = s.section
 		return nil
 	}
 	scratch = c.srv.sections.scratch()
-	section, message, err := bridge.AppendProperties((*scratch)[:0], m.Props)
+	section, _, err := bridge.AppendProperties((*scratch)[:0], m.Props)
 	if err != nil { // the block was checked when it came in
 		c.log().Error("message with unreadable properties", slog.String("key", m.Key), slog.Any("err", err))
 		return scratch
 	}
 	*scratch = section
-	d.Properties, d.HasExpiry, d.Expiry = section, message.HasExpiry, message.Expiry
+	d.Properties = section
 	return scratch
 }

@@ -10,15 +10,21 @@
 //     [MQTT-4.6.0-3] [MQTT-4.6.0-4].
 //   - A message of QoS 1 is delivered until the client answers for it, one of
 //     QoS 2 exactly once, across connections and restarts of the broker, as long
-//     as the session lives. Messages of one topic arrive in the order in which
+//     as the session lives. What comes again comes in order, within the receive
+//     maximum of the connection there is, and with DUP. Messages of one topic arrive in the order in which
 //     one publisher sent them.
+//   - A message that has waited longer than its expiry interval is not sent; what
+//     is sent carries what is left of it [MQTT-3.3.2-5] [MQTT-3.3.2-6], across
+//     connections and restarts. A message of QoS 2 that was sent before goes on,
+//     with 0 left, until the client has answered [MQTT-4.4.0-1].
 //   - Topics and properties cross over to AMQP and back as package bridge says.
 //   - A client that breaks the protocol is disconnected with the reason code
 //     that the specification asks for, where its version has one, and with one
 //     line in the log.
 //   - A connection uses no more memory than its limits say: for a packet under
 //     way about twice what has arrived of it, never what its header announces;
-//     the outbox's high mark and one message for the write side, and four times
+//     the outbox's high mark, 256 KiB of QoS 2 whose identifiers pass, and one
+//     message for the write side, and four times
 //     the mark and one message for answers that the client does not read.
 //   - An idle connection costs one parked goroutine, and a timer if it has a
 //     keep alive. It holds no buffers on TCP, two small ones on WebSocket.
@@ -27,16 +33,23 @@
 //
 //   - A message of QoS 0 is dropped, and counted, for a client that does not
 //     read fast enough, and for one that is away.
+//   - The packet identifier of a QoS 1 message is not recorded: after a crash of
+//     the broker the message comes again under another one ![MQTT-4.4.0-1].
+//   - A will that comes due while publishers must wait, because memory or the
+//     disk is full, is published later: when they go on, or when its client
+//     connects again.
 //   - Shared subscriptions and enhanced authentication are not there; CONNACK
 //     says so of the former.
-//   - A message's expiry is told as it was published: time that it spent waiting
-//     is not subtracted, and it does not expire.
 //   - The limit that MaxSessionExpiry sets, and the one on keep alive, reach
 //     clients before MQTT 5 unannounced: their CONNACK has no room for it.
 //   - A connection that is cut (the store failed, the peer is gone) hears no
 //     goodbye.
 //
 // # Shutdown and wills
+//
+// A client has a will once its CONNECT is on record. One that is given up or
+// overtaken before that was not accepted, and its will is forgotten
+// [MQTT-3.1.2-7] [MQTT-3.1.1 3.1.2-8].
 //
 // A broker that stops publishes no wills. Section 3.1.2.5 lets a server defer
 // them until its restart, and that is what happens: the connections were never

@@ -10,16 +10,26 @@ import (
 )
 
 // keepAlive ends the connection of a client that says nothing for one and a
-// half times its keep alive [MQTT-3.1.2-22]. It is a timer that looks when it is
-// due at the earliest; nothing is done per packet but to note the time of each
-// read.
+// half times its keep alive [MQTT-3.1.2-22]. To say something takes a whole
+// packet: one that never ends is no sign of life. It is a timer that looks when
+// it is due at the earliest; nothing is done per packet but to note, for the
+// first one of each read, when that was.
 type keepAlive struct {
-	heard   atomic.Int64 // when bytes came last, since Server.start
-	waiting atomic.Bool  // the reader waits for the client, not for the broker
-	busy    atomic.Bool  // it was found waiting for the broker, and has not turned to the client since
+	read    time.Duration // when bytes came last, since Server.start; 0 if they are accounted for; owned by the reader
+	heard   atomic.Int64  // when a packet was complete last, since Server.start
+	waiting atomic.Bool   // the reader waits for the client, not for the broker
+	busy    atomic.Bool   // it was found waiting for the broker, and has not turned to the client since
 
 	mu    sync.Mutex
 	timer *time.Timer // nil when there is none, or stopped
+}
+
+// whole notes that the reader has a whole packet.
+func (k *keepAlive) whole() {
+	if k.read != 0 {
+		k.heard.Store(int64(k.read))
+		k.read = 0
+	}
 }
 
 // excuse notes that the reader turns to the client again after it was seen waiting for the broker: that time does not count.
@@ -33,6 +43,7 @@ func (k *keepAlive) start(ctx context.Context, c *conn, interval time.Duration) 
 	if interval == 0 { // section 3.1.2.10: turned off
 		return
 	}
+	k.heard.Store(int64(time.Since(c.srv.start)))
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	limit := interval + interval/2
@@ -63,7 +74,7 @@ func (k *keepAlive) look(ctx context.Context, c *conn, limit time.Duration) {
 	}
 	left := limit - (now - time.Duration(k.heard.Load()))
 	if left <= 0 {
-		c.interrupt(wire.Errorf(wire.KeepAliveTimeout, "nothing was received for %v", limit))
+		c.interrupt(wire.Errorf(wire.KeepAliveTimeout, "no packet was received for %v", limit))
 		return
 	}
 	k.timer.Reset(left)

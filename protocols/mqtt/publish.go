@@ -104,6 +104,9 @@ func (c *conn) route(ctx context.Context, m *core.Message, p *wire.Publish) erro
 	if c.alive.busy.Load() {
 		c.alive.excuse(c.srv.start)
 	}
+	if p.Properties.Has(wire.MessageExpiry) {
+		m.Expires = c.session.ExpiresAfter(bridge.Lifetime(p.Properties.Expiry))
+	}
 	c.count.received[p.QoS].Add(1)
 	switch p.QoS {
 	case 0:

@@ -43,7 +43,6 @@ type sharedSlot struct {
 type sharedSection struct {
 	of      *core.Message
 	section []byte
-	message bridge.Message
 }
 
 func newSections() *sections {
@@ -76,11 +75,11 @@ func (x *sections) shared(m *core.Message) *sharedSection {
 		slot.seen.Store(m)
 		return nil
 	}
-	section, message, err := bridge.AppendProperties(nil, m.Props)
+	section, _, err := bridge.AppendProperties(nil, m.Props)
 	if err != nil {
 		return nil
 	}
-	s := &sharedSection{of: m, section: section, message: message}
+	s := &sharedSection{of: m, section: section}
 	slot.shared.Store(s)
 	return s
 }

@@ -3,6 +3,7 @@ package mqtt
 import (
 	"context"
 	"fmt"
+	"log/slog"
 
 	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/protocols/mqtt/bridge"
@@ -25,7 +26,7 @@ func (c *conn) subscribe(ctx context.Context, f wire.Frame) error {
 	}
 	ack := wire.SubscribeAck{PacketID: p.PacketID, Reasons: make([]wire.ReasonCode, len(p.Subscriptions))}
 	specs := make([]core.SubscriptionSpec, 0, len(p.Subscriptions))
-	handling := make([]uint8, 0, len(p.Subscriptions)) // of specs
+	asked := make([]int, 0, len(p.Subscriptions)) // index of specs in Subscriptions
 	for i := range p.Subscriptions {
 		s := &p.Subscriptions[i]
 		pattern, reason := patternOf(s.Filter)
@@ -37,24 +38,34 @@ func (c *conn) subscribe(ctx context.Context, f wire.Frame) error {
 			Key: pattern, Level: core.Level(s.QoS), NoLocal: s.NoLocal, AsPublished: s.RetainAsPublished,
 			NoSystem: bridge.LeadingWildcard(s.Filter), ID: p.Identifier,
 		})
-		handling = append(handling, s.RetainHandling)
+		asked = append(asked, i)
 	}
-	existed, err := c.link.Subscribe(ctx, specs) // [MQTT-3.8.4-3]
+	results, err := c.link.Subscribe(ctx, specs) // [MQTT-3.8.4-3]
 	if err != nil {
 		return err
+	}
+	for i := range results {
+		if err := results[i].Err; err != nil {
+			ack.Reasons[asked[i]] = c.denied(specs[i].Key, err)
+		}
 	}
 	c.out.Append(func(b *outbox.Buffer) { b.B, err = wire.AppendSuback(b.B, c.version, ack, c.acceptMax) })
 	if err != nil {
 		return unsendable(wire.SUBACK, err)
 	}
 	for i, spec := range specs {
-		if handling[i] == sendRetained || handling[i] == sendRetainedIfNew && !existed[i] { // [MQTT-3.3.1-9] ff.
-			if err := c.link.SendRetained(spec); err != nil {
-				return err
-			}
+		handling := p.Subscriptions[asked[i]].RetainHandling
+		if results[i].Err == nil && (handling == sendRetained || handling == sendRetainedIfNew && !results[i].Existed) { // [MQTT-3.3.1-9] ff.
+			c.link.SendRetained(spec)
 		}
 	}
 	return nil
+}
+
+// denied logs why a filter was not subscribed to and returns the reason code (table 3-8); before version 5 any is 0x80.
+func (c *conn) denied(pattern string, err error) wire.ReasonCode {
+	c.log().Warn("subscription refused", slog.String("pattern", pattern), slog.Any("err", err))
+	return reasonCode(core.KindOf(err))
 }
 
 // patternOf returns the binding pattern of a filter, or why it cannot be

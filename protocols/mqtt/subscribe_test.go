@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/protocols/mqtt/wire"
 )
 
@@ -153,5 +154,55 @@ func TestSubackIsAPromise(t *testing.T) {
 		p.silence(time.Second)
 		b.store.Flush()
 		p.expect("SUBACK #1 0x00")
+	})
+}
+
+// TestSubscriptionsBeyondTheLimit: each filter is answered for itself.
+func TestSubscriptionsBeyondTheLimit_MQTT_3_9_3(t *testing.T) {
+	inBubble(t, func(s *setup) { s.broker.Subscriptions = 2 }, func(b *bed) {
+		for _, tt := range []struct {
+			v                wire.Version
+			id, refused, yes string
+		}{
+			{wire.V5, "m", "0x97", "0x01"},
+			{wire.V311, "o", "0x80", "0x01"},
+			{wire.V31, "p", "0x80", "0x01"},
+		} {
+			p := b.connect(tt.v, tt.id)
+			want := "SUBACK #1 " + strings.Join([]string{tt.yes, tt.yes, tt.refused, tt.yes, tt.refused}, " ")
+			if got := p.subscribe(1, 1, "a", "b", "c", "a", "d"); got != want {
+				t.Errorf("version %v: %s, want %s", tt.v, got, want)
+			}
+			p.unsubscribe(2, "a")
+			if got := p.subscribe(3, 1, "c"); got != "SUBACK #3 0x01" {
+				t.Errorf("version %v: %s where there is room", tt.v, got)
+			}
+		}
+	})
+}
+
+// TestFullDiskRefusesSubscriptions: of sessions that outlive their connections.
+func TestFullDiskRefusesSubscriptions(t *testing.T) {
+	inBubble(t, nil, func(b *bed) {
+		lasting, passing := b.connect(wire.V5, "l", resume), b.connect(wire.V5, "p")
+		b.store.SetSpace(core.Space{Level: core.SpaceFull})
+		if got := lasting.subscribe(1, 1, "a"); got != "SUBACK #1 0x97" {
+			t.Error(got)
+		}
+		if got := passing.subscribe(1, 1, "a"); got != "SUBACK #1 0x01" {
+			t.Error(got)
+		}
+	})
+}
+
+// TestRetainedThatIsRefused: nothing is sent for a subscription that is not made.
+func TestRetainedThatIsRefused(t *testing.T) {
+	inBubble(t, func(s *setup) { s.broker.Subscriptions = 1 }, func(b *bed) {
+		p := b.connect(wire.V5, "p")
+		p.publishFlags(1, "a", "kept", 0)
+		p.publishFlags(1, "b", "kept", 0)
+		p.subscribe(1, 0, "b", "a")
+		p.expect(`PUBLISH b retain "kept"`)
+		p.silence(time.Second)
 	})
 }

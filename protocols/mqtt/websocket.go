@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/coder/websocket"
@@ -78,7 +79,7 @@ func (s *Server) upgrade(nc net.Conn) (*webSocket, error) {
 		return nil, err
 	}
 	ws.SetReadLimit(-1) // a message is no unit here; packets have their own limit
-	if err := nc.SetReadDeadline(time.Time{}); err != nil {
+	if err := nc.SetDeadline(time.Time{}); err != nil {
 		return nil, err
 	}
 	return &webSocket{Conn: nc, ws: ws}, nil
@@ -152,8 +153,13 @@ func (w *response) send(bw *bufio.Writer) error {
 }
 
 // webSocket is a connection whose bytes travel in binary frames. The embedded
-// connection keeps its addresses and deadlines. A read that meets its deadline
-// ends the connection, as a frame may be lost in between; so does a write.
+// connection keeps its addresses and its read deadline. A read that meets its
+// deadline ends the connection, as a frame may be lost in between; so does a
+// write.
+//
+// The write deadline is the embedded connection's only while Write writes: an
+// outbox leaves it behind, and the answer to a client's ping, which the reader
+// writes, must not meet it. That answer has a time limit of its own.
 type webSocket struct {
 	net.Conn
 	ws      *websocket.Conn
@@ -161,6 +167,40 @@ type webSocket struct {
 
 	first [1]byte // read by await and not yet by Read
 	ready bool    // there is one
+
+	mu      sync.Mutex
+	until   time.Time // the write deadline
+	writing bool
+}
+
+// SetDeadline implements net.Conn.
+func (w *webSocket) SetDeadline(t time.Time) error {
+	return errors.Join(w.SetReadDeadline(t), w.SetWriteDeadline(t))
+}
+
+// SetWriteDeadline implements net.Conn.
+func (w *webSocket) SetWriteDeadline(t time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.until = t
+	if !w.writing {
+		return nil
+	}
+	return w.Conn.SetWriteDeadline(t)
+}
+
+// setWriting begins and ends the time in which the write deadline holds.
+func (w *webSocket) setWriting(writing bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writing = writing
+	until := w.until
+	if !writing {
+		until = time.Time{}
+	}
+	if !w.until.IsZero() {
+		_ = w.Conn.SetWriteDeadline(until) // fails only on a closed connection, as the write does
+	}
 }
 
 // await waits for a byte to read. Unlike Read it needs no buffer for that.
@@ -226,7 +266,9 @@ func ended(err error) error {
 
 // Write implements net.Conn: p is one message.
 func (w *webSocket) Write(p []byte) (int, error) {
+	w.setWriting(true)
 	err := w.ws.Write(context.Background(), websocket.MessageBinary, p)
+	w.setWriting(false)
 	switch {
 	case err == nil:
 		return len(p), nil
@@ -239,7 +281,7 @@ func (w *webSocket) Write(p []byte) (int, error) {
 
 // finish takes leave as RFC 6455 has it.
 func (w *webSocket) finish(until time.Time) {
-	_ = w.SetDeadline(until) // fails only on a closed connection, as does what follows
+	_ = w.Conn.SetDeadline(until) // fails only on a closed connection, as does what follows
 	_ = w.ws.Close(websocket.StatusNormalClosure, "")
 }
 

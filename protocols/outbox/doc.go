@@ -20,6 +20,9 @@
 //   - The marks bound producers that ask Ready first. Append itself refuses
 //     nothing: an answer must fit whatever its size.
 //   - That a write succeeded says nothing about the peer having read it.
+//   - The write deadline stays behind when there is nothing more to write, as
+//     moving it costs a tenth of a small write. A connection on which somebody
+//     else writes, too, must see to that itself.
 //
 // # Vocabulary
 //

@@ -66,7 +66,7 @@
 //	Correlation Data         correlation_id, if UTF-8 of at most 255 bytes, else
 //	                         header x-correlation-id
 //	Response Topic           header x-reply-to-topic, as a routing key
-//	Message Expiry Interval  expiration, in milliseconds
+//	Message Expiry Interval  expiration, in milliseconds, as it was published
 //	User Property            header of type long string, in order
 //
 // and in addition, so that MQTT clients get back what MQTT clients sent:
@@ -80,7 +80,9 @@
 // The last is for a content type that is longer or not ASCII, and for a user
 // property whose name is longer than 255 bytes or that of one of these headers.
 // Properties reach MQTT subscribers unaltered and user properties in order and
-// with their duplicates; other properties come in an order of ours.
+// with their duplicates; other properties come in an order of ours. The expiry
+// interval is what the engine says is left of the message's time, in seconds,
+// rounded up.
 //
 // From AMQP, headers that are text, numbers, booleans or timestamps become user
 // properties as text; others have no MQTT form and are left out, as are

@@ -7,19 +7,18 @@ import (
 	"math"
 	"net/url"
 	"strconv"
+	"time"
 	"unicode/utf8"
 
 	"github.com/batonmq/baton/core/field"
 	"github.com/batonmq/baton/protocols/mqtt/wire"
 )
 
-// Message is what a PUBLISH says outside of its property section, and the
-// expiry, which has to be counted down [MQTT-3.3.2-6].
+// Message is what a PUBLISH says outside of its property section, but for the
+// expiry, which the engine counts down [MQTT-3.3.2-6].
 type Message struct {
-	QoS       uint8 // with which it was published
-	Retain    bool
-	HasExpiry bool
-	Expiry    uint32 // seconds, rounded up
+	QoS    uint8 // with which it was published
+	Retain bool
 }
 
 // Read returns what a property block says to a receiver before MQTT 5, and how
@@ -102,9 +101,7 @@ func parseBlock(b []byte) (v view, err error) {
 		b = b[1:]
 	}
 	v.correlationID, b = v.short(b, field.CorrelationID)
-	v.replyTo, b = v.short(b, field.ReplyTo)
-	expiration, _ := v.short(b, field.Expiration)
-	v.message.Expiry, v.message.HasExpiry = seconds(expiration)
+	v.replyTo, _ = v.short(b, field.ReplyTo)
 	v.readHeaders()
 	return v, nil
 }
@@ -124,22 +121,14 @@ func cutLong(b []byte) (content, rest []byte) {
 	return b[4:end], b[end:]
 }
 
-// seconds reads an expiration. Parts of a second count as one, so that nothing
-// expires early for having crossed over.
-func seconds(text []byte) (s uint32, ok bool) {
-	if len(text) == 0 {
-		return 0, false
-	}
-	var ms uint64
-	for _, c := range text {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		if ms < math.MaxUint64/20 { // beyond this it is too long for MQTT anyway
-			ms = ms*10 + uint64(c-'0')
-		}
-	}
-	return uint32(min((ms+999)/1000, math.MaxUint32)), true
+// Lifetime is a Message Expiry Interval as a duration.
+func Lifetime(seconds uint32) time.Duration { return time.Duration(seconds) * time.Second }
+
+// Expiry is the Message Expiry Interval of a message that may wait for left.
+// Parts of a second count as one, so that nothing expires early for having
+// crossed over.
+func Expiry(left time.Duration) uint32 {
+	return uint32(min((max(0, left)+time.Second-1)/time.Second, math.MaxUint32))
 }
 
 // readHeaders takes the headers that are not user properties. Of headers with

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/batonmq/baton/core/field"
 	"github.com/batonmq/baton/protocols/mqtt/bridge"
@@ -136,7 +137,7 @@ func roundTrip(t *testing.T, qos uint8, retain bool, p *wire.PublishProperties, 
 	if err != nil || back[0] != '-' {
 		t.Fatalf("%q, %v", back, err)
 	}
-	want := bridge.Message{QoS: qos, Retain: retain, HasExpiry: p.Has(wire.MessageExpiry), Expiry: p.Expiry}
+	want := bridge.Message{QoS: qos, Retain: retain}
 	if m != want {
 		t.Fatalf("message %+v, want %+v", m, want)
 	}
@@ -185,13 +186,7 @@ func TestFromAMQP(t *testing.T) {
 		},
 		{
 			name: "texts", in: field.Properties{ContentType: "text/plain", CorrelationID: "\xff", Expiration: "1500"},
-			m:    bridge.Message{HasExpiry: true, Expiry: 2},
 			want: section{}.text(wire.ContentType, "text/plain").text(wire.CorrelationData, "\xff"),
-		},
-		{name: "expiration that is no number", in: field.Properties{Expiration: "1s"}},
-		{
-			name: "expiration beyond MQTT's", in: field.Properties{Expiration: strings.Repeat("9", 200)},
-			m: bridge.Message{HasExpiry: true, Expiry: math.MaxUint32},
 		},
 		{name: "content type that is not UTF-8", in: field.Properties{ContentType: "\xff"}},
 		{
@@ -304,6 +299,19 @@ func TestBlocksWithoutPropertiesAreShared(t *testing.T) {
 // everything is a section that each property occurs in.
 var everything = section{}.number(wire.PayloadFormat, 1).number(wire.MessageExpiry, 60).text(wire.ContentType, "text/plain").
 	text(wire.ResponseTopic, "reply/to").text(wire.CorrelationData, "4711").user("unit", "celsius").user("room", "kitchen")
+
+// TestExpiry has what is left of a message's time as MQTT says it, and that it
+// comes back as it went.
+func TestExpiry(t *testing.T) {
+	for left, want := range map[time.Duration]uint32{
+		-time.Second: 0, 0: 0, time.Millisecond: 1, 999 * time.Millisecond: 1, time.Second: 1, 1001 * time.Millisecond: 2,
+		bridge.Lifetime(60): 60, bridge.Lifetime(math.MaxUint32): math.MaxUint32, math.MaxInt64 - time.Second: math.MaxUint32,
+	} {
+		if got := bridge.Expiry(left); got != want {
+			t.Errorf("%v left: %d, want %d", left, got, want)
+		}
+	}
+}
 
 func FuzzPropertiesThereAndBack(f *testing.F) {
 	f.Add(uint8(1), false, []byte(everything))

@@ -1,0 +1,100 @@
+package core
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+)
+
+// carried is how a message went out that waits in the queue again: so it goes out again [MQTT-4.4.0-1], whatever is subscribed since.
+type carried struct {
+	id       uint16
+	level    Level
+	recorded bool // the id is on record, and the record has passed when the next link starts: that one's own comes after it
+}
+
+// putBack takes the link away and puts what was out back into the queue, in its order. It returns what it put back. gate is held, and
+// the link's consumer is dropped.
+func (sub *Subscriber) putBack() (n int, bytes int64) {
+	q := sub.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	sub.link.Store(nil)
+	var ids []uint16
+	for id, o := range sub.out {
+		if !o.released {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, func(a, b uint16) int { return cmp.Compare(sub.out[a].delivery.Seq, sub.out[b].delivery.Seq) })
+	for _, id := range ids {
+		o := sub.out[id]
+		delete(sub.out, id)
+		bytes += int64(o.delivery.Message.Size())
+		sub.carry(o.delivery.Seq, carried{id: id, level: o.match.Level, recorded: o.recorded})
+		q.giveBack(&o.delivery, o.sent)
+	}
+	q.commitRanges(OpMark)
+	return len(ids), bytes
+}
+
+// carry reserves an id for a place. mu is held.
+func (sub *Subscriber) carry(at Seq, c carried) {
+	if sub.carried == nil {
+		sub.carried, sub.reserved = map[Seq]carried{}, map[uint16]struct{}{}
+	}
+	sub.carried[at] = c
+	sub.reserved[c.id] = struct{}{}
+}
+
+// uncarry frees the id of a place, if it has one. mu is held.
+func (sub *Subscriber) uncarry(at Seq) (c carried, ok bool) {
+	if c, ok = sub.carried[at]; !ok {
+		return c, false
+	}
+	delete(sub.carried, at)
+	delete(sub.reserved, c.id)
+	if len(sub.carried) == 0 { // a subscriber that is idle is small
+		sub.carried, sub.reserved = nil, nil
+	}
+	return c, true
+}
+
+// sentOnce reports whether the message at a place has gone out exactly once: it does not expire any more [MQTT-4.3.3-7].
+func (sub *Subscriber) sentOnce(at Seq) bool {
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	return sub.carried[at].level == ExactlyOnce
+}
+
+// discarded tells that what waited at the places first to last is gone, undelivered. A client may hold the id of a message that went
+// out exactly once: the next link asks for its release. queue.mu is held.
+func (sub *Subscriber) discarded(first, last Seq) {
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	if len(sub.carried) == 0 {
+		return
+	}
+	if first == last {
+		sub.discardedAt(first)
+		return
+	}
+	for _, at := range slices.Sorted(maps.Keys(sub.carried)) {
+		if first <= at && at <= last {
+			sub.discardedAt(at)
+		}
+	}
+}
+
+func (sub *Subscriber) discardedAt(at Seq) {
+	c, ok := sub.uncarry(at)
+	if !ok || c.level < ExactlyOnce {
+		return
+	}
+	sub.keepReleased(c.id, c.recorded)
+	if c.recorded {
+		sub.vhost.broker.store.Commit([]Op{sub.outgoingDefinition(c.id, 0, nil, 0)})
+	}
+}

@@ -1,0 +1,163 @@
+package core
+
+import (
+	"math"
+	"strings"
+	"time"
+)
+
+// A message may be given a time from which on nobody gets it any more. A queue looks at that of its next message only, as order demands:
+// one that is over stays where it is, behind one that is not. Whoever touches the next message drops it (dispatch, get, declare, purge,
+// delete), and where nobody does, the broker's expirer comes at the time that is due.
+
+// expireBatch is how many messages one hold of a queue's lock drops at most.
+const expireBatch = 256
+
+// ExpiresAfter returns the Expires of a message that may wait for d from now on.
+func (s *Session) ExpiresAfter(d time.Duration) int64 { return s.broker.now() + d.Milliseconds() }
+
+// Left is how long a message that expires may wait further: 0 once its time is over.
+func (s *Session) Left(m *Message) time.Duration {
+	left := max(0, m.Expires-s.broker.now())
+	return time.Duration(min(left, math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
+}
+
+// now is the broker's clock in the unit of Message.Expires.
+func (b *Broker) now() int64 { return b.store.Now().UnixMilli() }
+
+// expiry returns from when on e is not to be handed out; 0: never. One that has gone out exactly once is past that: its client may have
+// taken the id, which then has to be released. And one that has become visible this moment has not waited.
+func (q *Queue) expiry(e *entry) int64 {
+	switch {
+	case e.msg.Expires == 0 || e.seq == q.fresh:
+		return 0
+	case q.subscriber != nil && q.subscriber.sentOnce(e.seq):
+		return 0
+	}
+	return e.msg.Expires
+}
+
+// dropExpired drops the messages at the front whose time is over, up to a batch of them, in one record. more says that there may be
+// others behind them: the expirer goes on.
+func (q *Queue) dropExpired() (n int, more bool) {
+	now := int64(0)
+	for e := q.peek(); e != nil; e = q.peek() {
+		at := q.expiry(e)
+		if at == 0 {
+			break
+		}
+		if now == 0 {
+			now = q.vhost.broker.now()
+		}
+		if at > now {
+			break
+		}
+		if n == expireBatch {
+			q.alarmAt(at)
+			more = true
+			break
+		}
+		q.discard(q.pop(), expired)
+		n++
+	}
+	if n > 0 {
+		q.commitRanges(OpSettle)
+	}
+	return n, more
+}
+
+// dropAllExpired drops all messages at the front whose time is over. The lock is let go between batches.
+func (q *Queue) dropAllExpired() {
+	for more := true; more; {
+		q.mu.Lock()
+		_, more = q.dropExpired()
+		q.mu.Unlock()
+	}
+}
+
+// watch has the expirer come when the next message's time is over.
+func (q *Queue) watch() {
+	e := q.peek()
+	if e == nil || e.msg.Expires == 0 || q.alarmed != 0 && q.alarmed <= e.msg.Expires {
+		return
+	}
+	if at := q.expiry(e); at != 0 {
+		q.alarmAt(at)
+	}
+}
+
+// watchBack is watch when messages have come back to the front, for who does not hold the lock.
+func (q *Queue) watchBack() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.watch()
+}
+
+func (q *Queue) alarmAt(at int64) {
+	if q.alarm.ring == nil {
+		q.alarm.ring = q.ring
+	}
+	q.alarmed = at
+	q.vhost.broker.expiries.set(&q.alarm, at)
+}
+
+// ring drops what is due. When the next message is in the store alone then, it is brought back: its time may be over, too. An alarm is
+// not taken back when the message for which it was set goes another way, so it may ring in vain: that costs less than to follow every
+// change.
+func (q *Queue) ring() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.alarmed = 0
+	if q.deleted {
+		return
+	}
+	if _, more := q.dropExpired(); more {
+		return
+	}
+	if q.peek() == nil && q.wanting() {
+		q.requestLoad()
+	}
+	q.dispatch()
+}
+
+// dispatchFresh is dispatch when the message at a place has just become visible. It is handed out if that can be done at this moment,
+// however short its time; if it cannot and its time is over, it goes.
+func (q *Queue) dispatchFresh(place Seq) {
+	q.fresh = place
+	q.dispatch()
+	q.fresh = 0
+	q.dropExpired()
+	q.watch()
+}
+
+// watch has the expirer come when the time of a retained message is over. retained.mu is held, or nobody else has r yet.
+func (r *retained) watch(at *retainedMessage) {
+	if at.expires == 0 {
+		return
+	}
+	at.alarm = &alarm{ring: func() { r.expire(at) }}
+	r.vhost.broker.expiries.set(at.alarm, at.expires)
+}
+
+// unwatch is called when at is replaced or cleared.
+func (r *retained) unwatch(at *retainedMessage) {
+	if at.alarm != nil {
+		r.vhost.broker.expiries.cancel(at.alarm)
+	}
+}
+
+// expire clears a message whose time is over, unless another has taken its place.
+func (r *retained) expire(at *retainedMessage) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if at.over {
+		return
+	}
+	at.over, at.msg = true, nil
+	r.n--
+	r.root.remove(strings.Split(at.key, topicSeparator))
+	r.vhost.broker.store.Commit([]Op{
+		{Kind: OpSettle, Queue: r.id, Ranges: []Range{{First: at.seq, Last: at.seq}}},
+		{Kind: OpRemove, Key: r.key(at.key)},
+	})
+}
