@@ -36,6 +36,7 @@ type Broker struct {
 	noSpace   atomic.Bool  // the store lacks disk space, or is behind
 	full      atomic.Bool  // messages fill the memory budget: publishers wait until a sixteenth of it is free
 	gate      gate
+	doubt     doubt
 
 	life    sync.RWMutex // held for reading by what a timer runs
 	closed  bool
@@ -70,6 +71,7 @@ func Open(ctx context.Context, store Store, opt Options) (*Broker, error) {
 	b.mind() // publishers that must wait must not begin
 	ctx, b.stop = context.WithCancel(context.WithoutCancel(ctx))
 	b.work.Go(func() { b.loader(ctx) })
+	b.work.Go(func() { b.replayer(ctx) })
 	b.work.Go(func() { b.minder(ctx) })
 	b.work.Go(func() { b.expirer(ctx) })
 	return b, nil
@@ -294,8 +296,8 @@ func (b *Broker) mind() {
 	}
 }
 
-// loader reads messages back from the store for queues that consumers are about to need, shows those that have passed, serves those
-// who waited for a record, and runs replays.
+// loader reads messages back from the store for queues that consumers are about to need, shows those that have passed, and serves those
+// who waited for a record.
 func (b *Broker) loader(ctx context.Context) {
 	for {
 		select {
@@ -314,8 +316,21 @@ func (b *Broker) loader(ctx context.Context) {
 					return
 				}
 			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// replayer runs replays. To look up what is kept may take long, and what the loader does must not wait for that.
+func (b *Broker) replayer(ctx context.Context) {
+	for {
+		select {
 		case <-b.replays.signal:
 			for _, sub := range b.replays.take() {
+				if ctx.Err() != nil {
+					return
+				}
 				if err := sub.replay(); err != nil {
 					b.fail(err)
 					return

@@ -32,7 +32,7 @@ func (sub *Subscriber) putBack() (n int, bytes int64) {
 	for _, id := range ids {
 		o := sub.out[id]
 		delete(sub.out, id)
-		bytes += int64(o.delivery.Message.Size())
+		bytes += int64(o.delivery.Size())
 		sub.carry(o.delivery.Seq, carried{id: id, level: o.match.Level, recorded: o.recorded})
 		q.giveBack(&o.delivery, o.sent)
 	}

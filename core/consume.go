@@ -22,7 +22,7 @@ func (s *Session) Consume(_ context.Context, spec ConsumerSpec) (*Consumer, erro
 	if err != nil {
 		return nil, err
 	}
-	c := &Consumer{spec: spec, session: s, queue: q}
+	c := &Consumer{spec: spec, session: s, queue: q, final: spec.NoAck}
 	if spec.Window == nil || spec.Window.limit.Load() == 0 {
 		c.spec.Window, c.open = NewWindow(s.broker.opt.OpenWindow), !spec.NoAck
 	}
@@ -41,6 +41,7 @@ func (s *Session) Consume(_ context.Context, spec ConsumerSpec) (*Consumer, erro
 	}
 	s.consumers[c] = struct{}{}
 	q.consumers = append(q.consumers, c)
+	q.noteUse()
 	q.exclusive = spec.Exclusive
 	c.listed = true
 	q.listed = append(q.listed, c)
@@ -78,6 +79,11 @@ func (s *Session) Get(ctx context.Context, queue string, noAck bool) (d Delivery
 		}
 	}
 	for {
+		if noAck {
+			if err := s.broker.doubt.wait(ctx); err != nil {
+				return Delivery{}, 0, false, err
+			}
+		}
 		d, remaining, ok, again := q.get(noAck)
 		if ok && !noAck {
 			s.gets++
@@ -121,7 +127,7 @@ func (s *Session) Settle(ds []Delivery, o Outcome) {
 	for i := 0; i < len(ds); {
 		c, bytes, j := ds[i].Consumer, int64(0), i
 		for j < len(ds) && ds[j].Consumer == c {
-			bytes += int64(ds[j].Message.Size())
+			bytes += int64(ds[j].Size())
 			j++
 		}
 		if c != nil {

@@ -31,6 +31,7 @@ type Consumer struct {
 	spec    ConsumerSpec
 	session *Session
 	queue   *Queue
+	final   bool // may get what its client never acknowledges
 	open    bool // counts in the broker's openBytes: it has no prefetch limit of its own, or the client's, which may be anything
 
 	// guarded by queue.mu
@@ -48,6 +49,7 @@ func (c *Consumer) Cancel() {
 	last := c.queue.drop(c)
 	c.session.stall.remove(c)
 	c.session.broker.openStall.remove(c)
+	c.session.broker.doubt.stall.remove(c)
 	if c.spec.Shared != nil {
 		c.spec.Shared.stall.remove(c)
 	}
@@ -65,6 +67,9 @@ func (c *Consumer) ended() bool {
 
 // take claims credit for one delivery, all or nothing. When there is none c waits where it was missing and will be woken.
 func (c *Consumer) take() bool {
+	if c.final && !c.session.broker.doubt.spares(c) {
+		return false
+	}
 	if r := c.spec.Receiver; !r.Ready() {
 		c.session.stall.add(c)
 		if !r.Ready() { // room made before c was listed woke nobody
@@ -122,14 +127,37 @@ func (c *Consumer) grant(n int, bytes int64) {
 
 // Delivery is one message in a consumer's hands. The front-end keeps it by value and gives it back to Session.Settle.
 type Delivery struct {
-	Message     *Message
+	Message     *Message  // nil after Unload
 	Consumer    *Consumer // nil for what Get returned
 	Seq         Seq
 	Delivered   uint32 // how often it may have been delivered before
 	Redelivered bool   // it may have been delivered before
 
 	queue   *Queue
+	size    uint32 // of the message that was unloaded
 	durable bool
+}
+
+// Unload lets go of the message, for a front-end that has encoded it and has many others to keep until their clients answer. If it comes
+// back to its queue it is read back before it is delivered again. false says that the store does not have it yet, and may be asked
+// again later; a message that it will never have stays.
+func (d *Delivery) Unload() bool {
+	switch {
+	case d.Message == nil || !d.durable:
+		return true
+	case !d.Message.Stored():
+		return false
+	}
+	d.size, d.Message = uint32(d.Message.Size()), nil
+	return true
+}
+
+// Size is the message's.
+func (d *Delivery) Size() int {
+	if d.Message == nil {
+		return int(d.size)
+	}
+	return d.Message.Size()
 }
 
 // Queue is the name of the queue the message came from.

@@ -48,15 +48,44 @@ func TestPersistentMapEqualsPlainMapInEveryVersion(t *testing.T) {
 	})
 }
 
+// A map that was built in place equals the plain map, and is a version like any other from then on.
+func TestPersistentMapBuiltInPlaceEqualsPlainMap(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var m pmap[int]
+		plain := map[string]int{}
+		for i := range rapid.IntRange(0, 300).Draw(t, "steps") {
+			key := strconv.Itoa(rapid.IntRange(0, 150).Draw(t, "key"))
+			at := m.at(key)
+			if *at != plain[key] {
+				t.Fatalf("at %q is %d, want %d", key, *at, plain[key])
+			}
+			*at, plain[key] = i, i
+		}
+		next := m
+		for i := range 150 {
+			next = next.without(strconv.Itoa(i)).with("new", i)
+		}
+		if m.len() != len(plain) || !maps.Equal(maps.Collect(m.all()), plain) {
+			t.Fatalf("map has %v, want %v", maps.Collect(m.all()), plain)
+		}
+		for key, want := range plain {
+			if got, ok := m.get(key); !ok || got != want {
+				t.Fatalf("get %q: %d, %t; want %d", key, got, ok, want)
+			}
+		}
+	})
+}
+
 // Keys whose hashes are equal in every bit live side by side in the deepest node.
 func TestPersistentMapKeepsKeysOfEqualHash(t *testing.T) {
+	const deepest = pmapDepth + pmapBits
 	var root *pnode[int]
 	added := false
 	for i := range 5 {
-		root = root.with(0, pslot[int]{hash: 42, key: strconv.Itoa(i), value: i}, &added)
+		root = root.with(deepest, 42, pslot[int]{key: strconv.Itoa(i), value: i}, &added)
 	}
 	removed := false
-	root = root.without(0, 42, "3", &removed)
+	root = root.without(deepest, 42, "3", &removed)
 	got := map[string]int{}
 	root.walk(func(k string, v int) bool { got[k] = v; return true })
 	if want := map[string]int{"0": 0, "1": 1, "2": 2, "4": 4}; !removed || !maps.Equal(got, want) {

@@ -14,13 +14,15 @@
 //   - What is kept for a subscriber is handed to one link at a time. When that ends, all that its client has not answered for goes to the
 //     next one under the same id, in order and within its window, marked as handed over before if it was; what is handed over exactly
 //     once has the same id after a crash, too. Nothing that the old link still says is recorded once the new one is.
+//   - Whose link or consumers ended with the broker has a minute to come back: until then no will is published because of it, and no
+//     durable auto-delete queue goes. Exclusive queues end with their connection, and so with the broker.
 //   - A subscriber, its messages and its will are its user's: a session of another user cannot have it, end it, or publish into it but
 //     by what it has subscribed to.
 //   - Who subscribes to retained messages is sent those that are kept, and what is published meanwhile, in one order: the last that is
 //     seen of a key is what it holds, where all is sent at one level. No more of them is in memory than one batch.
 //   - What waits in memory is bounded: messages that the store can read back leave memory when the budget is half used; when the
 //     rest reaches the budget, publishers wait. What is handed out counts elsewhere: for a link, and for a consumer without a prefetch
-//     limit, in Options.OpenBytes.
+//     limit, in Options.OpenBytes. A front-end may let go of the message of what is out (Delivery.Unload): it is read back if it returns.
 //
 // # What it does not guarantee
 //
@@ -30,7 +32,8 @@
 //   - A will is published by nobody who could be told to wait. One that comes due while publishers must is held back, with its record,
 //     and looked at once a second; when its owner comes back first it is published at that moment. So wills are late rather than lost,
 //     and very many at once take no more memory than they had.
-//   - An id under which a message goes out at least once is not on record: after a crash the message comes under another one.
+//   - An id under which a message goes out at least once is not on record: after a crash the message comes under another one, about half
+//     the ring of ids away from those that its client may still answer for.
 //   - Retained messages that are still to be sent for a subscription are not on record: the rest of them ends with the process.
 //   - A transient message, or a persistent one in a transient queue, ends with the process.
 //   - A message whose time is over may wait behind one whose time is not, and counts as ready. So it does where the next message is in the
@@ -49,9 +52,9 @@
 // # Who owns what
 //
 // No object here has a goroutine of its own. Callers bring theirs: connection readers call Session methods; the store's committer
-// calls Completions. The Broker has three goroutines: one that loads messages back from the store ahead of consumers and replays
-// retained messages to who has subscribed, one that looks after space, and the expirer. It sleeps until the alarm that is due first: a queue sets one for its next message if that expires, and
-// so does each retained message that does.
+// calls Completions. The Broker has four goroutines: one that loads messages back from the store ahead of consumers, one that replays
+// retained messages to who has subscribed, one that looks after space, and the expirer. That sleeps until the alarm that is due first:
+// a queue sets one for its next message if that expires, and so does each retained message that does.
 //
 // Lock order: VHost.mu → Subscriber.gate → retained.mu → replays.mu → Queue.mu → Subscriber.mu, Window.mu → the front-end's outbox. Publishing takes no vhost lock: routing reads immutable
 // snapshots. The store's own lock is a leaf, and nothing is called back under it.

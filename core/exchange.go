@@ -55,6 +55,13 @@ func newExchange(v *VHost, spec ExchangeSpec) *Exchange {
 
 // attach and detach put an edge into the routing table. vhost.mu is held.
 func (x *Exchange) attach(id string, b *binding) {
+	x.list(id, b)
+	next := (*x.table.Load()).with(b)
+	x.table.Store(&next)
+}
+
+// list notes an edge at both of its ends.
+func (x *Exchange) list(id string, b *binding) {
 	x.bound = true
 	x.outbound[id] = b
 	if b.queue != nil {
@@ -62,8 +69,6 @@ func (x *Exchange) attach(id string, b *binding) {
 	} else {
 		b.exchange.inbound[id] = b
 	}
-	next := (*x.table.Load()).with(b)
-	x.table.Store(&next)
 }
 
 func (x *Exchange) detach(id string, b *binding) {

@@ -25,7 +25,6 @@ type pnode[V any] struct {
 // pslot is a key with its value, or, where child is set, a node of the next level.
 type pslot[V any] struct {
 	child *pnode[V]
-	hash  uint64
 	key   string
 	value V
 }
@@ -38,13 +37,15 @@ const (
 //nolint:gochecknoglobals // one seed per process, read only: maps built by different owners may be compared by hash
 var pmapSeed = maphash.MakeSeed()
 
+func pmapHash(key string) uint64 { return maphash.String(pmapSeed, key) }
+
 func (m pmap[V]) len() int { return m.size }
 
 func (m pmap[V]) get(key string) (value V, ok bool) {
 	if m.root == nil {
 		return value, false
 	}
-	hash := maphash.String(pmapSeed, key)
+	hash := pmapHash(key)
 	n := m.root
 	for shift := 0; ; shift += pmapBits {
 		if shift > pmapDepth {
@@ -74,8 +75,7 @@ func (m pmap[V]) get(key string) (value V, ok bool) {
 // with returns the map in which key has value.
 func (m pmap[V]) with(key string, value V) pmap[V] {
 	added := false
-	s := pslot[V]{hash: maphash.String(pmapSeed, key), key: key, value: value}
-	root := m.root.with(0, s, &added)
+	root := m.root.with(0, pmapHash(key), pslot[V]{key: key, value: value}, &added)
 	size := m.size
 	if added {
 		size++
@@ -86,11 +86,24 @@ func (m pmap[V]) with(key string, value V) pmap[V] {
 // without returns the map that lacks key.
 func (m pmap[V]) without(key string) pmap[V] {
 	removed := false
-	root := m.root.without(0, maphash.String(pmapSeed, key), key, &removed)
+	root := m.root.without(0, pmapHash(key), key, &removed)
 	if !removed {
 		return m
 	}
 	return pmap[V]{root: root, size: m.size - 1}
+}
+
+// at returns the place of key's value, made where there is none, in a map that nobody shares with the caller yet: it is changed in place,
+// which is several times as fast as with and leaves no garbage. The place is valid until the next call.
+func (m *pmap[V]) at(key string) *V {
+	if m.root == nil {
+		m.root = new(pnode[V])
+	}
+	value, added := m.root.at(key, pmapHash(key))
+	if added {
+		m.size++
+	}
+	return value
 }
 
 // all yields every key and value in no particular order.
@@ -115,15 +128,15 @@ func (n *pnode[V]) walk(yield func(string, V) bool) bool {
 	return true
 }
 
-func (n *pnode[V]) with(shift int, s pslot[V], added *bool) *pnode[V] {
+func (n *pnode[V]) with(shift int, hash uint64, s pslot[V], added *bool) *pnode[V] {
 	if n == nil {
 		*added = true
-		return &pnode[V]{bitmap: bitAt(s.hash, shift), slots: []pslot[V]{s}}
+		return &pnode[V]{bitmap: bitAt(hash, shift), slots: []pslot[V]{s}}
 	}
 	if shift > pmapDepth {
 		return n.withCollision(s, added)
 	}
-	bit := bitAt(s.hash, shift)
+	bit := bitAt(hash, shift)
 	i := bits.OnesCount32(n.bitmap & (bit - 1))
 	if n.bitmap&bit == 0 {
 		*added = true
@@ -132,16 +145,45 @@ func (n *pnode[V]) with(shift int, s pslot[V], added *bool) *pnode[V] {
 	old := n.slots[i]
 	switch {
 	case old.child != nil:
-		s = pslot[V]{child: old.child.with(shift+pmapBits, s, added)}
+		s = pslot[V]{child: old.child.with(shift+pmapBits, hash, s, added)}
 	case old.key != s.key:
-		var one *pnode[V]
-		ignored := false
-		one = one.with(shift+pmapBits, old, &ignored)
-		s = pslot[V]{child: one.with(shift+pmapBits, s, added)}
+		s = pslot[V]{child: below(shift, old).with(shift+pmapBits, hash, s, added)}
 	}
 	slots := slices.Clone(n.slots)
 	slots[i] = s
 	return &pnode[V]{bitmap: n.bitmap, slots: slots}
+}
+
+// below returns a node of the level below shift that holds s alone.
+func below[V any](shift int, s pslot[V]) *pnode[V] {
+	return &pnode[V]{bitmap: bitAt(pmapHash(s.key), shift+pmapBits), slots: []pslot[V]{s}}
+}
+
+// at returns where key's value is, made where there is none. It changes nodes in place.
+func (n *pnode[V]) at(key string, hash uint64) (value *V, added bool) {
+	for shift := 0; shift <= pmapDepth; shift += pmapBits {
+		bit := bitAt(hash, shift)
+		i := bits.OnesCount32(n.bitmap & (bit - 1))
+		if n.bitmap&bit == 0 {
+			n.bitmap |= bit
+			n.slots = slices.Insert(n.slots, i, pslot[V]{key: key})
+			return &n.slots[i].value, true
+		}
+		s := &n.slots[i]
+		if s.child == nil {
+			if s.key == key {
+				return &s.value, false
+			}
+			*s = pslot[V]{child: below(shift, *s)}
+		}
+		n = s.child
+	}
+	i := slices.IndexFunc(n.slots, func(o pslot[V]) bool { return o.key == key })
+	if i >= 0 {
+		return &n.slots[i].value, false
+	}
+	n.slots = append(n.slots, pslot[V]{key: key})
+	return &n.slots[len(n.slots)-1].value, true
 }
 
 func (n *pnode[V]) withCollision(s pslot[V], added *bool) *pnode[V] {

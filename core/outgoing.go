@@ -116,20 +116,6 @@ func (sub *Subscriber) keepReleased(id uint16, recorded bool) {
 	sub.keep(id, &outgoing{match: Match{Level: ExactlyOnce}, recorded: recorded, sent: true, released: true, turn: sub.releases})
 }
 
-// newID returns an id that nothing has. There is one: what is carried goes out before what has no id yet, so that the window, which is
-// smaller than the number of ids, holds all that have one. sub.mu is held.
-func (sub *Subscriber) newID() uint16 {
-	for {
-		sub.lastID++
-		if sub.lastID == 0 || sub.out[sub.lastID] != nil {
-			continue
-		}
-		if _, ok := sub.reserved[sub.lastID]; !ok {
-			return sub.lastID
-		}
-	}
-}
-
 // releaseAgain has a new link ask for the release of what was released, in that order [MQTT-4.4.0-1] [MQTT-4.6.0-4]. The queue's lock
 // is held.
 func (sub *Subscriber) releaseAgain(l *Link) {
@@ -210,7 +196,7 @@ func (l *Link) Received(id uint16, c Completion, tag uint64) (known bool, err er
 		op = sub.outgoingDefinition(id, 0, c, tag)
 	}
 	sub.queue.settleWith(&o.delivery, op)
-	size := int64(o.delivery.Message.Size())
+	size := int64(o.delivery.Size())
 	o.delivery.Message = nil
 	o.delivery.Consumer.grant(0, size)
 	return true, nil
@@ -230,7 +216,7 @@ func (l *Link) Refused(id uint16) bool {
 		op = Op{Kind: OpRemove, Key: sub.idKey(keyOutgoing, id)}
 	}
 	sub.queue.settleWith(&o.delivery, op)
-	o.delivery.Consumer.grant(1, int64(o.delivery.Message.Size()))
+	o.delivery.Consumer.grant(1, int64(o.delivery.Size()))
 	return true
 }
 

@@ -43,7 +43,12 @@ func (q *Queue) pageOutIdle() {
 	if len(q.listed) == 0 && q.head.len() > 0 && !q.loading {
 		q.chillHead()
 	}
-	q.pageOut(0)
+	if q.pageOut(0); q.tail.len() == 0 {
+		q.tail = deque[entry]{}
+	}
+	if q.head.len() == 0 {
+		q.head = deque[entry]{}
+	}
 }
 
 // chill makes an entry the last of the cold range.

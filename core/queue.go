@@ -1,6 +1,7 @@
 package core
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/batonmq/baton/core/field"
@@ -32,7 +33,7 @@ type QueueInfo struct {
 //	head       waiting, loaded ahead of the consumers          (deque)
 //	cold       waiting, only in the store: a range of places   (no memory)
 //	tail       waiting, as published                           (deque, one entry per place)
-//	out        with a consumer                                 (the front-end holds the Delivery)
+//	out        with a consumer                                 (the front-end holds the Delivery, with its message or without)
 //	settled    gone
 //
 // A durable entry in memory may be bare: its message is in the store only, and comes back before it is delivered.
@@ -59,6 +60,7 @@ type Queue struct {
 	listed    []*Consumer // those that may have credit
 	turn      int         // index in listed of the one to be served next
 	exclusive bool        // the one consumer is exclusive
+	used      bool        // it is on record that it has had a consumer; of durable auto-delete queues alone
 	loading   bool        // the loader has the queue on its list
 	unsaid    int64       // bytes in memory that the broker's sum does not show yet
 	fresh     Seq         // the place that became visible this moment; 0 at any other
@@ -231,7 +233,7 @@ func (q *Queue) pick() *Consumer {
 
 func (q *Queue) unlist(i int) {
 	q.listed[i].listed = false
-	q.listed = append(q.listed[:i], q.listed[i+1:]...)
+	q.listed = slices.Delete(q.listed, i, i+1)
 	if q.turn > i {
 		q.turn--
 	}
@@ -275,7 +277,7 @@ func (q *Queue) forget(d *Delivery) {
 	}
 }
 
-// giveBack returns d's entry to its place; bare, when memory is short and the store has the message. tried says that its consumer may
+// giveBack returns d's entry to its place; bare, when it was unloaded, or memory is short and the store has the message. tried says that its consumer may
 // have it, which ends on record with the next commitRanges.
 func (q *Queue) giveBack(d *Delivery, tried bool) {
 	q.stats.Unsettled--
@@ -289,9 +291,10 @@ func (q *Queue) giveBack(d *Delivery, tried bool) {
 			q.addRange(d.Seq)
 		}
 		q.account(entryCost)
-		if q.vhost.broker.crowded() && e.msg.Stored() {
+		if e.msg != nil && q.vhost.broker.crowded() && e.msg.Stored() {
 			e.msg = nil
-		} else {
+		}
+		if e.msg != nil {
 			q.account(e.msg.held())
 		}
 	}
@@ -441,7 +444,7 @@ func (q *Queue) drop(c *Consumer) (last bool) {
 	}
 	for i, o := range q.consumers {
 		if o == c {
-			q.consumers = append(q.consumers[:i], q.consumers[i+1:]...)
+			q.consumers = slices.Delete(q.consumers, i, i+1) // a queue must not keep the connection of a consumer that has gone
 			break
 		}
 	}

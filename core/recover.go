@@ -12,51 +12,70 @@ import (
 
 // recover rebuilds the vhosts from the store's definitions. They come in the order of their making, queues last. What belongs to a
 // queue or a subscriber is kept back until those exist. Messages stay where they are: each queue begins with its whole backlog cold.
+//
+// Nobody sees anything of it before Open returns, so that maps and routing tables are built in place; from then on every change is a
+// new version. What many definitions name alike they share.
 func (b *Broker) recover(ctx context.Context) error {
-	var late []lateDefinition
+	rc := recovery{Broker: b}
 	for d, err := range b.store.Recover(ctx) {
 		if err != nil {
 			return fmt.Errorf("recover definitions: %w", err)
 		}
-		r := readDefinition(&d)
-		var kind byte
-		if d.Key != "" {
-			kind = d.Key[0]
-		}
-		switch kind {
-		case keyVHost:
-			if name := read[string](&r, "name"); r.err == nil && b.vhost(name) == nil {
-				b.addVHost(newVHost(b, name))
-			}
-		case keyExchange:
-			b.recoverExchange(&r)
-		case keyQueue:
-			b.recoverQueue(&r, &d)
-		case keySubscriber:
-			b.recoverSubscriber(&r, &d)
-		case keyKept:
-			b.recoverKept(&r, &d)
-		case keyBinding, keySubscription, keyOutgoing, keyReceived, keyWill, keyRetained:
-			late = append(late, lateDefinition{key: d.Key, reader: r})
-		default:
-			r.err = fmt.Errorf("definition is of an unknown kind: a newer version of the broker wrote it")
-		}
-		if r.err != nil {
-			return fmt.Errorf("recover definition %q: %w", d.Key, r.err)
+		if err := rc.definition(&d); err != nil {
+			return fmt.Errorf("recover definition %q: %w", d.Key, err)
 		}
 	}
-	for i := range late {
-		err := b.recoverLate(&late[i])
+	for i := range rc.late {
+		d := &rc.late[i]
+		err := rc.lateDefinition(d)
 		if errors.Is(err, errOrphan) {
-			b.dropOrphan(late[i].key, err)
+			b.dropOrphan(d.Key, err)
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("recover definition %q: %w", late[i].key, err)
+			return fmt.Errorf("recover definition %q: %w", d.Key, err)
 		}
 	}
 	b.resumeSubscribers()
+	b.resumeQueues()
 	return nil
+}
+
+// recovery is the broker while it recovers, and what it has read last.
+type recovery struct {
+	*Broker
+	late []Definition // those that need others
+
+	vhostName, userName, subName string
+	lastVHost                    *VHost
+	lastSub                      *Subscriber
+}
+
+func (rc *recovery) definition(d *Definition) error {
+	r := readDefinition(d)
+	var kind byte
+	if d.Key != "" {
+		kind = d.Key[0]
+	}
+	switch kind {
+	case keyVHost:
+		if name := read[string](&r, "name"); r.err == nil && rc.vhost(name) == nil {
+			rc.addVHost(newVHost(rc.Broker, name))
+		}
+	case keyExchange:
+		rc.exchange(&r)
+	case keyQueue:
+		rc.queue(&r, d)
+	case keySubscriber:
+		rc.subscriber(&r, d)
+	case keyKept:
+		rc.kept(&r, d)
+	case keyBinding, keySubscription, keyOutgoing, keyReceived, keyWill, keyRetained:
+		rc.late = append(rc.late, *d)
+	default:
+		r.err = fmt.Errorf("definition is of an unknown kind: a newer version of the broker wrote it")
+	}
+	return r.err
 }
 
 // errOrphan is what is wrong with a record of a subscriber that is gone: a connection that was being taken over made it last.
@@ -68,45 +87,42 @@ func (b *Broker) dropOrphan(key string, why error) {
 	b.store.Commit([]Op{{Kind: OpRemove, Key: key}})
 }
 
-// lateDefinition is a definition that needs others.
-type lateDefinition struct {
-	key    string
-	reader reader
-}
-
-func (b *Broker) recoverLate(d *lateDefinition) error {
-	r := &d.reader
-	switch d.key[0] {
+// lateDefinition acts on a definition that needs others.
+func (rc *recovery) lateDefinition(d *Definition) error {
+	r := readDefinition(d)
+	switch d.Key[0] {
 	case keyBinding:
-		return b.recoverBinding(r)
+		return rc.binding(&r)
 	case keySubscription:
-		b.recoverSubscription(r)
+		rc.subscription(&r)
 	case keyOutgoing:
-		b.recoverOutgoing(r)
+		rc.outgoing(&r)
 	case keyReceived:
-		if sub, id := b.subscriber(r), read[uint16](r, "id"); r.err == nil {
+		if sub, id := rc.owningSubscriber(&r), read[uint16](&r, "id"); r.err == nil {
 			sub.receive(id)
 		}
 	case keyWill:
-		b.recoverWill(r)
+		rc.will(&r)
 	case keyRetained:
-		b.recoverRetained(r)
+		rc.retained(&r)
 	}
 	return r.err
 }
 
 // owner returns the vhost that a definition names.
-func (b *Broker) owner(r *reader) *VHost {
-	name := read[string](r, "vhost")
-	v := b.vhost(name)
-	if v == nil && r.err == nil {
+func (rc *recovery) owner(r *reader) *VHost {
+	name := readShared(r, "vhost", &rc.vhostName)
+	if rc.lastVHost == nil || rc.lastVHost.name != name {
+		rc.lastVHost = rc.vhost(name)
+	}
+	if rc.lastVHost == nil && r.err == nil {
 		r.err = fmt.Errorf("its vhost '%s' does not exist", name)
 	}
-	return v
+	return rc.lastVHost
 }
 
-func (b *Broker) recoverExchange(r *reader) {
-	v := b.owner(r)
+func (rc *recovery) exchange(r *reader) {
+	v := rc.owner(r)
 	spec := ExchangeSpec{
 		Name: read[string](r, "name"), Kind: read[string](r, "kind"), Durable: true,
 		AutoDelete: read[bool](r, "auto_delete"), Internal: read[bool](r, "internal"),
@@ -120,8 +136,8 @@ func (b *Broker) recoverExchange(r *reader) {
 	}
 }
 
-func (b *Broker) recoverQueue(r *reader, d *Definition) {
-	v := b.owner(r)
+func (rc *recovery) queue(r *reader, d *Definition) {
+	v := rc.owner(r)
 	q := &Queue{
 		vhost: v, id: d.Queue, inbound: map[string]*binding{},
 		spec: QueueSpec{
@@ -129,11 +145,12 @@ func (b *Broker) recoverQueue(r *reader, d *Definition) {
 			AutoDelete: read[bool](r, "auto_delete"), Args: read[field.Table](r, "arguments"),
 		},
 	}
+	q.used, _ = readOptional[bool](r, "used")
 	if r.err != nil {
 		return
 	}
 	q.restore(d)
-	v.addQueue(q)
+	*v.queues.Load().at(q.spec.Name) = q
 }
 
 // restore gives a queue its places back.
@@ -145,8 +162,8 @@ func (q *Queue) restore(d *Definition) {
 	}
 }
 
-func (b *Broker) recoverBinding(r *reader) error {
-	v := b.owner(r)
+func (rc *recovery) binding(r *reader) error {
+	v := rc.owner(r)
 	spec := BindingSpec{
 		Source: read[string](r, "source"), Dest: read[string](r, "destination"),
 		DestExchange: read[bool](r, "to_exchange"), Key: read[string](r, "key"),
@@ -155,65 +172,77 @@ func (b *Broker) recoverBinding(r *reader) error {
 	if r.err != nil {
 		return r.err
 	}
-	s := Session{broker: b, vhost: v}
+	s := Session{broker: rc.Broker, vhost: v}
 	bound, id, err := s.newBinding("recover binding", spec)
 	if err != nil {
 		return err
 	}
-	bound.source.attach(id, bound)
+	bound.source.list(id, bound)
+	table := bound.source.table.Load()
+	*table = (*table).adding(bound)
 	return nil
 }
 
-// recoverSubscriber brings a subscriber back with its queue. It is away now, since it was, or since the broker died.
-func (b *Broker) recoverSubscriber(r *reader, d *Definition) {
-	v := b.owner(r)
+// subscriber brings a subscriber back with its queue. It is away now, since it was, or since the broker died.
+func (rc *recovery) subscriber(r *reader, d *Definition) {
+	v := rc.owner(r)
 	sub := &Subscriber{
-		vhost: v, name: read[string](r, "name"), durable: true, expiry: time.Duration(read[int64](r, "expiry_ns")), away: b.store.Now(),
+		vhost: v, name: read[string](r, "name"), durable: true, expiry: time.Duration(read[int64](r, "expiry_ns")),
 	}
-	sub.user, _ = readOptional[string](r, "user") // versions before it was recorded let anyone have it
 	queue, away := read[string](r, "queue"), read[int64](r, "away_ms")
+	if _, known := r.find("user"); known { // versions before it was recorded let anyone have it
+		sub.user = readShared(r, "user", &rc.userName)
+	}
+	quarter, _ := readOptional[uint8](r, "ids")
+	sub.resumeIDs(quarter)
 	if r.err != nil {
 		return
 	}
-	if away != 0 {
+	if sub.linked = away == 0; sub.linked {
+		sub.away = rc.store.Now()
+	} else {
 		sub.away = time.UnixMilli(away)
 	}
-	sub.linked = away == 0
-	if v.queue(queue) != nil {
+	q := v.queues.Load().at(queue)
+	if *q != nil {
 		r.err = fmt.Errorf("its %s exists and is not the subscriber's", v.queueName(queue))
 		return
 	}
-	v.addSubscriber(sub, queue, d.Queue)
+	sub.giveQueue(queue, d.Queue)
 	sub.queue.restore(d)
+	*q = sub.queue
+	*v.subscribers.Load().at(sub.name) = sub
 }
 
-// subscriber returns the subscriber that a definition names.
-func (b *Broker) subscriber(r *reader) *Subscriber {
-	v, name := b.owner(r), read[string](r, "subscriber")
+// owningSubscriber returns the subscriber that a definition names.
+func (rc *recovery) owningSubscriber(r *reader) *Subscriber {
+	v, name := rc.owner(r), readShared(r, "subscriber", &rc.subName)
 	if r.err != nil {
 		return nil
 	}
-	sub := v.subscriber(name)
-	if sub == nil {
+	if rc.lastSub == nil || rc.lastSub.vhost != v || rc.lastSub.name != name {
+		rc.lastSub = v.subscriber(name)
+	}
+	if rc.lastSub == nil {
 		r.err = fmt.Errorf("%w: '%s' does not exist", errOrphan, name)
 	}
-	return sub
+	return rc.lastSub
 }
 
-func (b *Broker) recoverSubscription(r *reader) {
-	sub := b.subscriber(r)
+func (rc *recovery) subscription(r *reader) {
+	sub := rc.owningSubscriber(r)
 	spec := SubscriptionSpec{
 		Key: read[string](r, "key"), Level: Level(read[uint8](r, "level")), NoLocal: read[bool](r, "no_local"),
 		AsPublished: read[bool](r, "as_published"), NoSystem: read[bool](r, "no_system"), ID: read[uint32](r, "id"),
 	}
 	if r.err == nil {
-		sub.subscribe(spec)
+		sub.resubscribe(spec)
 	}
 }
 
-// recoverOutgoing brings back an id that a message went out under. New ids start far away from it.
-func (b *Broker) recoverOutgoing(r *reader) {
-	sub, id, place := b.subscriber(r), read[uint16](r, "id"), Seq(read[int64](r, "place"))
+// outgoing brings back an id that a message went out under.
+func (rc *recovery) outgoing(r *reader) {
+	sub, id, place := rc.owningSubscriber(r), read[uint16](r, "id"), Seq(read[int64](r, "place"))
 	switch {
 	case r.err != nil:
 		return
@@ -222,13 +251,12 @@ func (b *Broker) recoverOutgoing(r *reader) {
 	default:
 		sub.carry(place, carried{id: id, level: ExactlyOnce, recorded: true})
 	}
-	sub.lastID = max(sub.lastID, id+1<<15)
 }
 
-// recoverWill brings a will back. That of a subscriber which did not outlive its link has an owner that ended with the broker: only
+// will brings a will back. That of a subscriber which did not outlive its link has an owner that ended with the broker: only
 // the will is left of it.
-func (b *Broker) recoverWill(r *reader) {
-	v, name := b.owner(r), read[string](r, "subscriber")
+func (rc *recovery) will(r *reader) {
+	v, name := rc.owner(r), read[string](r, "subscriber")
 	user, _ := readOptional[string](r, "user")
 	level := Level(read[uint8](r, "level"))
 	will := &Will{
@@ -249,20 +277,20 @@ func (b *Broker) recoverWill(r *reader) {
 	sub := v.subscriber(name)
 	if sub == nil {
 		sub = &Subscriber{vhost: v, name: name, user: user, ended: true, linked: true}
-		sub.table.Store(&subscriptionTable{})
+		sub.table.Store(noSubscriptions)
 		v.addOrphan(sub)
 	}
 	sub.will = will
 }
 
-func (b *Broker) recoverKept(r *reader, d *Definition) {
-	if v := b.owner(r); r.err == nil {
+func (rc *recovery) kept(r *reader, d *Definition) {
+	if v := rc.owner(r); r.err == nil {
 		v.retained.id, v.retained.next = d.Queue, max(1, d.Next)
 	}
 }
 
-func (b *Broker) recoverRetained(r *reader) {
-	v, key, place := b.owner(r), read[string](r, "key"), Seq(read[int64](r, "place"))
+func (rc *recovery) retained(r *reader) {
+	v, key, place := rc.owner(r), read[string](r, "key"), Seq(read[int64](r, "place"))
 	expires, _ := readOptional[int64](r, "expires_ms")
 	if r.err == nil {
 		at := &retainedMessage{key: key, seq: place, expires: expires}

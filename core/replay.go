@@ -7,10 +7,10 @@ import (
 )
 
 // A replay sends the retained messages that match a subscription, because it was made. It is a list of what is still to be sent; the
-// messages are read a batch at a time, by the broker's loader, and while a replay waits its list is all of it that is in memory.
+// messages are read a batch at a time, by the broker's replayer, and while a replay waits its list is all of it that is in memory.
 //
 // What nobody keeps goes straight to the link while that has room. The rest goes through the subscriber's queue: all of it, as
-// publishers are admitted, where the queue is durable, and else a few at a time, as they leave the queue.
+// publishers are admitted, where the queue is durable, and else a few small ones at a time, or a large one, as they leave the queue.
 //
 // A message that is replaced before its turn is passed over: its successor was sent to the subscriber when it was published. That holds
 // because replays and publishers have one order, that of retained.mu; so the last that is seen of a key is what it holds.
@@ -36,23 +36,29 @@ const (
 	replayBatch  = 64 // messages
 	replayCauses = 64
 	replayAhead  = 64 // messages that wait in a queue that is not durable, from which on none are put there
+
+	// replayLarge is the size above which only one replayed message waits in a queue that is not durable: a client that does not read
+	// must not fill the memory budget with what is kept anyway.
+	replayLarge = 4 << 10
 )
 
-// replays are those of one subscriber. They run one after another, on the broker's loader; all others only have it look.
+// replays are those of one subscriber. They run one after another, on the broker's replayer; all others only have it look.
 type replays struct {
 	state   atomic.Int32
-	watched atomic.Bool // the minder has the loader look
+	watched atomic.Bool // the minder has the replayer look
 
 	mu   sync.Mutex // below vhost.mu and retained.mu, above queue.mu
 	list []*replay  // each of another key; the first is under way
 
-	causes []cause // by place, the last few; guarded by queue.mu
+	// guarded by queue.mu
+	causes []cause // by place, the last few
+	large  Seq     // the last place that a message larger than replayLarge was put at
 }
 
 // The states of replays.
 const (
 	replayIdle   int32 = iota // there are none
-	replayDue                 // the loader has them
+	replayDue                 // the replayer has them
 	replayParked              // the first one waits
 )
 
@@ -107,20 +113,23 @@ func (rs *replays) adjust(spec *SubscriptionSpec) {
 	}
 }
 
-// resumeReplays has the loader look whether a replay that waits can go on. Any lock may be held.
+// resumeReplays has the replayer look whether a replay that waits can go on. Any lock may be held.
 func (sub *Subscriber) resumeReplays() {
 	if rs := &sub.replays; rs.state.Load() == replayParked && rs.state.CompareAndSwap(replayParked, replayDue) {
 		sub.vhost.broker.replays.add(sub)
 	}
 }
 
-// replay sends one batch and provides for the next. It is the loader's work.
+// replay sends one batch and provides for the next. It is the replayer's work.
 func (sub *Subscriber) replay() error {
-	r := sub.replays.first()
-	if r == nil {
+	r := sub.firstReplay()
+	switch {
+	case r == nil:
 		return nil
-	}
-	if !r.alone && sub.durable && !sub.admitReplay() {
+	case r.stuck != nil && r.stuck(): // it was woken for less than it needs
+		sub.goOn(r)
+		return nil
+	case !r.alone && sub.durable && !sub.admitReplay():
 		return nil
 	}
 	kept := &sub.vhost.retained
@@ -134,23 +143,37 @@ func (sub *Subscriber) replay() error {
 	if r.stuck = nil; sub.sendBatch(r, messages) {
 		sub.replays.done(r)
 	}
-	if r.stuck == nil || sub.park(r.stuck) {
-		sub.vhost.broker.replays.add(sub)
-	}
+	sub.goOn(r)
 	return nil
 }
 
-// first returns the replay that is under way; nil when there are none any more.
-func (rs *replays) first() *replay {
+// goOn has the replayer come again, when what r is stuck at is over.
+func (sub *Subscriber) goOn(r *replay) {
+	if r.stuck == nil || sub.park(r.stuck) {
+		sub.vhost.broker.replays.add(sub)
+	}
+}
+
+// firstReplay returns the replay that is under way, and forgets those that have ended with their links: their clients, however many have
+// gone, must not keep others waiting. It returns nil when there are none any more.
+func (sub *Subscriber) firstReplay() *replay {
+	rs := &sub.replays
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	if len(rs.list) > 0 {
-		return rs.list[0]
+	link := sub.link.Load() // under the lock: a newer one's replay is not in the list yet
+	for i, r := range rs.list {
+		if r.link == link || r.outlives() {
+			rs.list = slices.Delete(rs.list, 0, i)
+			return r
+		}
 	}
 	rs.list = nil
 	rs.state.Store(replayIdle)
 	return nil
 }
+
+// outlives reports whether r goes on without its link. replays.mu is held.
+func (r *replay) outlives() bool { return r.link.sub.durable && r.level >= AtLeastOnce && !r.alone }
 
 func (rs *replays) done(r *replay) {
 	rs.mu.Lock()
@@ -210,7 +233,6 @@ func (sub *Subscriber) sendBatch(r *replay, messages []*Message) (over bool) {
 			return true
 		}
 	}
-	b.room = sub.queueRoom()
 	n := 0
 	for n < len(messages) {
 		at := r.todo[n]
@@ -240,26 +262,29 @@ type batch struct {
 	sub    *Subscriber
 	link   *Link // nil: it is gone
 	now    int64
-	room   int // in the queue
 	queued []*Message
+	large  bool // queued has one larger than replayLarge
 }
-
-// outlives reports whether the replay goes on without its link.
-func (b *batch) outlives() bool { return b.sub.durable && b.level >= AtLeastOnce && !b.alone }
 
 // send sends m, which is kept at at, and reports false when that must wait.
 func (b *batch) send(at *retainedMessage, m *Message) bool {
 	if m.Expires != 0 && m.Expires <= b.now {
 		return true
 	}
-	level := min(b.level, m.Level())
+	level, large := min(b.level, m.Level()), m.Size() > replayLarge && !b.sub.durable
 	switch {
-	case level >= AtLeastOnce && b.room > len(b.queued):
+	case level >= AtLeastOnce && (!large || !b.large) && b.sub.takesReplayed(large, len(b.queued)):
 		b.queued = append(b.queued, m.replayed(level))
+		b.large = b.large || large
 	case level >= AtLeastOnce:
 		sub, link := b.sub, b.replay.link
-		b.stuck = func() bool { return sub.link.Load() == link && sub.queueRoom() == 0 }
-		sub.watch() // messages may also leave the queue because they expire
+		b.stuck = func() bool {
+			if sub.link.Load() != link || sub.takesReplayed(large, 0) {
+				return false
+			}
+			sub.watch() // messages may also leave the queue because they expire, and memory becomes free
+			return true
+		}
 		return false
 	case b.link == nil:
 	case b.link.receiver.Ready():
@@ -283,14 +308,21 @@ func (m *Message) replayed(level Level) *Message {
 	}
 }
 
-// queueRoom is how many replayed messages may be put into the queue.
-func (sub *Subscriber) queueRoom() int {
-	if sub.durable {
-		return replayBatch
+// takesReplayed reports whether a replayed message may be put into the queue, behind more that are about to be.
+func (sub *Subscriber) takesReplayed(large bool, more int) bool {
+	if sub.durable { // admitReplay has seen to it
+		return true
 	}
-	sub.queue.mu.Lock()
-	defer sub.queue.mu.Unlock()
-	return max(0, replayAhead-sub.queue.stats.Ready)
+	if !sub.vhost.broker.open() {
+		return false
+	}
+	q := sub.queue
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if large && q.tail.len() > 0 && q.tail.at(0).seq <= sub.replays.large { // what is not durable waits in the tail
+		return false
+	}
+	return q.stats.Ready+more < replayAhead
 }
 
 // queueReplayed puts messages into the subscriber's queue, as one unit. It reports false when the queue is gone.
@@ -305,6 +337,9 @@ func (sub *Subscriber) queueReplayed(messages []*Message, id uint32) bool {
 	q.ops = q.ops[:0]
 	for _, m := range messages {
 		seq := q.push(m, sub.durable, false)
+		if m.Size() > replayLarge {
+			sub.replays.large = seq
+		}
 		if sub.durable {
 			q.ops = append(q.ops, Op{Kind: OpPublish, Msg: m, Queue: q.id, Seq: seq})
 		}

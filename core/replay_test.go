@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/persistence/memstore"
@@ -449,4 +450,109 @@ func TestReplayCarriesItsOwnSubscriptionsIdentifier_MQTT_3_3_4_3(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestReplayOfLargeMessagesToAQueueThatIsNotKept: one of them waits in the queue at a time, and the rest of them come.
+func TestReplayOfLargeMessagesToAQueueThatIsNotKept(t *testing.T) {
+	const n, size = 50, 300 << 10
+	synctest.Test(t, func(t *testing.T) {
+		b, store := keeper(t, core.Options{}, values(n, core.AtLeastOnce, size, 16, 16, size, 16)...)
+		c := linkClient(t, b, "c", core.SubscriberSpec{Window: 1})
+		c.subscribe(t, core.SubscriptionSpec{Key: "#", Level: core.AtLeastOnce})
+		for synctest.Wait(); c.ack() > 0; synctest.Wait() {
+			if st := b.Stats(); st.HeldBytes > 2*size+64<<10 { // one that waits, and one that is out
+				t.Fatalf("%d bytes are held for a client with a window of one message", st.HeldBytes)
+			}
+		}
+		checkOrder(t, c.taken(), n)
+		if total := store.total.Load(); total > 2*n*size {
+			t.Errorf("%d bytes were read for %d messages", total, n)
+		}
+	})
+}
+
+// TestReplayOfALargeMessageDoesNotStarve: behind what has come meanwhile, of which there may always be some.
+func TestReplayOfALargeMessageDoesNotStarve(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := keeper(t, core.Options{}, value("k", strings.Repeat("x", 100<<10), core.AtLeastOnce))
+		c := linkClient(t, b, "c", core.SubscriberSpec{Window: 1})
+		c.subscribe(t, core.SubscriptionSpec{Key: "live", Level: core.AtLeastOnce})
+		s := attach(t, b)
+		for range 3 {
+			publishAll(t, s, &core.Message{Exchange: core.TopicExchange, Key: "live", Persistent: true, Body: []byte("m")})
+		}
+		c.subscribe(t, core.SubscriptionSpec{Key: "k", Level: core.AtLeastOnce})
+		synctest.Wait()
+		publishAll(t, s, &core.Message{Exchange: core.TopicExchange, Key: "live", Persistent: true, Body: []byte("late")})
+		for synctest.Wait(); c.ack() > 0; synctest.Wait() {
+		}
+		c.expect(t, "live=m", "live=m", "live=m", "k=xxxxxxxx", "live=late")
+	})
+}
+
+// TestReplayToAQueueThatIsNotKeptWaitsForMemory: it must not be what keeps publishers waiting.
+func TestReplayToAQueueThatIsNotKeptWaitsForMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := keeper(t, core.Options{MemoryBudget: 64 << 10}, values(100, core.AtLeastOnce, 16)...)
+		s := attach(t, b)
+		declare(t, s, false)
+		publish(t, s, &core.Message{Key: "q", Body: make([]byte, 64<<10)})
+		c := linkClient(t, b, "c", core.SubscriberSpec{})
+		c.subscribe(t, core.SubscriptionSpec{Key: "#", Level: core.AtLeastOnce})
+		c.expect(t)
+		if _, _, ok, err := s.Get(t.Context(), "q", true); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		time.Sleep(2 * time.Second)
+		for synctest.Wait(); c.ack() > 0; synctest.Wait() {
+		}
+		checkOrder(t, c.taken(), 100)
+	})
+}
+
+// TestReplayHoldsUpNothingElse: neither messages that wait for their records, nor queues that are read back.
+func TestReplayHoldsUpNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, store := keeper(t, core.Options{}, value("k", "kept", core.AtMostOnce))
+		other := linkClient(t, b, "other", core.SubscriberSpec{Expiry: core.Forever})
+		other.subscribe(t, core.SubscriptionSpec{Key: "o", Level: core.ExactlyOnce})
+		synctest.Wait()
+		held := make(chan struct{})
+		goOn := sync.OnceFunc(func() { close(held) })
+		t.Cleanup(goOn)
+		store.onLoad = func() { <-held }
+		c := linkClient(t, b, "c", core.SubscriberSpec{})
+		c.subscribe(t, core.SubscriptionSpec{Key: "k"})
+		synctest.Wait()
+		publishAll(t, attach(t, b), &core.Message{
+			Exchange: core.TopicExchange, Key: "o", Body: []byte("once"), Persistent: true, Once: true,
+		})
+		other.expect(t, "o=once")
+		goOn()
+		c.expect(t, "k=kept")
+	})
+}
+
+// TestReplayOfALinkThatIsGoneReadsNothing: what clients asked for that have gone since must not hold up those that are there.
+func TestReplayOfALinkThatIsGoneReadsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, store := keeper(t, core.Options{}, value("a", "12345678", core.AtLeastOnce), value("b", "12345678", core.AtLeastOnce))
+		goOn := make(chan struct{})
+		store.onLoad = func() { store.onLoad = nil; <-goOn }
+		first := linkClient(t, b, "first", core.SubscriberSpec{})
+		first.subscribe(t, core.SubscriptionSpec{Key: "a", Level: core.AtLeastOnce})
+		synctest.Wait()
+		read := store.total.Load()
+		for _, expiry := range []time.Duration{0, core.Forever} {
+			gone := linkClient(t, b, fmt.Sprint("gone ", expiry), core.SubscriberSpec{Expiry: expiry})
+			gone.subscribe(t, core.SubscriptionSpec{Key: "b", Level: core.AtMostOnce})
+			gone.link.Detach(true, nil)
+			gone.session.Close()
+		}
+		close(goOn)
+		first.expect(t, "a=12345678")
+		if now := store.total.Load(); now != read {
+			t.Errorf("%d bytes were read for links that are gone", now-read)
+		}
+	})
 }

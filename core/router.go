@@ -13,18 +13,25 @@ type router interface {
 	match(m *Message, to []*binding) []*binding
 	with(b *binding) router
 	without(b *binding) router
+	// adding is with for a table that no publisher has seen yet: it may change what both tables share.
+	adding(b *binding) router
 }
 
-// binding is one edge from an exchange to a queue or to another exchange. It is identified by all of its spec.
+// binding is one edge from an exchange to a queue or to another exchange.
 type binding struct {
-	spec     BindingSpec
-	source   *Exchange
-	queue    *Queue    // nil when the destination is an exchange
-	exchange *Exchange // nil when the destination is a queue
-	headers  headersMatch
-	durable  bool
+	key          string
+	source       *Exchange
+	queue        *Queue        // nil when the destination is an exchange
+	exchange     *Exchange     // nil when the destination is a queue
+	declared     *declared     // nil of a subscription: there may be very many of them
+	subscription *subscription // nil of what is declared
+}
 
-	subscription *subscription // of an edge that leads to a subscriber
+// declared is what a binding has that a client has made as one. It is identified by all of its spec.
+type declared struct {
+	spec    BindingSpec
+	headers headersMatch
+	durable bool
 }
 
 // newRouter returns the empty table of an exchange kind, or false for an unknown kind. More kinds are more cases here.
@@ -51,16 +58,22 @@ func (r directRouter) match(m *Message, to []*binding) []*binding {
 }
 
 func (r directRouter) with(b *binding) router {
-	old, _ := r.keys.get(b.spec.Key)
-	return directRouter{keys: r.keys.with(b.spec.Key, appended(old, b))}
+	old, _ := r.keys.get(b.key)
+	return directRouter{keys: r.keys.with(b.key, appended(old, b))}
+}
+
+func (r directRouter) adding(b *binding) router {
+	at := r.keys.at(b.key)
+	*at = append(*at, b)
+	return r
 }
 
 func (r directRouter) without(b *binding) router {
-	old, _ := r.keys.get(b.spec.Key)
+	old, _ := r.keys.get(b.key)
 	if left := removed(old, b); len(left) > 0 {
-		return directRouter{keys: r.keys.with(b.spec.Key, left)}
+		return directRouter{keys: r.keys.with(b.key, left)}
 	}
-	return directRouter{keys: r.keys.without(b.spec.Key)}
+	return directRouter{keys: r.keys.without(b.key)}
 }
 
 // fanoutRouter follows every binding (AMQP 0-9-1, 3.1.3.2).
@@ -72,6 +85,10 @@ func (r fanoutRouter) match(_ *Message, to []*binding) []*binding {
 
 func (r fanoutRouter) with(b *binding) router {
 	return fanoutRouter{all: appended(r.all, b)}
+}
+
+func (r fanoutRouter) adding(b *binding) router {
+	return fanoutRouter{all: append(r.all, b)}
 }
 
 func (r fanoutRouter) without(b *binding) router {
@@ -93,6 +110,10 @@ func (r headersRouter) with(b *binding) router {
 	return headersRouter{all: appended(r.all, b)}
 }
 
+func (r headersRouter) adding(b *binding) router {
+	return headersRouter{all: append(r.all, b)}
+}
+
 func (r headersRouter) without(b *binding) router {
 	return headersRouter{all: removed(r.all, b)}
 }
@@ -106,7 +127,7 @@ func (r headersRouter) match(m *Message, to []*binding) []*binding {
 		headers, _, _ = field.ParseTable(sum.Headers) // CheckProperties has checked the table too
 	}
 	for _, b := range r.all {
-		if b.headers.matches(headers) {
+		if b.declared.headers.matches(headers) {
 			to = append(to, b)
 		}
 	}

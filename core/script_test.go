@@ -493,6 +493,7 @@ func (s *script) restart(crash bool) {
 	if crash {
 		s.store.Crash()
 	} else {
+		s.broker.Drain()
 		for _, name := range sortedKeys(s.sessions) {
 			p := s.sessions[name]
 			p.session.Close(p.outstanding...)

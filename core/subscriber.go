@@ -36,18 +36,17 @@ type Subscriber struct {
 	durable bool   // outlives its links
 
 	// guarded by vhost.mu
-	user          string // whose it is; "": the first comer's
-	expiry        time.Duration
-	away          time.Time // since when there is no link; zero while there is one
-	timer         *time.Timer
-	subscriptions map[string]*binding // by key
-	will          *Will
-	willTimer     *time.Timer
-	willDue       bool // it waits for publishers to go on, and for nothing else
-	ended         bool
-	linked        bool // at recovery: had a link when the broker died
+	user      string // whose it is; "": the first comer's
+	expiry    time.Duration
+	away      time.Time // since when there is no link; zero while there is one
+	timer     *time.Timer
+	will      *Will
+	willTimer *time.Timer
+	willDue   bool // it waits for publishers to go on, and for nothing else
+	ended     bool
+	linked    bool // at recovery: had a link when the broker died
 
-	table atomic.Pointer[subscriptionTable] // of subscriptions, for deliveries
+	table atomic.Pointer[subscriptionTable] // changes under vhost.mu
 	link  atomic.Pointer[Link]              // changes under vhost.mu, gate and mu
 
 	// gate makes one step of a link's verb: that the link is the subscriber's still, and what the verb records. What the next link, or
@@ -63,6 +62,7 @@ type Subscriber struct {
 	carried  map[Seq]carried
 	reserved map[uint16]struct{} // the ids of carried
 	lastID   uint16
+	quarter  uint8  // of lastID, as recorded or about to be
 	releases uint64 // counts what was released
 }
 
@@ -239,21 +239,21 @@ func (v *VHost) newSubscriber(spec *SubscriberSpec) *Subscriber {
 	if sub.durable {
 		id = v.broker.newQueueID()
 	}
-	v.addSubscriber(sub, spec.Queue, id)
-	return sub
-}
-
-// addSubscriber gives a subscriber its queue, whose name is free, and its place in the vhost.
-func (v *VHost) addSubscriber(sub *Subscriber, queue string, id QueueID) {
-	sub.queue = &Queue{
-		vhost: v, id: id, next: 1, subscriber: sub,
-		spec: QueueSpec{Name: queue, Durable: sub.durable, Exclusive: true},
-	}
-	sub.table.Store(&subscriptionTable{})
-	sub.serial = v.broker.lastSub.Add(1)
+	sub.giveQueue(spec.Queue, id)
 	v.addQueue(sub.queue)
 	next := v.subscribers.Load().with(sub.name, sub)
 	v.subscribers.Store(&next)
+	return sub
+}
+
+// giveQueue gives a new subscriber its queue, whose name is free.
+func (sub *Subscriber) giveQueue(queue string, id QueueID) {
+	sub.queue = &Queue{
+		vhost: sub.vhost, id: id, next: 1, subscriber: sub,
+		spec: QueueSpec{Name: queue, Durable: sub.durable, Exclusive: true},
+	}
+	sub.table.Store(noSubscriptions)
+	sub.serial = sub.vhost.broker.lastSub.Add(1)
 }
 
 // attach makes l the subscriber's link and returns what is to be recorded of it. vhost.mu is held.
@@ -278,7 +278,7 @@ func (l *Link) Start() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	l.consumer = &Consumer{
-		session: l.session, queue: q, listed: true, open: true,
+		session: l.session, queue: q, listed: true, open: true, final: true,
 		spec: ConsumerSpec{Queue: q.spec.Name, Receiver: l, Window: l.window},
 	}
 	l.started.Store(true)
@@ -340,6 +340,7 @@ func (sub *Subscriber) unlink(l *Link) {
 		sub.queue.drop(c)
 		l.session.stall.remove(c)
 		sub.vhost.broker.openStall.remove(c)
+		sub.vhost.broker.doubt.stall.remove(c)
 	}
 	if n, bytes := sub.putBack(); n > 0 {
 		c.grant(n, bytes)

@@ -28,17 +28,26 @@ func (s *SubscriptionSpec) hides(key string) bool {
 	return s.NoSystem && strings.HasPrefix(key, systemPrefix)
 }
 
-// subscription is what a binding knows that leads to a subscriber.
+// subscription is what a binding knows that leads to a subscriber, and that binding.
 type subscription struct {
+	binding
 	spec SubscriptionSpec
 	sub  *Subscriber
 }
 
-// subscriptionTable is an immutable snapshot of a subscriber's subscriptions.
+// subscriptionTable is an immutable snapshot of a subscriber's subscriptions: few of them as a list, which a hundred thousand
+// subscribers can afford, more as a trie.
 type subscriptionTable struct {
 	n    int
+	few  []*binding
 	trie topicRouter
 }
+
+// fewSubscriptions is how long the list may be: comparing with so many patterns takes about as long as walking the trie.
+const fewSubscriptions = 8
+
+//nolint:gochecknoglobals // the table of subscribers without a subscription; never changed
+var noSubscriptions = new(subscriptionTable)
 
 // Subscribed is what became of one subscription that was asked for.
 type Subscribed struct {
@@ -58,7 +67,7 @@ func (l *Link) Subscribe(ctx context.Context, specs []SubscriptionSpec) ([]Subsc
 	results := make([]Subscribed, len(specs))
 	ops := make([]Op, 0, len(specs)+1)
 	for i := range specs {
-		_, results[i].Existed = sub.subscriptions[specs[i].Key]
+		results[i].Existed = sub.table.Load().find(specs[i].Key) != nil
 		if !results[i].Existed {
 			if results[i].Err = sub.maySubscribe(); results[i].Err != nil {
 				continue
@@ -82,7 +91,7 @@ func (l *Link) Subscribe(ctx context.Context, specs []SubscriptionSpec) ([]Subsc
 func (sub *Subscriber) maySubscribe() error {
 	const op = "subscribe"
 	object := fmt.Sprintf("subscriber '%s' in vhost '%s'", sub.name, sub.vhost.name)
-	if limit := sub.vhost.broker.opt.Subscriptions; len(sub.subscriptions) >= limit {
+	if limit := sub.vhost.broker.opt.Subscriptions; sub.table.Load().n >= limit {
 		return &Error{
 			Kind: Exhausted, Op: op, Name: object,
 			Text: fmt.Sprintf("%s has %d subscriptions, the most that one may have; end some first", object, limit),
@@ -105,12 +114,11 @@ func (l *Link) Unsubscribe(ctx context.Context, keys []string) (existed []bool, 
 	}
 	ops := make([]Op, 0, len(keys)+1)
 	for _, key := range keys {
-		old, ok := sub.subscriptions[key]
-		existed = append(existed, ok)
-		if !ok {
+		old := sub.table.Load().find(key)
+		existed = append(existed, old != nil)
+		if old == nil {
 			continue
 		}
-		delete(sub.subscriptions, key)
 		old.source.replace(old, nil)
 		sub.table.Store(sub.table.Load().replace(old, nil))
 		sub.replays.cancel(key)
@@ -125,38 +133,48 @@ func (l *Link) Unsubscribe(ctx context.Context, keys []string) (existed []bool, 
 
 // subscribe puts one subscription in place of what was there. vhost.mu is held.
 func (sub *Subscriber) subscribe(spec SubscriptionSpec) {
-	b := &binding{
-		spec:         BindingSpec{Source: TopicExchange, Dest: sub.queue.spec.Name, Key: spec.Key},
-		queue:        sub.queue,
-		subscription: &subscription{spec: spec, sub: sub},
-	}
-	old := sub.subscriptions[spec.Key]
-	if sub.subscriptions == nil {
-		sub.subscriptions = map[string]*binding{}
-	}
-	sub.subscriptions[spec.Key] = b
-	b.source = sub.vhost.exchange(TopicExchange)
+	old, b := sub.table.Load().find(spec.Key), sub.newSubscription(spec)
 	b.source.replace(old, b)
 	sub.table.Store(sub.table.Load().replace(old, b))
 }
 
+// newSubscription makes the edge from the topic exchange.
+func (sub *Subscriber) newSubscription(spec SubscriptionSpec) *binding {
+	n := &subscription{
+		binding: binding{key: spec.Key, source: sub.vhost.exchange(TopicExchange), queue: sub.queue}, spec: spec, sub: sub,
+	}
+	n.subscription = n
+	return &n.binding
+}
+
+// resubscribe is subscribe for a subscriber that nobody can see yet, which has no subscription of that key: tables are changed in place.
+func (sub *Subscriber) resubscribe(spec SubscriptionSpec) {
+	b := sub.newSubscription(spec)
+	table := b.source.table.Load()
+	*table = (*table).adding(b)
+	if sub.table.Load() == noSubscriptions {
+		sub.table.Store(new(subscriptionTable))
+	}
+	sub.table.Load().add(b)
+}
+
 // unsubscribeAll removes all subscriptions and returns the removal of their records. vhost.mu is held.
 func (sub *Subscriber) unsubscribeAll() []Op {
-	if len(sub.subscriptions) == 0 {
+	if sub.table.Load().n == 0 {
 		return nil
 	}
 	x := sub.vhost.exchange(TopicExchange)
 	table := *x.table.Load()
 	var ops []Op
-	for key, b := range sub.subscriptions {
+	sub.table.Load().all(func(b *binding) bool {
 		table = table.without(b)
 		if sub.durable {
-			ops = append(ops, sub.removal(key))
+			ops = append(ops, sub.removal(b.key))
 		}
-	}
+		return true
+	})
 	x.table.Store(&table)
-	sub.subscriptions = nil
-	sub.table.Store(&subscriptionTable{})
+	sub.table.Store(noSubscriptions)
 	return ops
 }
 
@@ -177,17 +195,69 @@ func (x *Exchange) replace(old, b *binding) {
 	x.table.Store(&table)
 }
 
+// replace exchanges one binding for another; either may be nil.
 func (t *subscriptionTable) replace(old, b *binding) *subscriptionTable {
-	next := *t
+	next := &subscriptionTable{n: t.n, trie: t.trie}
+	if t.trie.root == nil {
+		next.few = slices.DeleteFunc(append(make([]*binding, 0, len(t.few)+1), t.few...), func(o *binding) bool { return o == old })
+	} else if old != nil {
+		next.trie = t.trie.without(old).(topicRouter) //nolint:forcetypeassert // a topic router makes topic routers
+	}
 	if old != nil {
 		next.n--
-		next.trie = next.trie.without(old).(topicRouter) //nolint:forcetypeassert // a topic router makes topic routers
 	}
-	if b != nil {
+	switch {
+	case b == nil:
+	case next.trie.root == nil:
+		next.add(b)
+	default:
 		next.n++
 		next.trie = next.trie.with(b).(topicRouter) //nolint:forcetypeassert // a topic router makes topic routers
 	}
-	return &next
+	return next
+}
+
+// add adds b to a table that nobody else has and that shares no trie.
+func (t *subscriptionTable) add(b *binding) {
+	t.n++
+	if t.trie.root == nil && len(t.few) < fewSubscriptions {
+		t.few = append(t.few, b)
+		return
+	}
+	t.trie = t.trie.adding(b).(topicRouter) //nolint:forcetypeassert // a topic router makes topic routers
+	for _, o := range t.few {
+		t.trie = t.trie.adding(o).(topicRouter) //nolint:forcetypeassert // a topic router makes topic routers
+	}
+	t.few = nil
+}
+
+// find returns the binding of a key, nil when there is none.
+func (t *subscriptionTable) find(key string) *binding {
+	for _, b := range t.few {
+		if b.key == key {
+			return b
+		}
+	}
+	return t.trie.root.find(key)
+}
+
+func (t *subscriptionTable) all(yield func(*binding) bool) {
+	for _, b := range t.few {
+		if !yield(b) {
+			return
+		}
+	}
+	t.trie.root.all(yield)
+}
+
+// matching appends the bindings that m follows.
+func (t *subscriptionTable) matching(m *Message, to []*binding) []*binding {
+	for _, b := range t.few {
+		if matches(b.key, m.Key) {
+			to = append(to, b)
+		}
+	}
+	return t.trie.match(m, to)
 }
 
 // several reports whether a message may match more than one subscription.
@@ -201,7 +271,7 @@ func (t *subscriptionTable) several() bool { return t.n > 1 }
 func (t *subscriptionTable) match(m *Message) (match Match) {
 	var few [8]*binding
 	wanted := false
-	for _, b := range t.trie.match(m, few[:0]) {
+	for _, b := range t.matching(m, few[:0]) {
 		if !b.subscription.skips(m) {
 			wanted = true
 			match.add(&b.subscription.spec, m)

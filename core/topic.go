@@ -72,11 +72,19 @@ func (n *topicNode) step(word string, next, sticky []*topicNode) (_, _ []*topicN
 }
 
 func (r topicRouter) with(b *binding) router {
-	return topicRouter{root: r.root.with(b.spec.Key, b.spec.Key == "", b)}
+	return topicRouter{root: r.root.with(b.key, b.key == "", b)}
 }
 
 func (r topicRouter) without(b *binding) router {
-	return topicRouter{root: r.root.without(b.spec.Key, b.spec.Key == "", b)}
+	return topicRouter{root: r.root.without(b.key, b.key == "", b)}
+}
+
+func (r topicRouter) adding(b *binding) router {
+	if r.root == nil {
+		r.root = new(topicNode)
+	}
+	r.root.add(b)
+	return r
 }
 
 // cutWord splits the first word off a key that has one; end says that it was the last. A whole key that is empty has no word, as
@@ -107,6 +115,74 @@ func (n *topicNode) with(pattern string, end bool, b *binding) *topicNode {
 		next.words = next.words.with(word, child.with(rest, last, b))
 	}
 	return next
+}
+
+// add adds b's pattern below the node, in place.
+func (n *topicNode) add(b *binding) {
+	for pattern, end := b.key, b.key == ""; !end; {
+		var word string
+		word, pattern, end = cutPattern(pattern)
+		next := n.next(word)
+		if *next == nil {
+			*next = new(topicNode)
+		}
+		n = *next
+	}
+	n.here = append(n.here, b)
+}
+
+// next returns where the node is that follows under a word of a pattern, for a change in place.
+func (n *topicNode) next(word string) **topicNode {
+	switch word {
+	case "*":
+		return &n.star
+	case "#":
+		return &n.hash
+	}
+	return n.words.at(word)
+}
+
+// find returns the binding of a pattern, nil when there is none. A run of # is another pattern than one #, although both end here.
+func (n *topicNode) find(pattern string) *binding {
+	for rest, end := pattern, pattern == ""; n != nil && !end; {
+		var word string
+		word, rest, end = cutPattern(rest)
+		switch word {
+		case "*":
+			n = n.star
+		case "#":
+			n = n.hash
+		default:
+			n, _ = n.words.get(word)
+		}
+	}
+	if n == nil {
+		return nil
+	}
+	for _, b := range n.here {
+		if b.key == pattern {
+			return b
+		}
+	}
+	return nil
+}
+
+// all yields every binding at and below the node.
+func (n *topicNode) all(yield func(*binding) bool) bool {
+	if n == nil {
+		return true
+	}
+	for _, b := range n.here {
+		if !yield(b) {
+			return false
+		}
+	}
+	for _, child := range n.words.all() {
+		if !child.all(yield) {
+			return false
+		}
+	}
+	return n.star.all(yield) && n.hash.all(yield)
 }
 
 // without returns the node without b's pattern, nil when nothing is left of it.
@@ -154,4 +230,45 @@ func cutPattern(pattern string) (word, rest string, end bool) {
 		rest, end = after, last
 	}
 	return word, rest, end
+}
+
+// untaken is a key or a pattern of which some words were taken.
+type untaken struct {
+	rest string
+	end  bool
+}
+
+func (u untaken) cut() (word string, _ untaken) {
+	word, rest, end := cutWord(u.rest)
+	return word, untaken{rest, end}
+}
+
+// matches reports whether a topic pattern matches key, without a trie. Where it does not go on, the # that was met last takes one
+// more word; an earlier one need not, as what it could take the last one can.
+func matches(pattern, key string) bool {
+	p, k := untaken{pattern, pattern == ""}, untaken{key, key == ""}
+	var behind, left untaken // the last #, and what it has left of the key
+	hash := false
+	for !p.end || !k.end {
+		if !p.end {
+			word, rest := p.cut()
+			if word == "#" {
+				p, hash = rest, true
+				behind, left = p, k
+				continue
+			}
+			if !k.end {
+				if next, after := k.cut(); word == "*" || word == next {
+					p, k = rest, after
+					continue
+				}
+			}
+		}
+		if !hash || left.end {
+			return false
+		}
+		_, left = left.cut()
+		p, k = behind, left
+	}
+	return true
 }

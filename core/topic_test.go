@@ -33,18 +33,20 @@ func TestTopicTrieEqualsNaiveMatcher(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var r router = topicRouter{}
 		var bound []*binding
+		built := rapid.IntRange(0, 30).Draw(t, "built in place")
 		for i := range rapid.IntRange(1, 60).Draw(t, "steps") {
-			if len(bound) > 0 && rapid.IntRange(0, 3).Draw(t, "unbind") == 0 {
+			if i >= built && len(bound) > 0 && rapid.IntRange(0, 3).Draw(t, "unbind") == 0 {
 				j := rapid.IntRange(0, len(bound)-1).Draw(t, "which")
 				r = r.without(bound[j])
 				bound = slices.Delete(bound, j, j+1)
 				continue
 			}
-			b := &binding{spec: BindingSpec{
-				Key:  strings.Join(rapid.SliceOfN(wild, 0, 5).Draw(t, "pattern"), "."),
-				Dest: fmt.Sprint(i),
-			}}
-			r = r.with(b)
+			b := &binding{key: strings.Join(rapid.SliceOfN(wild, 0, 5).Draw(t, "pattern"), ".")}
+			if i < built {
+				r = r.adding(b)
+			} else {
+				r = r.with(b)
+			}
 			bound = append(bound, b)
 		}
 		key := strings.Join(rapid.SliceOfN(word, 0, 6).Draw(t, "key"), ".")
@@ -54,11 +56,17 @@ func TestTopicTrieEqualsNaiveMatcher(t *testing.T) {
 		}
 		for _, b := range bound {
 			want := 0
-			if naiveMatch(words(b.spec.Key), words(key)) {
+			if naiveMatch(words(b.key), words(key)) {
 				want = 1
 			}
 			if got[b] != want {
-				t.Fatalf("key %q matches %q %d times, want %d", key, b.spec.Key, got[b], want)
+				t.Fatalf("key %q matches %q %d times, want %d", key, b.key, got[b], want)
+			}
+			if matches(b.key, key) != (want == 1) {
+				t.Fatalf("without a trie, key %q matches %q: %t", key, b.key, want == 0)
+			}
+			if found := r.(topicRouter).root.find(b.key); found == nil || found.key != b.key {
+				t.Fatalf("%q is not found", b.key)
 			}
 		}
 		for _, b := range bound {
@@ -89,7 +97,7 @@ func TestTopicTable(t *testing.T) {
 		{"a..b", "a..b", true},
 		{"a.*.b", "a..b", true},
 	} {
-		b := &binding{spec: BindingSpec{Key: c.pattern}}
+		b := &binding{key: c.pattern}
 		got := len(topicRouter{}.with(b).match(&Message{Key: c.key}, nil)) == 1
 		if got != c.want {
 			t.Errorf("pattern %q, key %q: %t, want %t", c.pattern, c.key, got, c.want)
@@ -100,7 +108,7 @@ func TestTopicTable(t *testing.T) {
 func BenchmarkTopicMatchAmong10000Bindings(b *testing.B) {
 	var r router = topicRouter{}
 	for i := range 10_000 {
-		r = r.with(&binding{spec: BindingSpec{Key: fmt.Sprintf("dev.%d.*.temp", i)}})
+		r = r.with(&binding{key: fmt.Sprintf("dev.%d.*.temp", i)})
 	}
 	m := &Message{Key: "dev.4711.kitchen.temp"}
 	var found []*binding
@@ -118,7 +126,7 @@ func BenchmarkTopicBind(b *testing.B) {
 	i := 0
 	b.ReportAllocs()
 	for b.Loop() {
-		r = r.with(&binding{spec: BindingSpec{Key: fmt.Sprintf("dev.%d.*.temp", i)}})
+		r = r.with(&binding{key: fmt.Sprintf("dev.%d.*.temp", i)})
 		i++
 	}
 }
@@ -126,7 +134,7 @@ func BenchmarkTopicBind(b *testing.B) {
 // Patterns with many # must not cost more than words times nodes: this took minutes when every way through them was tried.
 func TestTopicMatchOfManyHashesIsQuick(t *testing.T) {
 	pattern := strings.Repeat("#.a.", 40) + "b"
-	r := topicRouter{}.with(&binding{spec: BindingSpec{Key: pattern}})
+	r := topicRouter{}.with(&binding{key: pattern})
 	key := strings.Repeat("a.", 120)
 	if found := r.match(&Message{Key: key + "c"}, nil); len(found) != 0 {
 		t.Errorf("%d bindings match", len(found))

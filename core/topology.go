@@ -318,10 +318,10 @@ func (s *Session) bind(spec BindingSpec) (promise, error) {
 		return nil, err
 	}
 	if _, ok := b.source.outbound[id]; ok {
-		return v.known(spec.NoWait, b.durable), nil
+		return v.known(spec.NoWait, b.declared.durable), nil
 	}
 	var p promise
-	if b.durable {
+	if b.declared.durable {
 		if err := v.mayDefine(op, v.exchangeName(spec.Source)); err != nil {
 			return nil, err
 		}
@@ -341,26 +341,27 @@ func (s *Session) newBinding(op string, spec BindingSpec) (*binding, string, err
 	if spec.Source == "" || spec.DestExchange && spec.Dest == "" {
 		return nil, "", defaultExchange(op, v.exchangeName(""))
 	}
-	b := &binding{spec: spec}
+	d := &declared{spec: spec}
+	b := &binding{key: spec.Key, declared: d}
 	if spec.DestExchange {
 		if b.exchange = v.exchange(spec.Dest); b.exchange == nil {
 			return nil, "", v.noExchange(op, spec.Dest)
 		}
-		b.durable = b.exchange.spec.Durable
+		d.durable = b.exchange.spec.Durable
 	} else {
 		q, err := s.find(op, spec.Dest)
 		if err != nil {
 			return nil, "", err
 		}
-		b.queue, b.durable = q, q.id != 0
+		b.queue, d.durable = q, q.id != 0
 	}
 	if b.source = v.exchange(spec.Source); b.source == nil {
 		return nil, "", v.noExchange(op, spec.Source)
 	}
-	b.durable = b.durable && b.source.spec.Durable
+	d.durable = d.durable && b.source.spec.Durable
 	if b.source.spec.Kind == "headers" {
 		var ok bool
-		if b.headers, ok = parseHeadersMatch(spec.Args); !ok {
+		if d.headers, ok = parseHeadersMatch(spec.Args); !ok {
 			mode, _ := spec.Args.Get("x-match")
 			return nil, "", &Error{
 				Kind: Invalid, Op: op, Name: v.exchangeName(spec.Source),
@@ -390,7 +391,7 @@ func (s *Session) unbind(spec BindingSpec) (promise, error) {
 	}
 	b := wanted.source.outbound[id]
 	if b == nil {
-		return v.known(spec.NoWait, wanted.durable), nil
+		return v.known(spec.NoWait, wanted.declared.durable), nil
 	}
 	d := deletion{vhost: v}
 	d.binding(id, b)

@@ -154,7 +154,7 @@ func (d *deletion) binding(id string, b *binding) {
 		return
 	}
 	x.detach(id, b)
-	if b.durable {
+	if b.declared.durable {
 		d.ops = append(d.ops, removeOp(b.definition(d.vhost, id)))
 	}
 	if x.spec.AutoDelete && len(x.outbound) == 0 {
@@ -165,8 +165,11 @@ func (d *deletion) binding(id string, b *binding) {
 // commit records the deletion, if anything of it was on record; mu is still held.
 func (d *deletion) commit() { d.vhost.commit(true, d.ops...) }
 
-// deleteUnused deletes an auto-delete queue that has no consumer any more.
+// deleteUnused deletes an auto-delete queue that has no consumer any more, unless that is so because the broker stops.
 func (v *VHost) deleteUnused(q *Queue) {
+	if v.broker.stopping() {
+		return
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.queue(q.spec.Name) != q {

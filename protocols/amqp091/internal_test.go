@@ -1,12 +1,15 @@
 package amqp091
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/persistence/memstore"
 	"github.com/batonmq/baton/protocols/amqp091/wire"
 )
 
@@ -60,7 +63,7 @@ func TestUnsettledAgainstAList(t *testing.T) {
 // does not keep the places of all that were settled after it.
 func TestUnsettledIsBoundedByWhatIsOutstanding(t *testing.T) {
 	var u unsettled
-	d := core.Delivery{Message: new(core.Message)}
+	d := core.Delivery{Message: new(core.Message), Seq: 1}
 	u.push(1, d)
 	var taken []core.Delivery
 	for tag := uint64(2); tag < 200_000; tag++ {
@@ -77,6 +80,84 @@ func TestUnsettledIsBoundedByWhatIsOutstanding(t *testing.T) {
 	if u.takeAll(nil); cap(u.items) > keepItems {
 		t.Errorf("an empty one keeps room for %d", cap(u.items))
 	}
+}
+
+// TestUnsettledUnloadsTheOldest: what a client does not answer for takes no more
+// memory than wholeBytes, and comes back whole.
+func TestUnsettledUnloadsTheOldest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memstore.Open(memstore.Options{})
+		b, err := core.Open(t.Context(), store, core.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			b.Close()
+			_ = store.Close()
+		})
+		s, err := b.Attach("/", core.SessionOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.DeclareQueue(t.Context(), core.QueueSpec{Name: "q", Durable: true}); err != nil {
+			t.Fatal(err)
+		}
+		const n, size = 1000, 1 << 10
+		for i := range n {
+			body := bytes.Repeat([]byte{byte(i)}, size)
+			if _, err := s.Publish(&core.Message{Key: "q", Body: body, Persistent: i%10 != 0}, nil, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		var u unsettled
+		get := func() {
+			for {
+				d, _, ok, err := s.Get(t.Context(), "q", false)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !ok {
+					return
+				}
+				if d.Message.Body[0] != byte(d.Seq-1) || len(d.Message.Body) != size {
+					t.Fatalf("message %d has another's body", d.Seq)
+				}
+				u.push(uint64(len(u.items)+1), d)
+			}
+		}
+		whole := func() (count int) {
+			for i := range u.items {
+				if d := &u.items[i].d; d.Message != nil && d.Message.Persistent {
+					count++
+				}
+			}
+			return count
+		}
+		get()
+		if got := whole(); got == 0 || got > wholeBytes/size || u.bytes > wholeBytes+2*size {
+			t.Errorf("%d of %d persistent messages are whole, %d bytes are counted", got, n, u.bytes)
+		}
+		s.Settle(u.takeAll(nil), core.Requeue)
+		if u.bytes != 0 {
+			t.Errorf("%d bytes are counted of none", u.bytes)
+		}
+		get()
+		if u.len() != n {
+			t.Errorf("%d of %d came again", u.len(), n)
+		}
+		var ds []core.Delivery
+		for tag := uint64(n); tag > 0; tag -= 2 {
+			ds, _ = u.take(tag, ds)
+		}
+		if ds = u.takeAll(ds); len(ds) != n || u.bytes != 0 {
+			t.Errorf("%d of %d were taken, %d bytes are counted", len(ds), n, u.bytes)
+		}
+		s.Settle(ds, core.Accept)
+		if st := b.Stats(); st.Unsettled != 0 || st.Ready != 0 || st.HeldBytes > 4<<10 {
+			t.Errorf("at the end: %+v", st)
+		}
+	})
 }
 
 // TestAPublicationGrowsWithWhatArrives: an announcement allocates nothing, and

@@ -12,10 +12,16 @@ import (
 // order leaves a hole (a zero Delivery) that goes when the front reaches it, or
 // when holes are the greater part: one delivery that is never settled must not
 // keep the places of millions that were.
+//
+// Their messages have been encoded, and serve for no more than to go back to
+// their queues. The newest keep theirs, since most clients settle soon; beyond
+// wholeBytes the engine is asked to let go of the others.
 type unsettled struct {
 	items []outstanding
 	head  int // items[:head] are free
 	holes int // in items[head:]
+	whole int // items[:whole] have been unloaded, as far as they can be
+	bytes int // of the messages of items[whole:]
 }
 
 type outstanding struct {
@@ -23,10 +29,14 @@ type outstanding struct {
 	d   core.Delivery
 }
 
-func (o *outstanding) isHole() bool { return o.d.Message == nil }
+// Places begin with 1.
+func (o *outstanding) isHole() bool { return o.d.Seq == 0 }
 
 // keepItems is how much room an empty queue keeps.
 const keepItems = 1 << 10
+
+// wholeBytes is how many bytes of messages a channel keeps beside its outbox.
+const wholeBytes = 256 << 10
 
 func (u *unsettled) len() int { return len(u.items) - u.head - u.holes }
 
@@ -35,6 +45,33 @@ func (u *unsettled) push(tag uint64, d core.Delivery) {
 		u.compact()
 	}
 	u.items = append(u.items, outstanding{tag, d})
+	u.bytes += d.Size()
+	u.unload()
+}
+
+// unload has the oldest messages let go while there are too many bytes of them.
+// One that the store does not have yet is asked for with the next push.
+func (u *unsettled) unload() {
+	for last := len(u.items) - 1; u.bytes > wholeBytes && u.whole < last; u.whole++ {
+		o := &u.items[u.whole]
+		if o.isHole() {
+			continue
+		}
+		if !o.d.Unload() {
+			return
+		}
+		u.bytes -= o.d.Size()
+	}
+}
+
+// taken takes the delivery at i out of the sums.
+func (u *unsettled) taken(i int) core.Delivery {
+	d := u.items[i].d
+	if i >= u.whole {
+		u.bytes -= d.Size()
+	}
+	u.items[i].d = core.Delivery{}
+	return d
 }
 
 // find returns the index of tag, or -1 if no such delivery is outstanding.
@@ -60,8 +97,7 @@ func (u *unsettled) take(tag uint64, to []core.Delivery) ([]core.Delivery, bool)
 	if i < 0 {
 		return to, false
 	}
-	to = append(to, u.items[i].d)
-	u.items[i].d = core.Delivery{}
+	to = append(to, u.taken(i))
 	u.holes++
 	u.trim()
 	return to, true
@@ -84,11 +120,10 @@ func (u *unsettled) takeAll(to []core.Delivery) []core.Delivery {
 // takeFront moves items[:end] to the end of to.
 func (u *unsettled) takeFront(end int, to []core.Delivery) []core.Delivery {
 	for ; u.head < end; u.head++ {
-		if o := &u.items[u.head]; o.isHole() {
+		if u.items[u.head].isHole() {
 			u.holes--
 		} else {
-			to = append(to, o.d)
-			o.d = core.Delivery{}
+			to = append(to, u.taken(u.head))
 		}
 	}
 	u.trim()
@@ -105,7 +140,7 @@ func (u *unsettled) trim() {
 	case u.head == len(u.items) && cap(u.items) > keepItems:
 		*u = unsettled{}
 	case u.head == len(u.items):
-		u.items, u.head = u.items[:0], 0
+		u.items, u.head, u.whole = u.items[:0], 0, 0
 	case u.holes > keepItems && u.holes > u.len():
 		u.compact()
 	}
@@ -113,13 +148,16 @@ func (u *unsettled) trim() {
 
 // compact moves what is outstanding to the start.
 func (u *unsettled) compact() {
-	n := 0
+	n, whole := 0, 0
 	for i := u.head; i < len(u.items); i++ {
+		if i == u.whole {
+			whole = n
+		}
 		if !u.items[i].isHole() {
 			u.items[n] = u.items[i]
 			n++
 		}
 	}
 	clear(u.items[n:])
-	u.items, u.head, u.holes = u.items[:n], 0, 0
+	u.items, u.head, u.holes, u.whole = u.items[:n], 0, 0, whole
 }

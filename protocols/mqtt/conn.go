@@ -309,6 +309,12 @@ func (c *conn) tell(e *wire.Error) {
 		return
 	}
 	d := wire.Disconnect{Reason: e.Code, ReasonString: e.Text}
+	if e.Code == wire.ServerShuttingDown {
+		_, overWebSocket := c.nc.(*webSocket)
+		if ref := c.srv.opt.Elsewhere(overWebSocket); ref != "" { // [MQTT-4.13.1-1] with the reference of section 4.11
+			d.Reason, d.ServerReference = wire.UseAnotherServer, ref
+		}
+	}
 	c.out.Append(func(b *outbox.Buffer) {
 		// A client whose limit does not even hold a bare one hears nothing.
 		b.B, _ = wire.AppendDisconnect(b.B, c.version, &d, c.acceptMax)

@@ -215,7 +215,7 @@ func newWill(w *wire.Will) (*core.Will, error) {
 	if w == nil {
 		return nil, nil //nolint:nilnil // no will is no error
 	}
-	if !wire.ValidTopic(w.Topic) {
+	if !wire.ValidTopic(w.Topic) || tooDeep(w.Topic) {
 		return nil, wire.Errorf(wire.TopicNameInvalid, "will topic %q", w.Topic)
 	}
 	props, err := wire.ParseProperties(w.Properties)

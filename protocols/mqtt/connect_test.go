@@ -3,6 +3,7 @@ package mqtt_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -54,6 +55,7 @@ func TestConnectIsAnswered(t *testing.T) {
 		{"MQTT-3.1.2-12: will of QoS 3", wire.V5, with(will("w", "", 3, false, "")), "CONNACK 0x81"},
 		{"MQTT-3.1.2-11: will QoS without a will", wire.V5, with(flags(0x08)), "CONNACK 0x81"},
 		{"MQTT-3.3.2-2: will topic with a wildcard", wire.V5, with(will("w/#", "", 0, false, "")), "CONNACK 0x90"},
+		{"will topic of too many levels", wire.V5, with(will(levels(257), "", 0, false, "")), "CONNACK 0x90"},
 		{"property twice", wire.V5, with(properties(long(wire.SessionExpiry, 1) + long(wire.SessionExpiry, 1))), "CONNACK 0x82"},
 		{"receive maximum 0", wire.V5, with(properties(short(wire.ReceiveMaximum, 0))), "CONNACK 0x82"},
 		{"maximum packet size 0", wire.V5, with(properties(long(wire.MaximumPacketSize, 0))), "CONNACK 0x82"},
@@ -269,6 +271,21 @@ func TestShutdown(t *testing.T) {
 		s := b.connect(wire.V5, "s")
 		s.subscribe(1, 0, "w")
 		s.silence(time.Hour)
+	})
+}
+
+// TestShutdown_ServerReference: a broker that stops names the one that takes over
+// to those who can hear it (section 4.11).
+func TestShutdown_ServerReference(t *testing.T) {
+	elsewhere := func(s *setup) {
+		s.server.Elsewhere = func(webSocket bool) string { return fmt.Sprintf("next:1883 websocket=%t", webSocket) }
+	}
+	inBubble(t, elsewhere, func(b *bed) {
+		old, modern := b.connect(wire.V311, "o"), b.connect(wire.V5, "m")
+		b.stop(listen.ErrStopping)
+		old.gone()
+		modern.expect(`DISCONNECT 0x9c 28="next:1883 websocket=false"`)
+		modern.gone()
 	})
 }
 

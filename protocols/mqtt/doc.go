@@ -38,6 +38,7 @@
 //   - A will that comes due while publishers must wait, because memory or the
 //     disk is full, is published later: when they go on, or when its client
 //     connects again.
+//   - A topic or a filter of more than 256 levels is not accepted.
 //   - Shared subscriptions and enhanced authentication are not there; CONNACK
 //     says so of the former.
 //   - The limit that MaxSessionExpiry sets, and the one on keep alive, reach

@@ -33,6 +33,12 @@ func TestFaultsEndTheConnection(t *testing.T) {
 		{"MQTT-3.3.1-2: DUP with QoS 0", all, raw("\x38\x04\x00\x01a\x00"), wire.ProtocolError},
 		{"MQTT-3.3.2-2: wildcard in a topic", wire.V5, publishPacket(wire.V5, 0, "a/#", "", 0), wire.TopicNameInvalid},
 		{"MQTT-3.3.2-2: wildcard in a topic of 3.1.1", wire.V311, publishPacket(wire.V311, 0, "a/+", "", 0), 0},
+		{"topic of too many levels", wire.V5, publishPacket(wire.V5, 0, levels(257), "", 0), wire.TopicNameInvalid},
+		{"topic of too many levels in 3.1.1", wire.V311, publishPacket(wire.V311, 0, levels(257), "", 0), 0},
+		{
+			"topic of too many levels with an alias", wire.V5,
+			publishPacket(wire.V5, 0, levels(257), "", 0, short(wire.TopicAlias, 1)), wire.TopicNameInvalid,
+		},
 		{"MQTT-2.2.1-3: packet identifier 0", wire.V5, publishPacket(wire.V5, 2, "a", "", 0), wire.ProtocolError},
 		{"MQTT-2.2.1-3: of a SUBSCRIBE", wire.V5, subscribePacket(wire.V5, 0, "", 0, "a"), wire.ProtocolError},
 		{"MQTT-1.5.4-1: topic not UTF-8", wire.V5, publishPacket(wire.V5, 0, "\xff", "", 0), wire.MalformedPacket},

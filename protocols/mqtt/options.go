@@ -65,6 +65,11 @@ type Options struct {
 	// authentication, and no browser adds credentials to it by itself.
 	Origins []string
 
+	// Elsewhere returns where clients go on that are told that the broker shuts
+	// down, as a Server Reference, for those over WebSocket or over TCP; empty where
+	// nobody takes over. Nil: nobody does.
+	Elsewhere func(webSocket bool) string
+
 	// Outbox sets the marks of the write queues; see there for the zero values.
 	Outbox outbox.Options
 
@@ -121,6 +126,9 @@ func (o *Options) setDefaults() {
 	setDefault(&o.MaxSessionExpiry, core.Forever)
 	setDefault(&o.HandshakeTimeout, 10*time.Second)
 	setDefault(&o.DrainTimeout, 5*time.Second)
+	if o.Elsewhere == nil {
+		o.Elsewhere = func(bool) string { return "" }
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}

@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"context"
+	"strings"
 
 	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/protocols/mqtt/bridge"
@@ -16,7 +17,24 @@ const (
 	// piece is how much of a large publication is read at a time, so that it is
 	// noted that the client still sends.
 	piece = 64 << 10
+
+	// maxLevels is how many levels a topic or a filter may have: as many as the
+	// longest routing key that AMQP can have stands for. A level of a retained
+	// message or of a subscription takes hundreds of bytes of memory, and must
+	// not be had for the one of a slash.
+	maxLevels = 256
 )
+
+// tooDeep reports whether a topic or a filter has too many levels.
+func tooDeep(topic string) bool { return strings.Count(topic, "/") >= maxLevels }
+
+// topicKey returns the routing key of a publication's topic.
+func topicKey(topic string) (string, error) {
+	if tooDeep(topic) {
+		return "", wire.Errorf(wire.TopicNameInvalid, "the topic has more than %d levels", maxLevels)
+	}
+	return bridge.Key(topic), nil
+}
 
 // publish acts on a PUBLISH that is in the read buffer.
 func (c *conn) publish(ctx context.Context, p *wire.Publish) error {
@@ -62,14 +80,18 @@ func (c *conn) routingKey(p *wire.Publish) (string, error) {
 		return c.aliased(alias, p.Topic)
 	}
 	if string(p.Topic) != c.topic {
-		c.topic = string(p.Topic)
-		c.key = bridge.Key(c.topic)
+		topic := string(p.Topic)
+		key, err := topicKey(topic)
+		if err != nil {
+			return "", err
+		}
+		c.topic, c.key = topic, key
 	}
 	return c.key, nil
 }
 
 // aliased sets or uses a topic alias (section 3.3.2.3.4).
-func (c *conn) aliased(alias int, topic []byte) (string, error) {
+func (c *conn) aliased(alias int, topic []byte) (key string, err error) {
 	if alias > c.srv.opt.TopicAliasMaximum { // [MQTT-3.3.2-9]
 		return "", wire.Errorf(wire.TopicAliasInvalid, "topic alias %d, the maximum is %d", alias, c.srv.opt.TopicAliasMaximum)
 	}
@@ -81,8 +103,10 @@ func (c *conn) aliased(alias int, topic []byte) (string, error) {
 	}
 	at := &c.aliases[alias-1]
 	if len(topic) > 0 {
-		*at = bridge.Key(string(topic)) // a key is never empty, as a topic never is, but for the topic \x
-		if *at == "" {
+		if key, err = topicKey(string(topic)); err != nil {
+			return "", err
+		}
+		if *at = key; key == "" { // as no topic's is but that of \x
 			return "", wire.Errorf(wire.TopicNameInvalid, "topic %q cannot have an alias", topic)
 		}
 	}

@@ -71,7 +71,7 @@ func (c *conn) denied(pattern string, err error) wire.ReasonCode {
 // patternOf returns the binding pattern of a filter, or why it cannot be
 // subscribed to.
 func patternOf(filter string) (pattern string, reason wire.ReasonCode) {
-	if !wire.ValidFilter(filter) {
+	if !wire.ValidFilter(filter) || tooDeep(filter) {
 		return "", wire.TopicFilterInvalid
 	}
 	if share, _, _ := wire.SplitShared(filter); share != "" {

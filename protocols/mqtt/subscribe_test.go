@@ -206,3 +206,21 @@ func TestRetainedThatIsRefused(t *testing.T) {
 		p.silence(time.Second)
 	})
 }
+
+// levels is a topic of n levels.
+func levels(n int) string { return strings.Repeat("l/", n-1) + "l" }
+
+// TestLevelsOfATopic: each takes memory, and what takes much of it must not be had for little.
+func TestLevelsOfATopic(t *testing.T) {
+	inBubble(t, nil, func(b *bed) {
+		p := b.connect(wire.V5, "p")
+		if got, want := p.subscribe(1, 0, levels(256), levels(257), "/"+levels(255)+"/#"), "SUBACK #1 0x00 0x8f 0x8f"; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		if got, want := p.unsubscribe(2, levels(257)), "UNSUBACK #2 0x8f"; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		p.publish(levels(256), "deep", 0, 0)
+		p.expect("PUBLISH " + levels(256) + ` "deep"`)
+	})
+}
