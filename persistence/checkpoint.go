@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"iter"
+	"sync"
 
 	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/persistence/index"
@@ -62,7 +63,9 @@ func (l *live) freeze() (*index.Checkpoint, []frozenChunk, map[uint32]uint64) {
 	defer l.mu.Unlock()
 	cp := &index.Checkpoint{Position: index.Position(l.position), Meta: l.encodeMeta()}
 	l.changed, l.replayed = false, 0
-	var frozen []frozenChunk
+	queues, chunks := l.countChanged()
+	cp.PutQueues, cp.PutChunks = make([]index.Queue, 0, queues), make([]index.Chunk, 0, chunks)
+	frozen := make([]frozenChunk, 0, chunks)
 	for _, q := range l.changedQueues {
 		if l.queues[q.id] == q {
 			frozen = l.freezeQueue(cp, q, frozen)
@@ -94,6 +97,17 @@ func (l *live) freeze() (*index.Checkpoint, []frozenChunk, map[uint32]uint64) {
 	l.changedQueues, l.changedDefs, l.goneQueues = nil, nil, nil
 	clear(l.goneDefs)
 	return cp, frozen, keys
+}
+
+// countChanged counts what freeze freezes: a hundred thousand queues may have changed, and lists that grow would take twice the room.
+func (l *live) countChanged() (queues, chunks int) {
+	for _, q := range l.changedQueues {
+		if l.queues[q.id] == q {
+			queues++
+			chunks += len(q.changed)
+		}
+	}
+	return queues, chunks
 }
 
 func (l *live) freezeQueue(cp *index.Checkpoint, q *queue, frozen []frozenChunk) []frozenChunk {
@@ -186,10 +200,15 @@ func (l *live) restore(x indexer) error {
 			}
 		}
 	}
-	if err := l.restoreQueues(x); err != nil {
+	var wg sync.WaitGroup
+	var defsErr error
+	wg.Go(func() { defsErr = l.restoreDefinitions(x) })
+	err := l.restoreQueues(x)
+	wg.Wait()
+	if err = errors.Join(err, defsErr); err != nil {
 		return err
 	}
-	return l.restoreDefinitions(x)
+	return l.markDefined()
 }
 
 func (l *live) restoreQueues(x indexer) error {
@@ -236,15 +255,23 @@ func (l *live) restoreDefinitions(x indexer) error {
 		if r.bad || !ok {
 			return errState
 		}
-		l.defs[v.Key] = &definition{
+		d := &definition{
 			key: v.Key, value: r.b, queue: core.QueueID(v.Queue), order: v.Order, segment: segment, indexed: true,
 		}
-		l.segments.at(segment).defBytes += l.defs[v.Key].cost()
+		l.defs[v.Key] = d
+		l.segments.at(segment).defBytes += d.cost()
 		l.order = max(l.order, v.Order)
-		if v.Queue == 0 {
+	}
+	return nil
+}
+
+// markDefined tells the queues which definitions there are.
+func (l *live) markDefined() error {
+	for _, d := range l.defs {
+		if d.queue == 0 {
 			continue
 		}
-		q := l.queues[core.QueueID(v.Queue)]
+		q := l.queues[d.queue]
 		if q == nil {
 			return errState
 		}

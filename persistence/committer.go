@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/persistence/failpoint"
 	"github.com/batonmq/baton/persistence/journal"
 )
 
@@ -21,7 +22,7 @@ type committer struct {
 	placed    []placed    // by op of the group
 	pairs     []core.Pair // of the group's publishes that are written
 	elided    elision
-	orders    map[string]uint64         // the order of every definition, as of the records encoded
+	orders    map[string]uint64         // of the definitions that the group makes or ends; 0: it is ended
 	order     uint64                    // the highest one given
 	unsaid    map[core.QueueID]core.Seq // above the places that were elided and are not on record as used
 	unwritten uint64                    // how many places the group elides
@@ -61,7 +62,10 @@ func (c *committer) run() {
 func (c *committer) group(ops []op, bytes int64) {
 	err := c.s.Err()
 	if err == nil {
-		if err = c.pass(ops); err != nil {
+		if err = c.pass(ops); err == nil {
+			err = failpoint.At(failpoint.JournalPassed)
+		}
+		if err != nil {
 			err = c.s.fail(err)
 		}
 		c.s.stats.ends()
@@ -94,6 +98,9 @@ func (c *committer) pass(ops []op) error {
 		return err
 	}
 	c.s.stats.wrote(c.s.clock.elapsed()-began, len(c.buf), c.unwritten)
+	if err := failpoint.At(failpoint.JournalSynced); err != nil {
+		return err
+	}
 	if err := c.s.opt.Guard(); err != nil {
 		return err
 	}
@@ -114,6 +121,9 @@ func (c *committer) pass(ops []op) error {
 func (c *committer) encode(ops []op) {
 	c.buf = journal.BeginGroup(c.buf)
 	c.placed, c.pairs, c.unwritten = c.placed[:0], c.pairs[:0], 0
+	if len(c.orders) > 0 {
+		c.orders = make(map[string]uint64) // clearing one that was large once would take as long for every group
+	}
 	c.elided.find(ops)
 	for i := range ops {
 		if own := ops[i].own; own != nil && own.carry != nil {
@@ -163,21 +173,39 @@ func (c *committer) encodeOp(o *op, at *placed) {
 			c.buf = journal.AppendRanges(c.buf, journal.KindMark, o.queue, o.ranges)
 		}
 	case opDefine:
-		order, known := c.orders[o.key]
-		if !known {
-			c.order++
-			order = c.order
-			c.orders[o.key] = order
-		}
-		at.order = order
-		c.buf = journal.AppendDefine(c.buf, o.queue, order, o.key, o.value)
+		at.order = c.orderOf(o.key)
+		c.buf = journal.AppendDefine(c.buf, o.queue, at.order, o.key, o.value)
 	case opRemove:
-		delete(c.orders, o.key)
+		c.orders[o.key] = 0
 		delete(c.unsaid, o.queue)
 		c.buf = journal.AppendRemove(c.buf, o.queue, o.key)
 	case opOwn:
 		c.encodeOwn(o.own)
 	}
+}
+
+// orderOf returns the order of a definition that the group makes, given now where it is new.
+func (c *committer) orderOf(key string) uint64 {
+	order, decided := c.orders[key]
+	if !decided {
+		order = c.s.live.orderOf(key)
+	}
+	if order == 0 {
+		c.order++
+		order = c.order
+	}
+	c.orders[key] = order
+	return order
+}
+
+// orderOf returns the order of a definition, 0 when there is none.
+func (l *live) orderOf(key string) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if d := l.defs[key]; d != nil {
+		return d.order
+	}
+	return 0
 }
 
 // place returns the pairs with p, unless it is elided: then only that the place is used remains to be said, once for each queue, some time.

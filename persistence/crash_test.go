@@ -5,14 +5,18 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/persistence/index"
+	"github.com/batonmq/baton/persistence/journal"
 	"github.com/batonmq/baton/persistence/journal/crashfs"
 )
 
@@ -23,13 +27,20 @@ var (
 
 // TestCrash runs random commits against a store whose world stops at a random step: before or after a write, a sync, a change of
 // names or a step of a checkpoint, also while it opens and closes. What is then found must be what some prefix of the commits amounts
-// to, one that holds every commit that was promised; and the index, an older one, and a rebuild from the journal alone must tell the same story.
+// to, one that holds every commit that was promised; and the index, an older one, and a rebuild from the journal alone must tell the same
+// story, and so must a standby that has followed now and then, and goes on in place of the node that stopped.
 func TestCrash(t *testing.T) {
+	nodes := 0
 	for i := range *crashRuns {
 		seed := *crashSeed + uint64(i)
-		if err := newCrashRun(seed).run(); err != nil {
+		r := newCrashRun(seed)
+		if err := r.run(); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
+		nodes += r.nodes
+	}
+	if nodes < *crashRuns/20 {
+		t.Errorf("a standby took over %d times in %d runs", nodes, *crashRuns)
 	}
 }
 
@@ -185,6 +196,10 @@ type crashRun struct {
 	epoch  uint64
 	source *Source
 
+	standby *Follower     // another node, that follows; nil: none does
+	own     *memIndexDisk // its index
+	nodes   int           // so many took over
+
 	base  *state // what is certain
 	clean bool   // the last life ended orderly
 
@@ -193,8 +208,8 @@ type crashRun struct {
 	promised int // so many units have passed
 	late     error
 
-	named    uint64
-	told     uint64
+	named    atomic.Uint64
+	told     atomic.Uint64
 	nextSeq  map[core.QueueID]core.Seq
 	nextID   uint64
 	messages int
@@ -204,7 +219,7 @@ type crashRun struct {
 
 func newCrashRun(seed uint64) *crashRun {
 	r := &crashRun{
-		rng: rand.New(rand.NewPCG(seed, 7)), fs: crashfs.New(), index: newMemIndexDisk(), older: newMemIndexDisk(),
+		rng: rand.New(rand.NewPCG(seed, 7)), fs: crashfs.New(), index: newMemIndexDisk(), older: newMemIndexDisk(), own: newMemIndexDisk(),
 		base: newState(), nextSeq: make(map[core.QueueID]core.Seq),
 	}
 	r.segment = 4096
@@ -245,13 +260,17 @@ func (r *crashRun) life() error {
 	r.fs.Decide = func(op crashfs.Op) crashfs.Verdict {
 		return crashfs.Verdict{Crash: op.Step > stopAt, After: after && op.Step == stopAt+1}
 	}
-	r.units, r.promised, r.named, r.told = nil, 0, 0, 0
+	r.units, r.promised = nil, 0
+	r.named.Store(0)
+	r.told.Store(0)
+	followed := r.takesOver()
 	opt := r.options(r.fs, r.index, r.epoch)
+	opt.Follower = followed
 	opt.NameSegment = func(n uint64) error {
-		r.named = n
+		r.named.Store(n)
 		return r.fs.Step("name", "lease")
 	}
-	opt.Promised = func(offset uint64, _ time.Time) { r.told = offset }
+	opt.Promised = func(offset uint64, _ time.Time) { r.told.Store(offset) }
 	s, err := Open(backgroundContext(), opt)
 	if err != nil {
 		if errors.Is(err, crashfs.ErrCrashed) {
@@ -263,12 +282,18 @@ func (r *crashRun) life() error {
 		_ = s.Close() // it has crashed
 		return r.crashed(false)
 	}
+	if followed != nil {
+		if err := r.sameAs(s); err != nil {
+			_ = s.Close() // it tells something else
+			return fmt.Errorf("epoch %d goes on from what was followed: %w", r.epoch, err)
+		}
+	}
 	r.units = [][]core.Op{}
-	lineage := s.Lineage()
+	r.source = &Source{Epoch: r.epoch, Lineage: s.Lineage()}
 	s.Activated()
 	r.work(s)
 	err = s.Close()
-	r.source = &Source{Epoch: r.epoch, Lineage: lineage, Segment: r.named, Promised: uint64(r.rng.Int64N(int64(r.told) + 1)), Time: s.Now()}
+	r.source.Segment, r.source.Promised, r.source.Time = r.named.Load(), uint64(r.rng.Int64N(int64(r.told.Load())+1)), s.Now()
 	switch {
 	case err == nil:
 		return r.crashed(true)
@@ -284,8 +309,100 @@ func (r *crashRun) crashed(clean bool) error {
 		return fmt.Errorf("closed cleanly, but %d of %d units have passed", r.promised, len(r.units))
 	}
 	r.fs = r.fs.Crash(r.rng)
+	r.standbySurvives()
 	r.clean = clean || r.clean && r.units == nil // a life that never began leaves the end before it
 	return r.late
+}
+
+// takesOver returns the standby if it is the one to go on, which is then opened on its own index.
+func (r *crashRun) takesOver() *Follower {
+	f := r.standby
+	if f == nil || r.source == nil || r.rng.IntN(2) == 0 {
+		return nil
+	}
+	r.standby, r.index, r.own = nil, r.own, r.index
+	r.nodes++
+	return f
+}
+
+// sameAs compares what a store tells that goes on from what was followed with what its index and the journal were found to tell.
+func (r *crashRun) sameAs(s *Store) error {
+	diff, err := r.base.difference(s)
+	if err == nil && diff != "" {
+		err = errors.New(diff)
+	}
+	if err != nil {
+		return err
+	}
+	next, err := places(s)
+	if err == nil && !maps.Equal(next, r.base.next) {
+		err = fmt.Errorf("next places %v, want %v", next, r.base.next)
+	}
+	return err
+}
+
+// follow has the standby do something: it comes, it goes, it catches up, it brings its index up to what it read.
+func (r *crashRun) follow() error {
+	if r.standby == nil {
+		opt := r.options(r.fs, r.own, 0)
+		opt.Source = nil
+		f, err := NewFollower(backgroundContext(), opt)
+		r.standby = f
+		return err
+	}
+	if r.standby.index.Err() != nil {
+		return nil //nolint:nilerr // it has ended, and is asked no more
+	}
+	src := *r.source
+	src.Promised = r.told.Load()
+	if r.rng.IntN(2) == 0 {
+		src.Promised = uint64(r.rng.Int64N(int64(src.Promised) + 1)) // what its lease says is older
+	}
+	switch r.rng.IntN(12) {
+	case 0:
+		r.standby.stopReading()
+		r.standby = nil
+		return nil
+	case 1:
+		r.standby.opt.CheckpointBytes = 1 + r.rng.Int64N(20_000)
+	case 2:
+		r.standby.opt.CheckpointBytes = 1 << 40
+	case 3:
+		r.standby.index.(*memIndex).full = r.rng.IntN(2) == 0 //nolint:forcetypeassert // options made it
+	case 4:
+		if r.standby.live != nil && r.standby.live.err == nil {
+			return r.followError(r.standby.checkpoint())
+		}
+	}
+	return r.followError(r.standby.step(backgroundContext(), src))
+}
+
+// followError lets pass what may end a step.
+func (r *crashRun) followError(err error) error {
+	for _, may := range []error{crashfs.ErrCrashed, index.ErrSpace, journal.ErrGone, fs.ErrNotExist} {
+		if errors.Is(err, may) {
+			return nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("epoch %d is followed: %w", r.epoch, err)
+	}
+	return nil
+}
+
+// standbySurvives gives the standby the world that a crash of the other node has left. If the crash came while it wrote its index, it
+// has ended.
+func (r *crashRun) standbySurvives() {
+	if r.standby == nil {
+		return
+	}
+	r.standby.stopReading()
+	x := r.standby.index.(*memIndex) //nolint:forcetypeassert // options made it
+	if x.Err() != nil {
+		r.standby = nil
+		return
+	}
+	x.fs, r.standby.opt.Files = r.fs, r.fs
 }
 
 // unitDone is the Completion of one commit.
@@ -306,6 +423,13 @@ func (u unitDone) Complete(_ uint64, err error) {
 	u.r.promised = u.n + 1
 }
 
+// note keeps an error for the verdict.
+func (r *crashRun) note(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.late = errors.Join(r.late, err)
+}
+
 func (r *crashRun) work(s *Store) {
 	model := r.base.clone() // what the committing side believes
 	for range 5 + r.rng.IntN(60) {
@@ -317,6 +441,12 @@ func (r *crashRun) work(s *Store) {
 		model.apply(ops)
 		ops[len(ops)-1].Done = unitDone{r, n}
 		s.Commit(ops)
+		if r.rng.IntN(4) == 0 {
+			if err := r.follow(); err != nil {
+				r.note(err)
+				return
+			}
+		}
 		switch r.rng.IntN(8) {
 		case 0:
 			_ = s.commitOwn(nil) // let it all pass; an error shows in the verdict

@@ -218,6 +218,9 @@ func TestEveryByteOfTheJournal_Salvaged(t *testing.T) {
 				if !strings.Contains(err.Error(), filepath.Base(path)) {
 					t.Fatalf("%s with byte %d changed: refused without the file's name: %v", path, off, err)
 				}
+				if strings.Contains(err.Error(), "start once with --salvage") {
+					t.Fatalf("%s with byte %d changed: salvaging is advised, and does not help: %v", path, off, err)
+				}
 				refused++
 				continue
 			}

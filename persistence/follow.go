@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -14,8 +15,15 @@ import (
 	"github.com/batonmq/baton/persistence/journal"
 )
 
-// followEvery is how often a follower looks for what its source has written.
-const followEvery = 20 * time.Millisecond
+const (
+	// followEvery is how often a follower looks for what its source has written.
+	followEvery = 20 * time.Millisecond
+	// followAgain is how long it waits at most, after errors, before it tries again: to begin anew costs at least a segment's reading.
+	followAgain = time.Second
+	// gapTries is how often it meets a gap before it believes that there is one: a directory is not listed, nor its newest file read, at
+	// one moment.
+	gapTries = 3
+)
 
 // FreshFiles are the operating system's files, read past this host's cache: see journal.FreshFiles.
 func FreshFiles() journal.Files { return journal.FreshFiles() }
@@ -33,7 +41,9 @@ type Follower struct {
 	waiting  *index.Checkpoint // one that found no space
 	saved    time.Time         // when the last checkpoint was made
 	bytes    int64             // read since then
-	doubted  bool              // what live holds could not be continued
+	time     time.Time         // the broker clock of the last group read
+	gaps     int               // so many times on end, what comes next had been reclaimed
+	anew     bool              // the index is of no use: the next reading begins at the beginning
 	progress atomic.Pointer[Progress]
 }
 
@@ -48,6 +58,8 @@ type Progress struct {
 	CaughtUp bool
 	// Reason is why the follower cannot go on, "" when it can. It tries again all the same.
 	Reason string
+	// Damaged: Reason is damage in the journal. What that means is decided by a start, so it is no reason not to make one.
+	Damaged bool
 }
 
 // NewFollower opens this node's index. Of opt, Epoch and Source and what a primary needs are not used.
@@ -73,8 +85,9 @@ func (f *Follower) Progress() Progress { return *f.progress.Load() }
 // again.
 func (f *Follower) Follow(ctx context.Context, source func() (Source, bool, error)) error {
 	defer f.stopReading()
-	tick := time.NewTicker(followEvery)
-	defer tick.Stop()
+	wait := followEvery
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
 	for {
 		src, ok, err := source()
 		if err == nil && ok {
@@ -87,10 +100,14 @@ func (f *Follower) Follow(ctx context.Context, source func() (Source, bool, erro
 			return errors.Join(err, f.index.Err())
 		}
 		f.tell(src, ok, err)
+		if wait = min(2*wait, followAgain); err == nil {
+			wait = followEvery
+		}
+		timer.Reset(wait)
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-timer.C:
 		}
 	}
 }
@@ -102,17 +119,18 @@ func (f *Follower) Close() error {
 }
 
 func (f *Follower) tell(src Source, ok bool, err error) {
-	before, p := f.progress.Load(), new(Progress)
+	before, p := f.progress.Load(), &Progress{Time: f.time}
 	if ok {
 		p.Source = src.Epoch
 	}
 	if f.live != nil {
 		at := f.live.position
-		p.Epoch, p.Offset, p.Time = uint64(at.Epoch), at.Offset, before.Time
+		p.Epoch, p.Offset = uint64(at.Epoch), at.Offset
 		p.CaughtUp = err == nil && ok && f.reader != nil && f.reader.Reached(src.Promised)
 	}
 	if err != nil {
 		p.Reason = err.Error()
+		_, p.Damaged = errors.AsType[*DamageError](err)
 		if before.Reason != p.Reason {
 			f.log.Warn("following the primary's journal is interrupted", slog.Uint64("epoch", src.Epoch), slog.Any("err", err))
 		}
@@ -132,51 +150,74 @@ func (f *Follower) step(ctx context.Context, src Source) error {
 	}
 	if err := f.read(ctx, src.Promised); err != nil {
 		f.stopReading()
-		f.doubted = true
-		return err
+		return f.failed(err)
 	}
+	f.gaps = 0
 	return f.save()
 }
 
+// failed decides with what the next step begins after err. What is in memory stays true, up to its position, whatever ended the reading: an
+// error of the disk that may be over soon, or damage, of which a start decides what it means. It is of no use any more if what
+// comes next has been reclaimed; nor is the index then, which is behind it.
+func (f *Follower) failed(err error) error {
+	switch {
+	case f.live.err != nil:
+		f.live, f.waiting, f.anew = nil, nil, true
+	case errors.Is(err, journal.ErrGone), errors.Is(err, fs.ErrNotExist):
+		if f.gaps++; f.gaps >= gapTries {
+			f.live, f.waiting, f.anew, f.gaps = nil, nil, true, 0
+		}
+	case errors.Is(err, errHalfApplied):
+		f.live, f.waiting = nil, nil
+	}
+	return err
+}
+
+// errHalfApplied: what is in memory has a part of a group.
+var errHalfApplied = errors.New("a group could not be applied as a whole")
+
 func sameHistory(a, b *Source) bool { return a.Epoch == b.Epoch && slices.Equal(a.Lineage, b.Lineage) }
 
-// begin decides from where to read: on from what is in memory, from the index's root, or from the beginning. What could not be continued
-// once is not tried again.
+// begin decides from where to read: on from what is in memory, from the index's root, or from the beginning.
 func (f *Follower) begin(src Source) error {
 	f.source = src
-	from := journal.Position{}
-	switch {
-	case f.live != nil && !f.doubted && src.holds(f.live.position):
-		from = f.live.position
-	case f.restore(&src):
-		from = f.live.position
-	default:
-		f.log.Info("rebuilding this node's index from the primary's journal", slog.Uint64("epoch", src.Epoch))
-		if err := f.index.Reset(); err != nil {
-			return err
+	if f.live == nil || !src.holds(f.live.position) {
+		f.live, f.waiting = nil, nil // a checkpoint is of what was in memory: nothing else goes on from it
+		if f.anew || !f.restore(&src) {
+			if err := f.beginAnew(&src); err != nil {
+				return err
+			}
 		}
-		f.live, f.waiting = newLiveOn(f.index), nil
 	}
-	f.doubted = false
 	f.reader = journal.NewFollower(journal.History{
 		Files: f.opt.Files, Dir: filepath.Join(f.opt.Dir, "journal"), Store: f.opt.StoreID,
 		Lineage: src.Lineage, Source: uint32(src.Epoch),
-	}, from)
+	}, f.live.position)
 	return nil
 }
 
-// restore fills memory from the index's root, unless that is no part of src's history, or is where reading has failed before.
+// beginAnew empties the index, for a replay from the beginning.
+func (f *Follower) beginAnew(src *Source) error {
+	f.log.Info("rebuilding this node's index from the primary's journal", slog.Uint64("epoch", src.Epoch))
+	if err := f.index.Reset(); err != nil {
+		return err
+	}
+	f.live, f.anew = newLiveOn(f.index), false
+	return nil
+}
+
+// restore fills memory from the index's root, unless that is no part of src's history.
 func (f *Follower) restore(src *Source) bool {
 	root, ok := f.index.Root()
-	from := journal.Position(root.Position)
-	if !ok || !src.holds(from) || f.doubted && f.live != nil && f.live.position == from {
+	if !ok || !src.holds(journal.Position(root.Position)) {
 		return false
 	}
-	f.live, f.waiting = newLiveOn(f.index), nil
-	if err := f.live.restore(f.index); err != nil {
+	l := newLiveOn(f.index)
+	if err := l.restore(f.index); err != nil {
 		f.log.Warn("this node's index is not used", slog.Any("err", err))
 		return false
 	}
+	f.live = l
 	return true
 }
 
@@ -190,8 +231,12 @@ func (f *Follower) read(ctx context.Context, promised uint64) error {
 			return g.Damage
 		}
 		if err := f.live.apply(g, &rec); err != nil {
-			return err
+			return fmt.Errorf("%w: %w", errHalfApplied, err)
 		}
+		if f.live.err != nil { // a chunk that the index has not given looks empty: nothing of it may get back there
+			return f.live.err
+		}
+		f.time = g.Time
 		f.bytes += int64(g.End().Offset - g.At.Offset)
 		if f.bytes >= f.opt.CheckpointBytes {
 			return f.checkpoint()

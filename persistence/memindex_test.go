@@ -19,6 +19,7 @@ type memIndex struct {
 	full   bool  // Apply finds no room
 	broken error // Chunk fails with it
 	failed chan struct{}
+	closed bool
 
 	mu   sync.Mutex
 	disk *memIndexDisk
@@ -193,7 +194,12 @@ func (x *memIndex) Reset() error {
 }
 
 func (x *memIndex) Failed() <-chan struct{} { return x.failed }
-func (x *memIndex) Close() error            { return nil }
+
+// Close lets go of nothing, and notes that it was called.
+func (x *memIndex) Close() error {
+	x.closed = true
+	return nil
+}
 
 func (x *memIndex) Err() error {
 	x.mu.Lock()

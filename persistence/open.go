@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/persistence/failpoint"
 	"github.com/batonmq/baton/persistence/index"
 	"github.com/batonmq/baton/persistence/journal"
 )
@@ -29,47 +30,51 @@ type DamageError = journal.DamageError
 
 // Open continues opt.Source, or begins an empty store, under opt.Epoch. Nothing that exists is changed, but for the node's own index,
 // before Activated is called; a crash until then leaves the source as it was.
-func Open(ctx context.Context, opt Options) (*Store, error) {
+func Open(ctx context.Context, opt Options) (_ *Store, err error) {
+	s := new(Store)
+	if f := opt.Follower; f != nil {
+		s.index = f.index
+	}
+	defer func() {
+		if err != nil && s.index != nil {
+			if cerr := s.index.Close(); cerr != nil {
+				opt.withDefaults().Logger.Warn("index not closed", slog.Any("err", cerr))
+			}
+		}
+	}()
 	if err := opt.validate(); err != nil {
 		return nil, err
 	}
-	set := opt
-	opt = opt.withDefaults()
-	opt.sayRaised(set)
-	s := &Store{
-		opt: opt, log: opt.Logger, journal: filepath.Join(opt.Dir, "journal"),
-		seed:   journal.StoreSeed(opt.StoreID),
-		gather: new(batch), spare: new(batch),
-		failed: make(chan struct{}), stop: make(chan struct{}), kick: make(chan struct{}, 1),
-	}
-	s.cond.L = &s.mu
-	if err := opt.Files.MkdirAll(s.journal); err != nil {
+	s.set(opt)
+	if err := s.opt.Files.MkdirAll(s.journal); err != nil {
 		return nil, fmt.Errorf("make journal directory: %w", err)
 	}
 	if err := s.makeRoom(); err != nil {
 		return nil, err
 	}
-	if err := s.openIndex(ctx); err != nil {
-		return nil, err
+	if s.index == nil {
+		x, err := openIndex(ctx, &s.opt)
+		if err != nil {
+			return nil, err
+		}
+		s.index = x
 	}
 	if err := s.start(ctx); err != nil {
-		if cerr := s.index.Close(); cerr != nil {
-			s.log.Warn("index not closed", slog.Any("err", cerr))
-		}
-		return nil, fmt.Errorf("open store %s: %w", opt.Dir, err)
+		return nil, fmt.Errorf("open store %s: %w", s.opt.Dir, err)
 	}
 	s.committed.Go(s.commits.run)
 	return s, nil
 }
 
-// openIndex opens this node's index, unless a follower has it open.
-func (s *Store) openIndex(ctx context.Context) (err error) {
-	if f := s.opt.Follower; f != nil {
-		s.index, s.waiting = f.index, f.waiting
-		return nil
-	}
-	s.index, err = openIndex(ctx, &s.opt)
-	return err
+// set prepares what needs no file.
+func (s *Store) set(opt Options) {
+	s.opt = opt.withDefaults()
+	s.opt.sayRaised(opt)
+	s.log, s.journal = s.opt.Logger, filepath.Join(opt.Dir, "journal")
+	s.seed = journal.StoreSeed(opt.StoreID)
+	s.gather, s.spare = new(batch), new(batch)
+	s.failed, s.stop, s.kick = make(chan struct{}), make(chan struct{}), make(chan struct{}, 1)
+	s.cond.L = &s.mu
 }
 
 func openIndex(ctx context.Context, opt *Options) (indexer, error) {
@@ -115,10 +120,16 @@ func (s *Store) start(ctx context.Context) error {
 			return err
 		}
 		s.live = s.newLive()
-		base = time.Now()
+		base = s.opt.wall() // for once: from now on it goes on from itself
 	}
 	s.clock = newClock(base)
-	return s.begin(last, suspect)
+	if err := failpoint.At(failpoint.TakeoverSealed); err != nil {
+		return err
+	}
+	if err := s.begin(last, suspect); err != nil {
+		return err
+	}
+	return failpoint.At(failpoint.TakeoverAdopted)
 }
 
 func (s *Store) newLive() *live { return newLiveOn(s.index) }
@@ -172,7 +183,7 @@ var errNotFollowed = errors.New("the journal was not followed")
 // replayFollowed goes on from where a follower has come to.
 func (s *Store) replayFollowed(ctx context.Context, r *journal.Reader) (journal.Tail, error) {
 	f := s.opt.Follower
-	if f == nil || f.live == nil || f.doubted || !s.opt.Source.holds(f.live.position) {
+	if f == nil || f.live == nil || !s.opt.Source.holds(f.live.position) {
 		return journal.Tail{}, errNotFollowed
 	}
 	s.live = f.live
@@ -182,9 +193,10 @@ func (s *Store) replayFollowed(ctx context.Context, r *journal.Reader) (journal.
 	}
 	if err != nil {
 		s.log.Warn("what was followed is not used", slog.Any("err", err))
-		s.waiting = nil // it is of what was followed
+		return tail, err
 	}
-	return tail, err
+	s.waiting = f.waiting // of what was followed: nothing else goes on from it
+	return tail, nil
 }
 
 // replayTail goes on from the index's root.
@@ -328,9 +340,6 @@ func (s *Store) begin(last *journal.Group, suspect journal.Position) error {
 		return s.live.err
 	}
 	s.damage.say(s)
-	for key, d := range s.live.defs {
-		c.orders[key] = d.order
-	}
 	c.order = s.live.order
 	s.replayed.Store(s.live.replayed)
 	c.passed = c.writer.Position().Offset

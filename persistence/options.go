@@ -77,6 +77,7 @@ type Options struct {
 
 	slack     int64                             // what the journal may take beside twice what lives; a test's, a quarter of a segment otherwise
 	openIndex func(o *Options) (indexer, error) // a test's index in memory
+	wall      func() time.Time                  // a test's clock on the wall of this host
 }
 
 func (o Options) validate() error {
@@ -101,6 +102,9 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.TailBytes, 8*o.CheckpointBytes)
 	setDefault(&o.SegmentSize, 64<<20)
 	setDefault(&o.slack, o.SegmentSize/4)
+	if o.wall == nil {
+		o.wall = time.Now
+	}
 	o = o.withWatermarks()
 	if o.Guard == nil {
 		o.Guard = func() error { return nil }

@@ -30,7 +30,7 @@ func RebuildIndex(ctx context.Context, opt Options) error {
 		return fmt.Errorf("rebuild index of %s: %w: slots %v are in use; stop every broker on the directory first", opt.Dir, index.ErrHeld, held)
 	}
 	s := &Store{opt: opt, log: opt.Logger, journal: filepath.Join(opt.Dir, "journal"), seed: journal.StoreSeed(opt.StoreID)}
-	if err := s.openIndex(ctx); err != nil {
+	if s.index, err = openIndex(ctx, &s.opt); err != nil {
 		return err
 	}
 	if err := errors.Join(s.rebuildIndex(ctx), s.index.Close()); err != nil {

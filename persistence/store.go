@@ -90,37 +90,58 @@ func (s *Store) Activated() {
 // Recover implements core.Store.
 func (s *Store) Recover(ctx context.Context) iter.Seq2[core.Definition, error] {
 	return func(yield func(core.Definition, error) bool) {
-		for _, d := range s.live.definitions() {
+		var batch [256]core.Definition
+		for list := s.live.inOrder(); len(list) > 0; {
 			if err := ctx.Err(); err != nil {
 				yield(core.Definition{}, fmt.Errorf("recover store %s: %w", s.opt.Dir, context.Cause(ctx)))
 				return
 			}
-			if !yield(d, nil) {
-				return
+			n := min(len(batch), len(list))
+			s.live.describe(batch[:n], list)
+			for i := range batch[:n] {
+				if !yield(batch[i], nil) {
+					return
+				}
 			}
+			list = list[n:]
 		}
 	}
 }
 
-// definitions lists what is defined, that of no queue first, in the order in which it was made.
-func (l *live) definitions() []core.Definition {
+// ordered is a definition and where it is in the order of Recover.
+type ordered struct {
+	at uint64
+	d  *definition
+}
+
+// inOrder lists what is defined, that of no queue first, in the order in which it was made.
+func (l *live) inOrder() []ordered {
+	const behind = 1 << 63 // any order
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	list := make([]*definition, 0, len(l.defs))
+	list := make([]ordered, 0, len(l.defs))
 	for _, d := range l.defs {
-		list = append(list, d)
+		at := d.order
+		if d.queue != 0 {
+			at |= behind
+		}
+		list = append(list, ordered{at, d})
 	}
-	slices.SortFunc(list, func(a, b *definition) int {
-		return cmp.Or(cmp.Compare(min(a.queue, 1), min(b.queue, 1)), cmp.Compare(a.order, b.order))
-	})
-	out := make([]core.Definition, len(list))
-	for i, d := range list {
+	slices.SortFunc(list, func(a, b ordered) int { return cmp.Compare(a.at, b.at) })
+	return list
+}
+
+// describe fills out with what the first of list define.
+func (l *live) describe(out []core.Definition, list []ordered) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range out {
+		d := list[i].d
 		out[i] = core.Definition{Key: d.key, Value: d.value, Queue: d.queue}
 		if q := l.queues[d.queue]; d.queue != 0 && q != nil {
 			out[i].Next, out[i].Count, out[i].Bytes = q.next, q.count, q.bytes
 		}
 	}
-	return out
 }
 
 // Commit implements core.Store.

@@ -77,6 +77,7 @@ const (
 	meansNothing    = "nothing is lost"
 	meansQuarantine = "the message is lost: a start names it and goes on"
 	meansRefusal    = "a start that reads it is refused, unless --salvage gives it up"
+	meansFinal      = "a start is refused, and --salvage does not help: nothing can be read without it"
 	meansRebuild    = "the index is rebuilt from the journal"
 )
 
@@ -148,8 +149,12 @@ func (v *verifier) fatal(err error) error {
 
 // refusing takes damage that a start refuses.
 func (v *verifier) refusing(d *DamageError) {
+	means := meansRefusal
+	if d.Final {
+		means = meansFinal
+	}
 	if !v.again {
-		v.damaged(d, 0, meansRefusal)
+		v.damaged(d, 0, means)
 	}
 }
 

@@ -39,12 +39,13 @@ var rules = []rule{
 	{"core/storetest", []string{"std", "./core", "./core/field", "github.com/google/go-cmp", "pgregory.net/rapid"}, "the suite knows the contract and no store that keeps it"},
 	{"core", []string{"std", "./core/field"}, "the engine knows no protocol, no file and no library"},
 
-	{"persistence/journal/...", []string{"std", "./core", "./core/field", "./persistence/journal/...", "golang.org/x/sys"}, "the journal records what the core commits and knows no index and no protocol"},
-	{"persistence/index", []string{"std", "./core", "./core/field", "./persistence/journal", "github.com/dgraph-io/badger/v4", "github.com/cespare/xxhash/v2", "google.golang.org/protobuf", "golang.org/x/sys"}, "the index finds positions in the journal, and Badger's types do not leave it"},
+	{"persistence/failpoint", []string{"std"}, "the fail points are a leaf: the store and fail-over name theirs in it, and a released binary has none"},
+	{"persistence/journal/...", []string{"std", "./core", "./core/field", "./persistence/failpoint", "./persistence/journal/...", "golang.org/x/sys"}, "the journal records what the core commits and knows no index and no protocol"},
+	{"persistence/index", []string{"std", "./core", "./core/field", "./persistence/failpoint", "./persistence/journal", "github.com/dgraph-io/badger/v4", "github.com/cespare/xxhash/v2", "google.golang.org/protobuf", "golang.org/x/sys"}, "the index finds positions in the journal, and Badger's types do not leave it"},
 	{"persistence/memstore", []string{"std", "./core", "./core/field"}, "the store of the tests is the contract and nothing else"},
 	{"persistence/...", []string{"std", "./core", "./core/field", "./persistence/..."}, "the store serves core; the fence reaches it as a function"},
 
-	{"ha/...", []string{"std", "./ha/...", "golang.org/x/sys"}, "fail-over knows neither queues nor protocols"},
+	{"ha/...", []string{"std", "./ha/...", "./persistence/failpoint", "golang.org/x/sys"}, "fail-over knows neither queues nor protocols"},
 
 	{"protocols/listen", []string{"std", "./core", "./core/field", "github.com/pires/go-proxyproto", "golang.org/x/sys"}, "all protocols share the listeners, so they know none"},
 	{"protocols/outbox", []string{"std", "./core", "./core/field"}, "all protocols share the outbox, so it knows none"},
@@ -128,6 +129,9 @@ func TestLayoutChecker_FindsWhatIsForbidden(t *testing.T) {
 		{"journal and core", "persistence/journal/a.go", module + "/core", ""},
 		{"journal and index", "persistence/journal/a.go", module + "/persistence/index", "package persistence/journal imports"},
 		{"store and journal", "persistence/a.go", module + "/persistence/journal", ""},
+		{"fail points and what has them", "persistence/failpoint/a.go", module + "/persistence/journal", "package persistence/failpoint imports"},
+		{"ha and fail points", "ha/a.go", module + "/persistence/failpoint", ""},
+		{"ha and the store", "ha/a.go", module + "/persistence", "package ha imports"},
 		{"store and ha", "persistence/a.go", module + "/ha", "package persistence imports"},
 		{"store and badger", "persistence/a.go", "github.com/dgraph-io/badger/v4", "package persistence imports github.com/dgraph-io"},
 		{"index and badger", "persistence/index/a.go", "github.com/dgraph-io/badger/v4", ""},

@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	badger "github.com/dgraph-io/badger/v4"
+
+	"github.com/batonmq/baton/persistence/failpoint"
 )
 
 // Definition is one keyed record.
@@ -62,12 +64,12 @@ type plan struct {
 	old     []stale
 	changed map[id]bool
 	bytes   int64
+	key     []byte // scratch
 }
 
 type put struct {
 	id   id
 	ver  version
-	key  []byte
 	data []byte
 }
 
@@ -108,7 +110,13 @@ func (x *Index) apply(cp *Checkpoint) error {
 		return err
 	}
 	x.steps = 0
+	if err := failpoint.At(failpoint.CheckpointBegun); err != nil {
+		return err
+	}
 	if err := x.writeValues(p); err != nil {
+		return err
+	}
+	if err := failpoint.At(failpoint.CheckpointWritten); err != nil {
 		return err
 	}
 	if err := x.writeRoot(&p.root); err != nil {
@@ -181,6 +189,9 @@ func (x *Index) planRemoval(p *plan, d id, record bool) {
 }
 
 func (x *Index) planPuts(p *plan, cp *Checkpoint) error {
+	n := len(cp.PutDefinitions) + len(cp.PutQueues) + len(cp.PutChunks) + len(cp.PutSegments)
+	p.puts = make([]put, 0, n)
+	p.old = slices.Grow(p.old, n) // nearly all of them, where there are many: the queues that are in use
 	var err error
 	add := func(d id, data []byte) {
 		if err == nil {
@@ -225,10 +236,11 @@ func (x *Index) planPut(p *plan, d id, data []byte) error {
 		t.drop(d, v)
 		p.old = append(p.old, stale{id: d, ver: v, replaced: true})
 	}
-	key, v := newValueKey(d, p.root.gen, data)
-	t.add(d, v)
-	p.puts = append(p.puts, put{d, v, key, data})
-	p.bytes += int64(len(key) + len(data))
+	p.key = d.appendID(p.key[:0])
+	v := newVersion(p.key, p.root.gen, data)
+	p.key = t.add(p.key, d, v)
+	p.puts = append(p.puts, put{d, v, data})
+	p.bytes += int64(len(p.key) + len(data))
 	return nil
 }
 
@@ -236,7 +248,7 @@ func (x *Index) planPut(p *plan, d id, data []byte) error {
 func (x *Index) writeValues(p *plan) error {
 	b := x.batch(StepValues)
 	for i := range p.puts {
-		if err := b.set(p.puts[i].key, p.puts[i].data); err != nil {
+		if err := b.set(valueKey(p.puts[i].id, p.puts[i].ver), p.puts[i].data); err != nil {
 			return err
 		}
 	}

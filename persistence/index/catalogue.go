@@ -31,13 +31,14 @@ func newCatalogue() *catalogue { return newCatalogueFor(&rootRecord{}) }
 // newCatalogueFor has room for what a root accounts for: growing maps of hundreds of thousands of keys would be a third of what a start
 // takes. A root that is not what it seems asks for no more than some MiB.
 func newCatalogueFor(r *rootRecord) *catalogue {
-	room := func(k kind) int { return int(min(r.tally(k).count, 1<<20)) }
 	return &catalogue{
-		definitions: make(map[string]version, room(kindDefinition)),
-		queues:      make(map[uint64]*queueVersions, room(kindQueue)),
-		segments:    make(map[uint64]version, room(kindSegment)),
+		definitions: make(map[string]version, room(r, kindDefinition)),
+		queues:      make(map[uint64]*queueVersions, room(r, kindQueue)),
+		segments:    make(map[uint64]version, room(r, kindSegment)),
 	}
 }
+
+func room(r *rootRecord, k kind) int { return int(min(r.tally(k).count, 1<<20)) }
 
 // find returns the index of a chunk, or where it belongs.
 func (q *queueVersions) find(number uint64) (int, bool) {

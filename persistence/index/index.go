@@ -105,13 +105,14 @@ type Index struct {
 
 	txnBytes int // see the constant; smaller in tests
 
-	// writing is held by Apply, Reset, Close and running iterators: one of them at a time.
-	writing sync.Mutex
+	// writing is held by Apply, Reset and Close, one of them at a time, and for reading by running iterators.
+	writing sync.RWMutex
 
 	mu     sync.RWMutex
 	db     *badger.DB
 	cat    *catalogue // what the root accounts for
 	root   *rootRecord
+	names  names  // of the definitions that were there at Open, until they are read
 	reason string // why there was no root at Open
 	closed bool
 

@@ -94,16 +94,18 @@ func (d id) appendID(b []byte) []byte {
 
 // valueKey returns the key of a value already known by its version.
 func valueKey(d id, v version) []byte {
-	b := d.appendID(nil)
+	return appendValueKey(make([]byte, 0, 1+16+len(d.key)+keyTail), d, v)
+}
+
+func appendValueKey(b []byte, d id, v version) []byte {
+	b = d.appendID(b)
 	b = binary.BigEndian.AppendUint64(b, v.gen)
 	return binary.BigEndian.AppendUint32(b, v.crc)
 }
 
-// newValueKey returns the key and version for a new value.
-func newValueKey(d id, gen uint64, data []byte) ([]byte, version) {
-	b := binary.BigEndian.AppendUint64(d.appendID(nil), gen)
-	v := version{gen: gen, crc: checksum(b, data)}
-	return binary.BigEndian.AppendUint32(b, v.crc), v
+// newVersion returns the version of a new value. id is what appendID has written; what lies behind it in its array is scratch.
+func newVersion(id []byte, gen uint64, data []byte) version {
+	return version{gen: gen, crc: checksum(binary.BigEndian.AppendUint64(id, gen), data)}
 }
 
 // removalKey returns the key that says d ends with gen.
@@ -119,10 +121,25 @@ func checksum(key, data []byte) uint32 {
 
 var errKey = errors.New("a key is not one of the index's")
 
-// parseKey is the inverse of valueKey and removalKey.
-func parseKey(key []byte) (d id, v version, removal bool, err error) {
+// names are keys of definitions, ascending, so that those who read definitions in this order need no string of their own for each: an
+// index may have hundreds of thousands.
+type names struct{ list []string }
+
+// of returns key as a string.
+func (n *names) of(key []byte) string {
+	for len(n.list) > 0 && n.list[0] < string(key) {
+		n.list = n.list[1:]
+	}
+	if len(n.list) > 0 && n.list[0] == string(key) {
+		return n.list[0]
+	}
+	return string(key)
+}
+
+// parseKey is the inverse of valueKey and removalKey. What is in known it need not make.
+func parseKey(key []byte, known *names) (d id, v version, removal bool, err error) {
 	if len(key) > 1 && key[0] == prefixRemoval && key[1] != prefixRemoval {
-		d, v, _, err = parseKey(key[1:])
+		d, v, _, err = parseKey(key[1:], known)
 		if err == nil && v.crc != checksum(key[:len(key)-4], nil) {
 			err = errKey
 		}
@@ -136,7 +153,7 @@ func parseKey(key []byte) (d id, v version, removal bool, err error) {
 	d.kind = kind(key[0])
 	switch {
 	case d.kind == kindDefinition:
-		d.key = string(body)
+		d.key = known.of(body)
 	case d.kind == kindQueue && len(body) == 8:
 		d.queue = binary.BigEndian.Uint64(body)
 	case d.kind == kindChunk && len(body) == 16:
@@ -156,9 +173,12 @@ type tally struct {
 	sum   uint64
 }
 
-func (t *tally) add(d id, v version) {
+// add returns buf, which it writes to, grown where it was too short.
+func (t *tally) add(buf []byte, d id, v version) []byte {
+	buf = appendValueKey(buf[:0], d, v)
 	t.count++
-	t.sum += xxhash.Sum64(valueKey(d, v))
+	t.sum += xxhash.Sum64(buf)
+	return buf
 }
 
 func (t *tally) drop(d id, v version) {

@@ -1,9 +1,11 @@
 package index
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	badger "github.com/dgraph-io/badger/v4"
 )
@@ -20,8 +22,8 @@ func (x *Index) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := &scan{root: root, cat: newCatalogueFor(root), gen: root.gen}
-	if err := s.readKeys(ctx, db); err != nil {
+	s, err := readKeys(ctx, db, root)
+	if err != nil {
 		return err
 	}
 	s.endRemoved()
@@ -34,7 +36,7 @@ func (x *Index) load(ctx context.Context) error {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.cat, x.root = s.cat, root
+	x.cat, x.root, x.names = s.cat, root, names{s.names}
 	return nil
 }
 
@@ -61,12 +63,13 @@ func (x *Index) readRoot() (r *rootRecord, err error) {
 	return r, err
 }
 
-// scan is one reading of all keys.
+// scan is a reading of keys, of all or of some.
 type scan struct {
 	root *rootRecord
 	cat  *catalogue
 	gen  uint64 // the highest generation met
 
+	names    []string  // of definitions, as they were met
 	stale    []stale   // values that the root does not account for
 	removals []removal // removals, finished or not
 }
@@ -76,8 +79,26 @@ type removal struct {
 	gen uint64
 }
 
-// readKeys reads the keys, not the values.
-func (s *scan) readKeys(ctx context.Context, db *badger.DB) (err error) {
+// readKeys reads the keys, not the values: those of definitions, the most where there are many, beside the others.
+func readKeys(ctx context.Context, db *badger.DB, root *rootRecord) (*scan, error) {
+	s := &scan{root: root, cat: newCatalogueFor(root), gen: root.gen}
+	defs := &scan{root: root, cat: s.cat} // each fills its own maps
+	defs.names = make([]string, 0, room(root, kindDefinition))
+	var err, defsErr error
+	var wg sync.WaitGroup
+	wg.Go(func() { defsErr = defs.read(ctx, db, []byte{byte(kindDefinition)}, []byte{byte(kindDefinition) + 1}) })
+	err = s.read(ctx, db, nil, []byte{byte(kindDefinition)})
+	if err == nil {
+		err = s.read(ctx, db, []byte{byte(kindDefinition) + 1}, nil)
+	}
+	wg.Wait()
+	s.gen, s.names = max(s.gen, defs.gen), defs.names
+	s.stale, s.removals = append(s.stale, defs.stale...), append(s.removals, defs.removals...)
+	return s, errors.Join(err, defsErr)
+}
+
+// read reads the keys from from up to to; nil is the end.
+func (s *scan) read(ctx context.Context, db *badger.DB, from, to []byte) (err error) {
 	defer caught(&err, "read the keys")
 	txn := db.NewTransaction(false)
 	defer txn.Discard()
@@ -86,11 +107,15 @@ func (s *scan) readKeys(ctx context.Context, db *badger.DB) (err error) {
 	it := txn.NewIterator(opt)
 	defer it.Close()
 	n := 0
-	for it.Rewind(); it.Valid(); it.Next() {
+	for it.Seek(from); it.Valid(); it.Next() {
+		key := it.Item().Key()
+		if to != nil && bytes.Compare(key, to) >= 0 {
+			return nil
+		}
 		if n++; n%4096 == 0 && ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err := s.see(it.Item().Key()); err != nil {
+		if err := s.see(key); err != nil {
 			return err
 		}
 	}
@@ -102,7 +127,7 @@ func (s *scan) see(key []byte) error {
 	if len(key) == 1 && key[0] == prefixRoot {
 		return nil
 	}
-	d, v, isRemoval, err := parseKey(key)
+	d, v, isRemoval, err := parseKey(key, new(names))
 	if err != nil {
 		return fmt.Errorf("key %x: %w", key, err)
 	}
@@ -122,6 +147,9 @@ func (s *scan) see(key []byte) error {
 		s.cat.set(d, v)
 	default:
 		s.cat.set(d, v)
+		if d.kind == kindDefinition {
+			s.names = append(s.names, d.key)
+		}
 	}
 	return nil
 }
@@ -153,27 +181,42 @@ func (s *scan) end(d id, gen uint64) {
 // verify compares what is there with what the root accounts for.
 func (s *scan) verify() error {
 	var found rootRecord
-	for key, v := range s.cat.definitions {
-		found.tally(kindDefinition).add(id{kind: kindDefinition, key: key}, v)
-	}
-	for number, v := range s.cat.segments {
-		found.tally(kindSegment).add(id{kind: kindSegment, number: number}, v)
-	}
-	for queue, q := range s.cat.queues {
-		if q.present {
-			found.tally(kindQueue).add(id{kind: kindQueue, queue: queue}, q.self)
-		} else if len(q.chunks) > 0 {
-			return fmt.Errorf("queue %d has chunks and is not there", queue)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		var buf []byte
+		for key, v := range s.cat.definitions {
+			buf = found.tally(kindDefinition).add(buf, id{kind: kindDefinition, key: key}, v)
 		}
-		for _, c := range q.chunks {
-			found.tally(kindChunk).add(id{kind: kindChunk, queue: queue, number: c.number}, c.version)
-		}
+	})
+	err := s.count(&found)
+	wg.Wait()
+	if err != nil {
+		return err
 	}
 	names := [...]string{"definitions", "queues", "chunks", "segments"}
 	for i := range kinds {
 		if want, got := s.root.tallies[i], found.tallies[i]; want != got {
 			return fmt.Errorf("the root of %v accounts for %d %s; %d are there, with sums %x and %x",
 				s.root.position, want.count, names[i], got.count, want.sum, got.sum)
+		}
+	}
+	return nil
+}
+
+// count counts all but definitions.
+func (s *scan) count(found *rootRecord) error {
+	var buf []byte
+	for number, v := range s.cat.segments {
+		buf = found.tally(kindSegment).add(buf, id{kind: kindSegment, number: number}, v)
+	}
+	for queue, q := range s.cat.queues {
+		if q.present {
+			buf = found.tally(kindQueue).add(buf, id{kind: kindQueue, queue: queue}, q.self)
+		} else if len(q.chunks) > 0 {
+			return fmt.Errorf("queue %d has chunks and is not there", queue)
+		}
+		for _, c := range q.chunks {
+			buf = found.tally(kindChunk).add(buf, id{kind: kindChunk, queue: queue, number: c.number}, c.version)
 		}
 	}
 	return nil

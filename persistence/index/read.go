@@ -41,22 +41,19 @@ func (x *Index) get(d id) (data []byte, found bool, err error) {
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
-		data, err = verified(item, key)
+		data, err = verified(item, v)
 		return err
 	})
 	return data, err == nil, err
 }
 
-// verified returns the value of item if it is the one that key was made for.
-func verified(item *badger.Item, key []byte) ([]byte, error) {
+// verified returns the value of item if it is the one that its key, which says v, was made for.
+func verified(item *badger.Item, v version) ([]byte, error) {
 	data, err := item.ValueCopy(nil)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	_, v, _, err := parseKey(key)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
+	key := item.Key()
 	if checksum(key[:len(key)-4], data) != v.crc {
 		return nil, fmt.Errorf("%w: wrong checksum", ErrDamaged)
 	}
@@ -90,8 +87,8 @@ func (x *Index) Chunks() iter.Seq2[Chunk, error] {
 // values yields the values of one kind and holds their number against the catalogue's.
 func values[T any](x *Index, k kind, decode func(id, []byte) (T, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
-		x.writing.Lock()
-		defer x.writing.Unlock()
+		x.writing.RLock()
+		defer x.writing.RUnlock()
 		var zero T
 		if err := x.usable(); err != nil {
 			yield(zero, err)
@@ -129,11 +126,15 @@ func (x *Index) each(k kind, f func(d id, data []byte) (bool, error)) error {
 	opt.Prefix = []byte{byte(k)}
 	it := txn.NewIterator(opt)
 	defer it.Close()
+	var known names
+	if k == kindDefinition {
+		known = x.takeNames()
+	}
 	for more, err := next(it.Rewind, it); more || err != nil; more, err = next(it.Next, it) {
 		if err != nil {
 			return err
 		}
-		d, data, err := current(it)
+		d, data, err := current(it, &known)
 		if err != nil {
 			return err
 		}
@@ -144,6 +145,15 @@ func (x *Index) each(k kind, f func(d id, data []byte) (bool, error)) error {
 	return nil
 }
 
+// takeNames returns the keys of the definitions to their first reader, who is to share them with the catalogue.
+func (x *Index) takeNames() names {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n := x.names
+	x.names = names{}
+	return n
+}
+
 // next moves an iterator and says whether it stands on an item.
 func next(move func(), it *badger.Iterator) (more bool, err error) {
 	defer caught(&err, "iterate badger")
@@ -152,14 +162,14 @@ func next(move func(), it *badger.Iterator) (more bool, err error) {
 }
 
 // current returns what an iterator stands on, verified.
-func current(it *badger.Iterator) (d id, data []byte, err error) {
+func current(it *badger.Iterator, known *names) (d id, data []byte, err error) {
 	defer caught(&err, "read badger")
 	item := it.Item()
-	d, _, _, err = parseKey(item.Key())
+	d, v, _, err := parseKey(item.Key(), known)
 	if err != nil {
 		return d, nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	data, err = verified(item, item.Key())
+	data, err = verified(item, v)
 	if err != nil {
 		err = fmt.Errorf("read %v: %w", d, err)
 	}

@@ -20,6 +20,8 @@
 //     is a message. What it means that something is lost is not decided here.
 //   - Any other damage ends the reading with a *DamageError: the tail, a missing segment, a segment's header. With History.Salvage the reading
 //     goes on, and it is told of each.
+//   - On a network file system what another host has made may appear late. What the lease names, a segment or an offset, is waited for before
+//     it is called damage (see Lateness); what it does not name is seen because opening, reading and asking for the size pass every cache.
 //
 // # What it does not guarantee
 //

@@ -13,8 +13,8 @@ var errAhead = errors.New("the group may not have passed yet")
 // too: the successor of the source writes the source's last group again, so nobody may have that twice, and a group that has not passed may
 // turn out to have been lost.
 //
-// A segment that it needs may be reclaimed while it reads. Then its history has a gap: Next returns an error, and the reader has to begin
-// anew, from where it is or from the beginning.
+// A segment that it needs may be reclaimed while it reads. Then its history has a gap: Next returns ErrGone, or fs.ErrNotExist, and the
+// reader has to begin anew, from the beginning.
 type Follower struct {
 	h      History
 	at     Position // everything before it was handed on
@@ -119,15 +119,15 @@ func (f *Follower) catchUp(apply func(*Group) error) error {
 	if err != nil && !errors.Is(err, errAhead) {
 		return err
 	}
-	return f.find(r)
-}
-
-// find opens the segment in which the first group of the source lies that was not handed on.
-func (f *Follower) find(r *Reader) error {
 	offset := uint64(0)
 	if f.at.Epoch == f.h.Source {
 		offset = f.at.Offset
 	}
+	return f.find(r, offset)
+}
+
+// find opens the source's segment to read offset from.
+func (f *Follower) find(r *Reader, offset uint64) error {
 	id := r.newest.ID
 	for _, k := range r.Kept() {
 		if k.ID.Epoch == f.h.Source && k.End > offset {
@@ -141,7 +141,7 @@ func (f *Follower) find(r *Reader) error {
 	}
 	if h.First > offset {
 		s.close()
-		return fmt.Errorf("the journal of epoch %d is gone between %d and %d", f.h.Source, offset, h.First)
+		return fmt.Errorf("%w between %d and %d of epoch %d", ErrGone, offset, h.First, f.h.Source)
 	}
 	s.off += int64(offset - h.First)
 	s.pos.Offset = offset
@@ -168,21 +168,51 @@ func (f *Follower) peek() (Group, bool, error) {
 		return g, ok, err
 	}
 	next, err := f.nextSegment()
-	if err != nil || next == nil {
+	if err != nil {
 		return Group{}, false, err
+	}
+	if next == nil {
+		if err := f.missing(f.passed); err != nil {
+			return Group{}, false, f.skipped(err)
+		}
+		return Group{}, false, nil
 	}
 	// The segment was complete before the next one was begun. What had not appeared of it must be there now.
 	if g, ok, err = f.look(); ok || err != nil {
 		next.close()
 		return g, ok, err
 	}
-	if next.pos.Offset != f.read.pos.Offset {
+	if err := f.missing(next.pos.Offset); err != nil {
 		next.close()
-		return Group{}, false, f.read.damage(errInvalid, fmt.Sprintf("groups up to offset %d of the epoch", next.pos.Offset))
+		return Group{}, false, err
 	}
 	f.read.close()
 	f.read = next
 	return f.look()
+}
+
+// missing is the error that there are groups up to offset, which must be there, and none can be read; nil when all were.
+func (f *Follower) missing(offset uint64) error {
+	if f.read.pos.Offset >= offset {
+		return nil
+	}
+	return f.read.damage(errInvalid, fmt.Sprintf("groups up to offset %d of the epoch", offset))
+}
+
+// skipped is called where there should be groups and are none, in a segment behind which there is none, and returns err, which says so,
+// if that is the newest segment. Otherwise the one behind it has come meanwhile, or has been reclaimed already.
+func (f *Follower) skipped(err error) error {
+	r, rerr := NewReader(f.h)
+	if rerr != nil {
+		return rerr
+	}
+	if r.newest.ID == f.read.id {
+		return err
+	}
+	offset := f.read.pos.Offset
+	f.read.close()
+	f.read = nil
+	return f.find(r, offset)
 }
 
 // look reads the group at the follower's place from the file as it is now.

@@ -6,23 +6,31 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 // FreshFiles is OSFiles, except that what Open returns is read past this host's cache, and its size is asked of the file's server: for a
-// directory that another host writes to. Where the file system cannot read past the cache, Open fails.
+// directory that another host writes to. Where the file system cannot read past the cache, Open fails. Asking needs the file's owner.
 func FreshFiles() Files { return freshFiles{} }
 
 type freshFiles struct{ osFiles }
+
+// Late is beyond what clients of network file systems keep of names that they have looked for: a second, mostly.
+func (freshFiles) Late() time.Duration { return 3 * time.Second }
 
 func (freshFiles) Open(path string) (File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECT, 0)
 	if err != nil {
 		return nil, err
 	}
-	return freshFile{osFile{f}}, nil
+	fresh := freshFile{osFile{f}}
+	if _, err := fresh.Size(); err != nil { // so that no read is answered from an older one
+		return nil, errors.Join(err, f.Close())
+	}
+	return fresh, nil
 }
 
 type freshFile struct{ osFile }
@@ -62,21 +70,19 @@ func (f freshFile) ReadAt(p []byte, off int64) (int, error) {
 	return done, nil
 }
 
-// Size asks the server, whatever this host remembers.
+// Size asks the server, whatever this host remembers, by giving the file the mode that it has: a change always goes to the server, and
+// its answer carries the size. A question does not: a client of GlusterFS answers statx with AT_STATX_FORCE_SYNC from a cache of its own,
+// up to a second old (200 wrong sizes of 200 asked for right after another host had appended; this way none). The kernel needs the size,
+// too: it answers a read with O_DIRECT beyond the end that it knows by itself.
 func (f freshFile) Size() (int64, error) {
-	var st unix.Statx_t
-	conn, err := f.f.SyscallConn()
+	before, err := f.f.Stat()
+	if err == nil {
+		err = f.f.Chmod(before.Mode().Perm())
+	}
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("ask for the size of %s: %w", f.f.Name(), err)
 	}
-	var failed error
-	err = conn.Control(func(fd uintptr) {
-		failed = unix.Statx(int(fd), "", unix.AT_EMPTY_PATH|unix.AT_STATX_FORCE_SYNC, unix.STATX_SIZE, &st)
-	})
-	if err := errors.Join(err, failed); err != nil {
-		return 0, fmt.Errorf("statx %s: %w", f.f.Name(), err)
-	}
-	return int64(st.Size), nil
+	return f.osFile.Size()
 }
 
 // alignedPages is memory that begins at a multiple of the page size. Go does not move what is on the heap.

@@ -24,9 +24,13 @@ type History struct {
 	Salvage func(*DamageError)
 }
 
+// ErrGone is in the chain of what a replay returns that begins before something that has been reclaimed.
+var ErrGone = errors.New("the journal was reclaimed")
+
 // Reader replays a history.
 type Reader struct {
 	h       History
+	late    *patience
 	present map[uint32][]uint32 // epoch → segment numbers, ascending
 	gone    map[SegmentID]bool  // reclaimed, whether or not the file is still there
 	doubt   *DamageError        // a record that is lost, and may have said that segments are gone
@@ -48,13 +52,12 @@ type Torn struct {
 	Length int64
 }
 
-// NewReader looks at the directory and at the source's newest segment.
-func NewReader(h History) (*Reader, error) {
+func newReader(h History, late *patience) (*Reader, error) {
 	names, err := h.Files.Names(h.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("list journal: %w", err)
 	}
-	r := &Reader{h: h, present: make(map[uint32][]uint32)}
+	r := &Reader{h: h, late: late, present: make(map[uint32][]uint32)}
 	for _, name := range names {
 		if id, ok := ParseFile(name); ok {
 			r.present[id.Epoch] = append(r.present[id.Epoch], id.Number)
@@ -105,7 +108,7 @@ func (r *Reader) readNewest() error {
 		missing := SegmentID{Epoch: r.h.Source, Number: uint32(max(r.h.Named, 1))}
 		err := r.headerDamage(missing, fs.ErrNotExist)
 		if n == 0 {
-			return err
+			return final(err)
 		}
 		if err := r.giveUp(missing, err); err != nil {
 			return err
@@ -121,7 +124,7 @@ func (r *Reader) readNewest() error {
 		}
 		switch torn := errors.Is(err, errHeader) && uint64(id.Number) > r.h.Named && n == len(numbers); {
 		case n == 1:
-			return r.headerDamage(id, err)
+			return final(r.headerDamage(id, err))
 		case torn:
 			r.torn = append(r.torn, Torn{File: id.File()})
 		default:
@@ -186,7 +189,8 @@ func (r *Reader) Replay(from Position, apply func(*Group) error) (Tail, error) {
 	if w.held.frame == nil || w.held.At.Epoch != r.h.Source {
 		return Tail{}, &DamageError{
 			Dir: r.h.Dir, File: r.newest.ID.File(), Offset: 0, At: Position{Epoch: r.h.Source}, Held: "the epoch's last group",
-			Err: errors.New("no group of the epoch was found at or after " + from.String()),
+			Final: from == Position{},
+			Err:   errors.New("no group of the epoch was found at or after " + from.String()),
 		}
 	}
 	return Tail{Last: w.held, Newest: r.newest, Torn: slices.Concat(w.torn, r.torn)}, nil
@@ -221,7 +225,7 @@ func (w *walk) epoch(epoch uint32, seal uint64) error {
 		return w.segment(w.r.newest.ID, &at, 0, whole)
 	}
 	if at != seal && !whole {
-		return fmt.Errorf("the journal of epoch %d is gone between %d and its seal %d", epoch, at, seal)
+		return fmt.Errorf("%w between %d and the seal %d of epoch %d", ErrGone, at, seal, epoch)
 	}
 	return nil
 }
@@ -229,7 +233,7 @@ func (w *walk) epoch(epoch uint32, seal uint64) error {
 // segment walks one segment from offset *at of its epoch to end, or, with end 0, to its last valid group, and leaves *at there. With
 // gaps, segments before it may be gone.
 func (w *walk) segment(id SegmentID, at *uint64, end uint64, gaps bool) error {
-	s, h, err := w.r.open(id)
+	s, h, err := w.r.openLate(id)
 	if err != nil {
 		*at = max(*at, end)
 		return w.r.giveUp(id, w.r.headerDamage(id, err))
@@ -243,11 +247,16 @@ func (w *walk) segment(id SegmentID, at *uint64, end uint64, gaps bool) error {
 		s.off += int64(*at - h.First)
 		s.pos.Offset = *at
 	case !gaps:
-		return fmt.Errorf("the journal of epoch %d is gone between %d and %d", id.Epoch, *at, h.First)
+		return fmt.Errorf("%w between %d and %d of epoch %d", ErrGone, *at, h.First, id.Epoch)
 	}
 	for end == 0 || s.pos.Offset < end {
 		g, err := s.next()
 		if isEnd(err) {
+			if again, late := w.appears(s, end); again {
+				continue
+			} else if late != nil {
+				return late
+			}
 			err = w.ends(s, end, err)
 			*at = max(s.pos.Offset, end)
 			return err
@@ -282,11 +291,7 @@ func (w *walk) hold(g Group) error {
 // ends decides what it means that no group can be read at the walk's place, as cause says: a torn tail, or none, unless something must
 // be there.
 func (w *walk) ends(s *frames, end uint64, cause error) error {
-	must := max(end, w.r.h.Promised)
-	if end != 0 {
-		must = end
-	}
-	if s.pos.Offset < must {
+	if must := w.must(end); s.pos.Offset < must {
 		return w.salvageTail(s, must, cause)
 	}
 	torn, err := s.rest()
@@ -294,6 +299,14 @@ func (w *walk) ends(s *frames, end uint64, cause error) error {
 		w.torn = append(w.torn, Torn{File: s.id.File(), Offset: s.off, Length: torn})
 	}
 	return err
+}
+
+// must is the offset up to which groups must be there in the segment that ends at end, or, with end 0, is the newest.
+func (w *walk) must(end uint64) uint64 {
+	if end != 0 {
+		return end
+	}
+	return w.r.h.Promised
 }
 
 // salvageTail goes on with the records that can be read up to offset must of the epoch, where that is wanted.
@@ -326,6 +339,14 @@ func (r *Reader) headerDamage(id SegmentID, err error) error {
 		return fmt.Errorf("open journal segment: %w", err)
 	}
 	return &DamageError{Dir: r.h.Dir, File: id.File(), At: Position{Epoch: id.Epoch}, Held: "a segment of the history", Err: err}
+}
+
+// final says of damage that nothing can be read without what was there.
+func final(err error) error {
+	if damage, is := errors.AsType[*DamageError](err); is {
+		damage.Final = true
+	}
+	return err
 }
 
 // open opens a segment and places a walk at its first group.

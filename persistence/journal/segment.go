@@ -26,15 +26,19 @@ type DamageError struct {
 	Offset int64    // where in it
 	At     Position // the position that was expected there
 	Held   string   // what it held, as far as is known
+	Final  bool     // nothing can be read without it, so that History.Salvage does not help
 	Err    error
 }
 
 // Error names the place and says what to do.
 func (e *DamageError) Error() string {
+	instead := "or start once with --salvage, which goes on without what is damaged and says what that was"
+	if e.Final {
+		instead = "for nothing can be read without it, so that --salvage does not help"
+	}
 	return fmt.Sprintf("journal damaged: %s at offset %d (position %v), which held %s: %v; check the disk and restore the store's "+
-		"whole directory from a backup, or start once with --salvage, which goes on without what is damaged and says what that was "+
-		"(removing the file does not help: it is part of the history)",
-		filepath.Join(e.Dir, e.File), e.Offset, e.At, e.Held, e.Err)
+		"whole directory from a backup, %s (removing the file does not help: it is part of the history)",
+		filepath.Join(e.Dir, e.File), e.Offset, e.At, e.Held, e.Err, instead)
 }
 
 // Unwrap returns the cause.

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/batonmq/baton/persistence/failpoint"
 )
 
 // WriterOptions say where a Writer writes.
@@ -105,6 +107,9 @@ func (w *Writer) append(b []byte) (Place, error) {
 	if _, err := w.file.WriteAt(b, w.size); err != nil {
 		return place, fmt.Errorf("write journal segment %s: %w", w.id.File(), err)
 	}
+	if err := failpoint.At(failpoint.JournalWritten); err != nil {
+		return place, err
+	}
 	if err := w.file.Sync(); err != nil {
 		return place, fmt.Errorf("sync journal segment %s: %w", w.id.File(), err)
 	}
@@ -127,7 +132,9 @@ func (w *Writer) begin() error {
 	if err != nil {
 		return err
 	}
-	old, zeros, size := w.file, w.zeros.Load(), w.size
+	if old, zeros, size := w.file, w.zeros.Load(), w.size; old != nil {
+		defer func() { w.sealed.Go(func() { seal(old, zeros, size) }) }() // also when what follows fails: its groups are synced
+	}
 	top := h.encode()
 	w.file, w.id, w.groups, w.size = f, id, 0, int64(len(top))
 	w.zeros.Store(&ahead{opt: &w.opt, path: path, claimed: w.size})
@@ -137,13 +144,7 @@ func (w *Writer) begin() error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	if err := w.opt.Files.SyncDir(w.opt.Dir); err != nil {
-		return err
-	}
-	if old != nil {
-		w.sealed.Go(func() { seal(old, zeros, size) })
-	}
-	return nil
+	return w.opt.Files.SyncDir(w.opt.Dir)
 }
 
 // seal lets go of a segment that has ended at size: all of it is synced. What was filled for nothing is given back; that this may fail, or
