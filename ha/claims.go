@@ -308,6 +308,7 @@ func (n *node) sourceOf(e uint64, lineage []Seal) (Source, error) {
 	s.HighestSegment, s.Promised, s.Released = l.segment, l.promised, l.state == stateReleased
 	if l.brokerTime != 0 {
 		s.BrokerTime = time.Unix(0, l.brokerTime)
+		s.Silence, _ = n.boot().since(l.boot)
 	}
 	return s, nil
 }

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"time"
+
+	"github.com/batonmq/baton/persistence/failpoint"
 )
 
 // contender carries out the steps of a contest.
@@ -37,6 +39,10 @@ func (c *contender) contend(ctx context.Context) (*Tenure, error) {
 	if e := c.contest.source; err == nil && e != 0 {
 		c.tenure.source, err = c.node.sourceOf(e, c.lineage)
 		c.tenure.hasSource = true
+		c.tenure.source.Silence = max(c.tenure.source.Silence, time.Since(c.contest.since))
+	}
+	if err == nil {
+		err = failpoint.At(failpoint.TakeoverChosen)
 	}
 	err = errors.Join(err, c.waiting.stop())
 	c.dropSpare()
@@ -75,10 +81,16 @@ func (c *contender) do(ctx context.Context, s step) (err error) {
 	case stepClaim:
 		if err = c.claim(ctx, s.epoch); err == nil {
 			c.contest.claimed(c.tenure != nil)
+			if c.tenure != nil {
+				err = failpoint.At(failpoint.TakeoverClaimed)
+			}
 		}
 	case stepMark:
 		if err = n.mark(ctx, s.epoch, c.contest.epoch); err == nil {
 			c.contest.marked()
+			if c.contest.next().kind != stepMark {
+				err = failpoint.At(failpoint.TakeoverMarked)
+			}
 		}
 	case stepProbe:
 		var active bool
@@ -108,6 +120,9 @@ func (c *contender) look() error {
 			return err
 		}
 		ready.delay = max(ready.delay, back)
+		if g := n.opt.GiveWay; g != 0 && g == seen.epoch {
+			ready.delay = max(ready.delay, n.opt.TTL)
+		}
 	}
 	c.contest.looked(begun, seen, ready)
 	if c.contest.turn != reasonNone && !ready.fit {

@@ -167,7 +167,7 @@ func (c *contest) surveyed(s survey) error {
 	highest := c.holder.epoch
 	switch {
 	case s.journal > highest:
-		return fmt.Errorf("%w: the journal has segments of epoch %d, but the highest claim in ha/ is %d: ha/ was removed or is from an older copy; restore it together with the journal", ErrDamage, s.journal, highest)
+		return fmt.Errorf("%w: the journal has segments of epoch %d, but the highest claim in ha/ is %d: ha/ was removed or is from an older copy; restore it together with the journal, or see what baton ha repair can make anew", ErrDamage, s.journal, highest)
 	case s.floor > highest:
 		return fmt.Errorf("%w: ha/floor names epoch %d, but the highest claim in ha/ is %d: claims were removed or are from an older copy; restore ha/ as a whole", ErrDamage, s.floor, highest)
 	case s.above > highest+maxGap:

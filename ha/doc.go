@@ -128,4 +128,9 @@
 // the moment its claim appears, and is read as whole pages past the cache
 // (O_DIRECT). On a file system private to one kernel the page cache is fresh and
 // is used. Where neither is known to hold, standing by is refused.
+//
+// O_DIRECT passes the kernel's cache, not always that of a client in user space:
+// see [StaleReason]. Where such a cache is known to be on, standing by is refused;
+// package storagecheck finds those that are not known. One that is turned on while
+// brokers run is found at the next start.
 package ha

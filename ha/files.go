@@ -29,12 +29,16 @@ type Files interface {
 }
 
 // File is an open file of Files.
+//
+//nolint:interfacebloat // one method for each kind of step that a crash can come between
 type File interface {
 	// ReadAt fills p freshly and returns the number of bytes; io.EOF when fewer.
 	ReadAt(p []byte, off int64) (int, error)
 	// Write writes p at off; with sync it is on stable storage, and visible to
 	// fresh reads elsewhere, before Write returns.
 	Write(p []byte, off int64, sync bool) error
+	// Sync makes what was written durable, as Write with sync does.
+	Sync() error
 	// Lock locks the file until it is closed or the process ends.
 	// errors.ErrUnsupported where locks of that kind do not exist.
 	Lock() error

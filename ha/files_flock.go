@@ -58,3 +58,6 @@ func flock(f *os.File, how int) error {
 		return pathError("lock", f, err)
 	})
 }
+
+// StaleReason knows of no file system here that could be made fresh.
+func StaleReason(string) string { return "" }

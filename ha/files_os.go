@@ -125,6 +125,7 @@ func (o osFile) Write(p []byte, off int64, sync bool) error {
 	return syncData(o.f)
 }
 
+func (o osFile) Sync() error           { return syncData(o.f) }
 func (o osFile) Lock() error           { return lockFile(o.f) }
 func (o osFile) Locked() (bool, error) { return lockedFile(o.f) }
 

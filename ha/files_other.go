@@ -23,3 +23,6 @@ func syncData(f *os.File) error { return f.Sync() }
 func lockFile(*os.File) error { return errors.ErrUnsupported }
 
 func lockedFile(*os.File) (bool, error) { return false, errors.ErrUnsupported }
+
+// StaleReason knows of no file system here that could be made fresh.
+func StaleReason(string) string { return "" }

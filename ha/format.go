@@ -263,7 +263,11 @@ func (s leaseState) over() bool { return s == stateReleased || s == stateFailed 
 //	| state | zero | pid | n addresses | node | config hash | addresses ... | zero
 //
 // Strings are a length byte and their bytes; a zero byte follows the last. ttl and broker time are in
-// nanoseconds, the latter since 1970, 0 when unknown.
+// nanoseconds, the latter since 1970, 0 when unknown. Before the crc the slot ends with a reading of the
+// boot's clock at broker time, zero where there is none:
+//
+//	end-28    end-12       end-4
+//	| boot id | boot clock | crc
 type lease struct {
 	epoch      uint64
 	nonce      [16]byte
@@ -272,6 +276,7 @@ type lease struct {
 	promised   uint64
 	segment    uint64
 	brokerTime int64
+	boot       bootReading
 	state      leaseState
 	pid        uint32
 	node       string
@@ -279,11 +284,14 @@ type lease struct {
 	advertise  []string
 }
 
-const leaseStrings = 97
+const (
+	leaseStrings = 97
+	leaseBoot    = leaseSlotSize - crcSize - 24
+)
 
 // check tells whether the lease fits its slot.
 func (l *lease) check() error {
-	size := leaseStrings + 2 + len(l.node) + len(l.configHash) + 1 + crcSize
+	size := leaseStrings + 2 + len(l.node) + len(l.configHash) + 1
 	for _, s := range append([]string{l.node, l.configHash}, l.advertise...) {
 		if len(s) > 255 {
 			return fmt.Errorf("name, hash or address %.20q... is longer than 255 bytes", s)
@@ -292,7 +300,7 @@ func (l *lease) check() error {
 	for _, a := range l.advertise {
 		size += 1 + len(a)
 	}
-	if size > leaseSlotSize || len(l.advertise) > 255 {
+	if size > leaseBoot || len(l.advertise) > 255 {
 		return fmt.Errorf("%d advertised addresses do not fit the lease's %d bytes", len(l.advertise), leaseSlotSize)
 	}
 	return nil
@@ -318,6 +326,8 @@ func (l *lease) encodeInto(page []byte, id storeID) {
 		b[at] = byte(len(s))
 		at += 1 + copy(b[at+1:], s)
 	}
+	copy(b[leaseBoot:], l.boot.boot[:])
+	le.PutUint64(b[leaseBoot+16:], uint64(l.boot.at))
 	finish(b)
 }
 
@@ -349,10 +359,11 @@ func decodeLeaseSlot(b []byte) (l lease, ok bool) {
 		promised:   le.Uint64(b[64:]),
 		segment:    le.Uint64(b[72:]),
 		brokerTime: int64(le.Uint64(b[80:])),
+		boot:       bootReading{boot: [16]byte(b[leaseBoot:]), at: time.Duration(le.Uint64(b[leaseBoot+16:]))},
 		state:      leaseState(b[88]),
 		pid:        le.Uint32(b[92:]),
 	}
-	rest := b[leaseStrings : len(b)-crcSize]
+	rest := b[leaseStrings:leaseBoot]
 	next := func() (s string) {
 		if !ok {
 			return ""

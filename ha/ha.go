@@ -45,6 +45,9 @@ type Options struct {
 	// more before it claims; while it fails the node does not contend. It is not
 	// called without Standby. Nil: nothing is in the way.
 	Preflight func(ctx context.Context) error
+	// GiveWay is an epoch that this node has handed over: as long as nobody else has
+	// claimed one above it, it leaves the others a ttl for that. 0: none.
+	GiveWay uint64
 	// DoubtLocks makes a free lock count only when the lease stands still for two
 	// renewals, too: for file systems on which locks vanish under living holders.
 	DoubtLocks bool
@@ -78,8 +81,13 @@ type Source struct {
 	Lineage        []Seal
 	HighestSegment uint64    // journal segments are numbered from 1; 0: not named
 	Promised       uint64    // offset in Epoch's journal up to which promises were made, at least
-	BrokerTime     time.Time // the broker clock at Promised
+	BrokerTime     time.Time // the broker clock when the lease was written
 	Released       bool      // it ended orderly: nothing was delivered that it does not know of
+
+	// Silence is how long ago that was, at least: for how long this node has seen
+	// the last holder's lease stand still, or exactly, if that ran in the same boot of
+	// this host. The broker clock goes on from BrokerTime and Silence.
+	Silence time.Duration
 }
 
 // Run brings this node to an epoch of its own and calls active with it; the

@@ -28,6 +28,7 @@ type node struct {
 	log     *slog.Logger
 	fresh   Freshness
 	id      storeID
+	boot    func() bootReading
 	nonce   [16]byte // ours in every claim we make
 	pid     uint32
 	attempt int // claims tried, to name their temporary directories
@@ -51,8 +52,9 @@ func newNode(opt Options) (*node, error) {
 	if n.opt.TTL == 0 {
 		n.opt.TTL = defaultTTL
 	}
+	n.boot = func() bootReading { return bootReading{} } // what files there are made up is of none
 	if n.files == nil {
-		n.files = new(osFiles)
+		n.files, n.boot = new(osFiles), readBoot
 	}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
@@ -79,6 +81,9 @@ func (n *node) floorPath() string                 { return filepath.Join(n.haDir
 func (n *node) journalDir() string                { return filepath.Join(n.opt.Dir, "journal") }
 func (n *node) claim(e uint64) string             { return filepath.Join(n.haDir(), fmt.Sprintf("e%010d", e)) }
 func (n *node) path(e uint64, file string) string { return filepath.Join(n.claim(e), file) }
+
+// shared tells whether other hosts' kernels may write to the directory.
+func (n *node) shared() bool { return n.fresh == Direct }
 
 // epochOf reads the number of a claim or a journal segment from its name.
 func epochOf(name string) (uint64, bool) {
@@ -118,6 +123,9 @@ func (n *node) prepare() error {
 		return err
 	}
 	if n.fresh == Stale && n.opt.Standby {
+		if why := StaleReason(n.opt.Dir); why != "" {
+			return fmt.Errorf("%w: %s cannot be shared by a primary and its standbys: %s", ErrStale, n.opt.Dir, why)
+		}
 		return fmt.Errorf("%w: %s cannot be shared by a primary and its standbys; use a local file system, NFS or another one with O_DIRECT, or serve without --ha", ErrStale, n.opt.Dir)
 	}
 	if err := n.identify(); err != nil {

@@ -80,12 +80,12 @@ func TestRepair(t *testing.T) {
 						t.Errorf("a dry run did %q", op)
 					}
 				}
-				gives := ""
+				var gives strings.Builder
 				for _, f := range dry.Findings {
-					gives += f.GivesUp
+					gives.WriteString(f.GivesUp)
 				}
-				if (tc.givesUp == "") != (gives == "") || !strings.Contains(gives, tc.givesUp) {
-					t.Errorf("it gives up %q, want %q", gives, tc.givesUp)
+				if (tc.givesUp == "") != (gives.String() == "") || !strings.Contains(gives.String(), tc.givesUp) {
+					t.Errorf("it gives up %q, want %q", gives.String(), tc.givesUp)
 				}
 				opt.Apply = true
 				done, err := ha.Repair(t.Context(), opt)

@@ -115,14 +115,14 @@ func (w *waiting) wait(ctx context.Context, holder sighting) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case err := <-w.done:
+		w.done <- nil // for stop
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		w.done <- nil // for stop; having nothing to follow is no reason to stop waiting
 		if err != nil {
 			return fmt.Errorf("follow epoch %d: %w", holder.epoch, err)
 		}
-		return pause(ctx, d)
+		return pause(ctx, d) // having nothing to follow is no reason to stop waiting
 	}
 }
 

@@ -217,6 +217,13 @@ func (s *Standby) Peers() []Peer {
 	return all
 }
 
+// StoreID is the directory's identity, the same for every epoch.
+func (s *Standby) StoreID() [16]byte { return s.node.id }
+
+// Shared tells whether other hosts' kernels may write to the directory. What they
+// write, the journal included, must then be read past this host's cache.
+func (s *Standby) Shared() bool { return s.node.shared() }
+
 // Source is what is to be followed: the highest epoch that was active, its
 // lineage, and what its lease says now, freshly read; false while nobody was ever
 // active. When its epoch grows, a successor has sealed the one before: the

@@ -75,6 +75,7 @@ func TestStandby_WhenItActs(t *testing.T) {
 		{name: "killed, no locks", disk: func(d *hatest.Disk) { d.NoLocks = true }, end: "kill", from: patience - ttl/5, to: patience + atOnce},
 		{name: "killed, on a network file system", disk: func(d *hatest.Disk) { d.Freshness = ha.Direct }, end: "kill", to: ttl / 10},
 		{name: "killed, its lock in doubt", opt: ha.Options{DoubtLocks: true}, end: "kill", from: renewals - ttl/5, to: renewals + atOnce},
+		{name: "handed over by this very node", opt: ha.Options{GiveWay: 1}, end: "stop", from: ttl - ttl/5, to: ttl + atOnce},
 		{name: "released, its lock in doubt", opt: ha.Options{DoubtLocks: true}, end: "stop", to: atOnce},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/batonmq/baton/persistence/failpoint"
 )
 
 // Tenure is one epoch's life in the process that holds it. Its methods may be
@@ -26,10 +28,10 @@ type Tenure struct {
 	pages     int  // of a copy of the active file
 	lock      File // nil where locks do not exist
 
-	promised   atomic.Uint64
-	brokerTime atomic.Int64 // nanoseconds since 1970, 0: unknown
+	promised atomic.Uint64
+	clock    atomic.Int64 // what the broker clock showed at born, in nanoseconds since 1970; 0: unknown
 
-	timing Takeover // until Activate: of the turn that led here
+	timing Takeover // of the turn that led here; completed by Activate
 	lap    time.Time
 
 	standby  *Standby // nil without Options.Standby
@@ -82,6 +84,14 @@ func (t *Tenure) Epoch() uint64 { return t.epoch }
 
 // StoreID is the directory's identity, the same for every epoch.
 func (t *Tenure) StoreID() [16]byte { return t.node.id }
+
+// Shared tells whether other hosts' kernels may write to the directory: see
+// [Standby.Shared].
+func (t *Tenure) Shared() bool { return t.node.shared() }
+
+// Takeover is how this epoch came to be. Its last two parts are known once
+// Activate has returned.
+func (t *Tenure) Takeover() Takeover { return t.timing }
 
 // Source is what this epoch continues; false: the store is empty. The lineage
 // belongs to the tenure and must not be changed.
@@ -233,37 +243,71 @@ func (t *Tenure) NameSegment(n uint64) error {
 }
 
 // Promised notes how far promises were made and the broker clock then; the next
-// renewal carries it. It costs two atomic stores.
+// renewal carries it. It costs two atomic stores and a look at the clock.
 func (t *Tenure) Promised(offset uint64, brokerTime time.Time) {
 	t.promised.Store(offset)
-	if !brokerTime.IsZero() {
-		t.brokerTime.Store(brokerTime.UnixNano())
+	t.Clock(brokerTime)
+}
+
+// Clock notes what the broker clock shows now, zero for unknown. It goes at the
+// pace of this host's monotonic clock, so that every renewal can carry it.
+func (t *Tenure) Clock(now time.Time) {
+	if !now.IsZero() {
+		t.clock.Store(now.UnixNano() - int64(time.Since(t.born)))
+	}
+}
+
+// tell fills in what a renewal that begins now carries beside the state.
+func (t *Tenure) tell(l *lease, begun time.Duration) {
+	l.counter++
+	l.promised, l.boot = t.promised.Load(), t.node.boot()
+	if at := t.clock.Load(); at != 0 {
+		l.brokerTime = at + int64(begun)
 	}
 }
 
 // writeLease is the one way the lease is written: change edits the record and
 // tells whether it need be written. A durable write is on stable storage when it
-// returns. Others are signs of life: on a file system of one kernel its cache
-// shows them, and they stay out of the data's way to the disk.
+// returns. On a file system of one kernel its cache shows what was written, so
+// signs of life stay out of the data's way to the disk, and do not wait for a
+// durable write either.
 func (t *Tenure) writeLease(durable bool, change func(*lease) bool) error {
+	written, err := t.putLease(change)
+	if err != nil || !written || !durable || t.node.fresh != Cached {
+		return err
+	}
+	if err := t.leaseFile.Sync(); err != nil {
+		return t.lose(err)
+	}
+	return nil
+}
+
+// putLease writes the lease for all who read it freshly.
+func (t *Tenure) putLease(change func(*lease) bool) (written bool, err error) {
 	t.leaseMu.Lock()
 	defer t.leaseMu.Unlock()
 	if err := t.Err(); err != nil {
-		return err
+		return false, err
 	}
 	next := t.lease
 	if !change(&next) {
-		return nil
+		return false, nil
 	}
 	begun := time.Since(t.born)
 	if err := t.notice(begun); err != nil {
-		return err
+		return false, err
 	}
-	next.counter++
-	next.promised, next.brokerTime = t.promised.Load(), t.brokerTime.Load()
+	t.tell(&next, begun)
 	next.encodeInto(t.leasePage, t.node.id)
-	if err := t.leaseFile.Write(t.leasePage, 0, durable || t.node.fresh != Cached); err != nil {
-		return t.lose(err)
+	err = failpoint.At(failpoint.LeaseRenewing)
+	if err == nil {
+		err = t.leaseFile.Write(t.leasePage, 0, t.node.fresh != Cached)
+	}
+	if err == nil {
+		err = failpoint.At(failpoint.LeaseRenewed)
+	}
+	if err != nil {
+		return false, t.lose(err)
 	}
 	t.lease = next
 	t.renewed.Store(int64(begun))
@@ -271,7 +315,7 @@ func (t *Tenure) writeLease(durable bool, change func(*lease) bool) error {
 	if t.watch != nil {
 		t.watch.Reset(left)
 	}
-	return t.rearm(left)
+	return true, t.rearm(left)
 }
 
 // notice deals with a renewal that comes too late: the end where others wait for
@@ -394,8 +438,8 @@ func (t *Tenure) Activate(lineage []Seal) error {
 	if err := t.raiseFloor(); err != nil {
 		return t.lose(err)
 	}
+	t.timing.Open, t.timing.Activate = begun.Sub(t.lap), time.Since(begun)
 	took := t.timing
-	took.Open, took.Activate = begun.Sub(t.lap), time.Since(begun)
 	t.standby.took(took)
 	t.node.log.Info("epoch active",
 		slog.Uint64("epoch", t.epoch), slog.Int("lineage", len(lineage)), slog.Duration("took", took.Total()))

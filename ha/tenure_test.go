@@ -226,3 +226,36 @@ func TestActivate_RefusesAWrongLineage(t *testing.T) {
 		}
 	})
 }
+
+// TestRenewals_DoNotWaitForTheDisk: a disk that takes longer than a ttl for a synced write of the lease is slow, and its holder is not
+// dead.
+func TestRenewals_DoNotWaitForTheDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := hatest.New()
+		a := newBroker(disk)
+		slow := atomic.Bool{}
+		a.files.Before = func(op string) error {
+			if slow.Load() && op == "sync data/ha/e0000000001/lease" {
+				time.Sleep(3 * ttl)
+			}
+			return nil
+		}
+		a.start(t, ha.Options{Node: "a", Standby: true}, nil)
+		tenure := a.serves(t)
+		slow.Store(true)
+		began := time.Now()
+		if err := tenure.NameSegment(99); err != nil {
+			t.Errorf("NameSegment: %v", err)
+		}
+		if time.Since(began) < 3*ttl {
+			t.Error("NameSegment returned before the lease was on disk")
+		}
+		slow.Store(false)
+		if err := tenure.Guard(); err != nil {
+			t.Errorf("Guard: %v", err)
+		}
+		if err := a.stop(t); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+}

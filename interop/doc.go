@@ -23,6 +23,20 @@
 // broker that keeps its promises could have caused it. An acknowledgement has
 // passed when an answer that was promised after it came back (see consumer.mark).
 //
+// A Stream is the same for a publisher and consumers that follow the primary of a
+// cluster, brokers on one directory, from node to node; Stream.Check knows the fences
+// of epochs. A promise is late when its client got it after its epoch's fence was
+// marked, and a zombie's when it is late and lost.
+//
+// # Fail-over
+//
+// TestFailover has faults happen to a cluster under load and checks what its clients
+// have seen. Alone it takes each fault once, in less than a minute and a half.
+// -failover.runs=N -failover.ttl=500ms -failover.seed=S takes N runs through all
+// combinations of fault and load, and logs a table of what they have shown; each run
+// logs the flags that repeat it, as far as the machine allows. -failover.starts=200
+// starts brokers at the same instant more often.
+//
 // # Environment
 //
 // BATON_INTEROP_URL=amqp://… points the tests that neither end a broker nor look

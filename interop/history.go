@@ -3,6 +3,7 @@ package interop
 import (
 	"fmt"
 	"sync"
+	"time"
 )
 
 // EventKind is what a client observed of a message.
@@ -24,7 +25,12 @@ const (
 type Event struct {
 	Kind        EventKind
 	Message     int
-	Redelivered bool // of Delivered
+	Redelivered bool      // of Delivered
+	At          time.Time // when it was recorded
+
+	// Of histories across several brokers only; see Stream.
+	Epoch    uint64 // of Confirmed: of the broker that promised
+	Consumer bool   // of Started: the consumer's connection began, not the publisher's
 }
 
 // History is what the clients of one queue with one consumer at a time observed, in
@@ -146,6 +152,7 @@ type Recorder struct {
 // Add records an event.
 func (r *Recorder) Add(e Event) {
 	r.mu.Lock()
+	e.At = time.Now()
 	r.history = append(r.history, e)
 	var call func()
 	if len(r.history) >= r.at {

@@ -28,13 +28,15 @@ const (
 	stopLimit  = 20 * time.Second
 )
 
-// Build compiles the broker into dir and returns the binary's path.
-func Build(ctx context.Context, dir string) (string, error) {
+// Build compiles the broker into dir, with further flags of go build, and returns the
+// binary's path.
+func Build(ctx context.Context, dir string, flags ...string) (string, error) {
 	bin := filepath.Join(dir, "baton")
 	if runtime.GOOS == "windows" {
 		bin += ".exe"
 	}
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", bin, "github.com/batonmq/baton/cmd/baton").CombinedOutput()
+	args := slices.Concat([]string{"build", "-o", bin}, flags, []string{"github.com/batonmq/baton/cmd/baton"})
+	out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("build the broker: %w\n%s", err, out)
 	}

@@ -46,8 +46,9 @@ type Config struct {
 	Admin   struct{ Listen []string }
 	Metrics struct{ Listen []string }
 	HA      struct {
-		Enabled bool
-		TTL     time.Duration
+		Enabled   bool
+		TTL       time.Duration
+		Advertise []string
 	}
 	Memory struct{ Budget int64 }
 	Store  struct {
@@ -157,7 +158,7 @@ func (c *Config) loadEnv(env []string, all []setting) error {
 		}
 		s, ok := byName[name]
 		if !ok {
-			if !isServiceLink(name) {
+			if !isServiceLink(name) && name != envNoSelfKill {
 				c.ignored = append(c.ignored, name)
 			}
 			continue

@@ -7,19 +7,28 @@
 // front-ends together for as long as it is.
 //
 // It guarantees:
+//
 //   - Every end of the process has a documented exit code (exit.go) and one
 //     sentence on stderr.
+//
 //   - "Server startup complete" is logged once clients can connect, and not
 //     before.
+//
 //   - After SIGTERM: no further connection, goodbyes, everything promised on
 //     stable storage, the lease released, exit 0. Clients that do not leave within
 //     the stop timeout are cut, and the exit code is 1. A second signal ends the
 //     process at once with 1. Neither loses anything that was promised.
+//
 //   - When the lease is lost or the store fails, sockets are cut without a word:
 //     a goodbye could not be trusted.
 //
+//   - With --ha: a standby opens no client port, follows the primary's journal,
+//     and says in /readyz and metrics why it could not take over, if so. What its
+//     configuration file says just before a takeover is in force after it. A
+//     primary that is asked to hand over stops in order and stands by again.
+//
 // It does not guarantee to notice a changed configuration file by itself: it is
-// read at the start and at SIGHUP, which applies the log level alone.
+// read at the start, at SIGHUP, which applies the log level alone, and on standbys.
 //
 // # Configuration
 //

@@ -21,6 +21,8 @@ const (
 	exitData    exitCode = 5 // the data directory is unusable, or another broker holds it
 	exitNewer   exitCode = 6 // the data directory was written by a newer version
 	exitDamage  exitCode = 7 // the data directory is damaged; the message names the file
+
+	exitSignal exitCode = 128 // and the number of the signal that ended the child of process 1
 )
 
 // exitCodes documents them, for `serve --help` and docs/configuration.md.
@@ -35,11 +37,12 @@ func exitCodes() []struct {
 		{exitOK, "stopped as asked, or the command succeeded"},
 		{exitFailure, "failed; also: not live or not ready (`health`), stopped by a second signal or after `stop_timeout`"},
 		{exitUsage, "unknown command or flag, or a bad configuration"},
-		{exitLost, "the lease was lost or the store failed: start it again"},
+		{exitLost, "the lease was lost or the store failed: start it again, with `--ha` as a standby"},
 		{exitAddress, "an address is in use or cannot be opened"},
-		{exitData, "the data directory is unusable, or another broker holds it"},
+		{exitData, "the data directory is unusable or cannot be shared, another broker holds it or has this node's name"},
 		{exitNewer, "the data directory was written by a newer version of Baton"},
 		{exitDamage, "the data directory is damaged; the message names the file"},
+		{exitSignal + 9, "killed, as by the kernel timer of `--ha` when the process was frozen: start it again"},
 	}
 }
 
@@ -57,6 +60,9 @@ func codeOf(err error) exitCode {
 	if err == nil {
 		return exitOK
 	}
+	if errors.Is(err, ha.ErrLost) { // whatever it broke on its way: a supervisor starts the node again
+		return exitLost
+	}
 	if e, ok := errors.AsType[*exitError](err); ok {
 		return e.code
 	}
@@ -67,9 +73,7 @@ func codeOf(err error) exitCode {
 		return exitDamage
 	}
 	switch {
-	case errors.Is(err, ha.ErrLost):
-		return exitLost
-	case errors.Is(err, ha.ErrHeld), errors.Is(err, ha.ErrStale):
+	case errors.Is(err, ha.ErrHeld), errors.Is(err, ha.ErrStale), errors.Is(err, ha.ErrNamesake):
 		return exitData
 	case errors.Is(err, ha.ErrNewer), errors.Is(err, persistence.ErrNewer):
 		return exitNewer

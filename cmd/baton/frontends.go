@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 
 	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/ha"
 	"github.com/batonmq/baton/protocols/amqp091"
 	"github.com/batonmq/baton/protocols/auth"
 	"github.com/batonmq/baton/protocols/listen"
@@ -25,17 +27,19 @@ type frontEnds struct {
 type listener struct{ on *listen.Listener }
 
 // openFrontEnds lets clients in, by all protocols or by none.
-func (n *node) openFrontEnds(ctx context.Context, broker *core.Broker) (*frontEnds, error) {
+func (n *node) openFrontEnds(ctx context.Context, broker *core.Broker, t *ha.Tenure) (*frontEnds, error) {
 	users, err := n.cfg.authenticator()
 	if err != nil {
 		return nil, err
 	}
 	f := new(frontEnds)
-	for _, open := range []func(context.Context, *node, *core.Broker, auth.Authenticator) error{f.openAMQP, f.openMQTT} {
-		if err := open(ctx, n, broker, users); err != nil {
-			f.cut()
-			return nil, err
-		}
+	err = f.openAMQP(ctx, n, broker, users)
+	if err == nil {
+		err = f.openMQTT(ctx, n, broker, users, t)
+	}
+	if err != nil {
+		f.cut()
+		return nil, err
 	}
 	return f, nil
 }
@@ -64,7 +68,7 @@ func (f *frontEnds) openAMQP(ctx context.Context, n *node, broker *core.Broker, 
 	return err
 }
 
-func (f *frontEnds) openMQTT(ctx context.Context, n *node, broker *core.Broker, users auth.Authenticator) (err error) {
+func (f *frontEnds) openMQTT(ctx context.Context, n *node, broker *core.Broker, users auth.Authenticator, t *ha.Tenure) (err error) {
 	cfg := &n.cfg.MQTT
 	if len(cfg.Listen) == 0 && len(cfg.WebSocket) == 0 {
 		return nil
@@ -76,6 +80,7 @@ func (f *frontEnds) openMQTT(ctx context.Context, n *node, broker *core.Broker, 
 	f.mqtt, err = mqtt.New(mqtt.Options{
 		Broker: broker, Auth: users, Log: n.log, Anonymous: cfg.Anonymous,
 		MaxPacketSize: uint32(cfg.MaxPacketSize), ReceiveMaximum: cfg.ReceiveMaximum, TopicAliasMaximum: aliases,
+		Elsewhere:    func(webSocket bool) string { return serverReference(t, webSocket) },
 		MaxKeepAlive: cfg.MaxKeepAlive, MaxSessionExpiry: cfg.MaxSessionExpiry, HandshakeTimeout: cfg.HandshakeTimeout,
 	})
 	if err != nil {
@@ -89,6 +94,19 @@ func (f *frontEnds) openMQTT(ctx context.Context, n *node, broker *core.Broker, 
 	opt.Name, opt.Addresses, opt.Handler = "ws", cfg.WebSocket, f.mqtt.ServeWebSocket
 	f.webSocket, err = openListener(ctx, opt)
 	return err
+}
+
+// serverReference is where MQTT clients find the node that would take over now.
+func serverReference(t *ha.Tenure, webSocket bool) string {
+	next, ok := t.Successor()
+	if !ok {
+		return ""
+	}
+	scheme := "mqtt"
+	if webSocket {
+		scheme = "ws"
+	}
+	return strings.Join(reachedBy(next.Advertise, scheme), " ")
 }
 
 // clientAddresses are those that openFrontEnds opens, and the names under which

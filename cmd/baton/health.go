@@ -49,9 +49,27 @@ func (p *program) healthCommand() *cobra.Command {
 }
 
 // askHealth returns the answer of the admin address, an error unless it is 200.
-// Where the address is "any", it is asked on the loopback: that is how package
-// net dials it.
 func askHealth(ctx context.Context, addr, path string) (string, error) {
+	code, body, err := askAdmin(ctx, addr, path)
+	if err != nil {
+		return "", err
+	}
+	answer := strings.TrimSpace(string(body))
+	if code != http.StatusOK {
+		return "", fmt.Errorf("%s answers %d: %s", addr, code, answer)
+	}
+	return answer, nil
+}
+
+// readyState returns what /readyz says, ready or not.
+func readyState(ctx context.Context, addr string) ([]byte, error) {
+	_, body, err := askAdmin(ctx, addr, "/readyz")
+	return body, err
+}
+
+// askAdmin returns the answer of the admin address. Where the address is "any", it
+// is asked on the loopback: that is how package net dials it.
+func askAdmin(ctx context.Context, addr, path string) (code int, body []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{
@@ -62,23 +80,19 @@ func askHealth(ctx context.Context, addr, path string) (string, error) {
 	}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://baton"+path, http.NoBody)
 	if err != nil {
-		return "", fmt.Errorf("ask %s: %w", addr, err)
+		return 0, nil, fmt.Errorf("ask %s: %w", addr, err)
 	}
 	resp, err := client.Do(req)
 	if err != nil {
 		if e, ok := errors.AsType[*url.Error](err); ok {
 			err = e.Err // without the URL, whose host is made up
 		}
-		return "", fmt.Errorf("no broker answers on %s: %w", addr, err)
+		return 0, nil, fmt.Errorf("no broker answers on %s: %w", addr, err)
 	}
 	defer func() { _ = resp.Body.Close() }() // the answer has been read
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 4096))
+	body, err = io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if err != nil {
-		return "", fmt.Errorf("read the answer of %s: %w", addr, err)
+		return 0, nil, fmt.Errorf("read the answer of %s: %w", addr, err)
 	}
-	answer := strings.TrimSpace(string(body))
-	if resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s answers %d: %s", addr, resp.StatusCode, answer)
-	}
-	return answer, nil
+	return resp.StatusCode, body, nil
 }

@@ -6,12 +6,17 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/batonmq/baton/ha/storagecheck"
 )
 
 // errSignal is the cause of an orderly stop.
 var errSignal = errors.New("asked to stop by a signal")
 
 func main() {
+	if code, ok := storagecheck.Child(); ok {
+		os.Exit(code)
+	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/batonmq/baton/cmd/baton/bench"
+	"github.com/batonmq/baton/ha"
 )
 
 // program is the whole of what a run depends on, so that tests run it in process.
@@ -36,7 +38,9 @@ func (p *program) run(ctx context.Context) exitCode {
 	if !*started {
 		err = &exitError{exitUsage, fmt.Errorf("%w (baton --help tells more)", err)}
 	}
-	_, _ = fmt.Fprintln(p.stderr, "baton: "+err.Error()) // nowhere to say that this failed
+	if !errors.Is(err, errSaid) {
+		_, _ = fmt.Fprintln(p.stderr, "baton: "+err.Error()) // nowhere to say that this failed
+	}
 	return codeOf(err)
 }
 
@@ -55,7 +59,7 @@ func (p *program) rootCommand() (root *cobra.Command, started *bool) {
 	}
 	root.AddCommand(
 		p.serveCommand(), p.configCommand(), p.healthCommand(),
-		p.journalCommand(), p.backupCommand(), p.restoreCommand(), versionCommand(), bench.Command(),
+		p.haCommand(), p.storageCommand(), p.journalCommand(), p.backupCommand(), p.restoreCommand(), versionCommand(), bench.Command(),
 	)
 	return root, started
 }
@@ -75,13 +79,21 @@ func (p *program) serveCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		selfKill := lookupEnv(p.env, envNoSelfKill) == ""
+		if c.HA.Enabled && selfKill && ha.NeedsChild() {
+			self, err := os.Executable()
+			if err != nil {
+				return fmt.Errorf("find this program, to run the broker as a child: %w", err)
+			}
+			return p.runAsChild(cmd.Context(), self)
+		}
 		log, level := newLogger(cmd.ErrOrStderr(), c)
 		ctx, cancel := context.WithCancel(cmd.Context())
 		var reloading sync.WaitGroup
 		reloading.Go(func() { reloadLoop(ctx, p.reload, load, c, level, log) })
 		defer reloading.Wait()
 		defer cancel()
-		return serve(ctx, c, log)
+		return serve(ctx, c, load, selfKill, log)
 	}
 	return cmd
 }

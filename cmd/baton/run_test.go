@@ -158,6 +158,7 @@ func TestCodeOf(t *testing.T) {
 		{&exitError{exitUsage, os.ErrInvalid}, exitUsage},
 		{&listen.AddressError{Name: "amqp", Addr: ":5672", Err: os.ErrPermission}, exitAddress},
 		{ha.ErrLost, exitLost},
+		{errors.Join(ha.ErrLost, &exitError{exitData, errors.New("the store was not opened")}), exitLost},
 		{ha.ErrHeld, exitData},
 		{ha.ErrStale, exitData},
 		{ha.ErrNewer, exitNewer},

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/ha"
 	"github.com/batonmq/baton/persistence"
+	"github.com/batonmq/baton/persistence/failpoint"
 	admin "github.com/batonmq/baton/protocols/http"
 	"github.com/batonmq/baton/protocols/listen"
 )
@@ -23,26 +26,35 @@ const adminStopTimeout = time.Second
 
 // node is one process that serves, or waits to.
 type node struct {
-	cfg    *Config
-	log    *slog.Logger
-	begin  time.Time
-	health admin.Health
-	live   liveStats
+	boot *Config                 // as the process was started
+	load func() (*Config, error) // reads it again
+	next atomic.Pointer[Config]  // as a standby has read it last: in force from the takeover on
+	cfg  *Config                 // in force while this node is the primary; active's alone
+
+	log      *slog.Logger
+	selfKill bool
+	hash     string // of boot
+	begin    time.Time
+	health   admin.Health
+	live     liveStats
+	warm     following
+	took     atomic.Pointer[takeover] // nil: this node has not taken over
+	handed   uint64                   // the epoch that it was asked to hand over, and did; 0: none
 }
 
 // serve runs a node until ctx ends, and returns nil for an orderly end.
-func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
-	n := &node{cfg: cfg, log: log, begin: time.Now()}
+func serve(ctx context.Context, cfg *Config, load func() (*Config, error), selfKill bool, log *slog.Logger) error {
+	n := &node{boot: cfg, load: load, cfg: cfg, log: log, selfKill: selfKill, hash: cfg.hash(), begin: time.Now()}
 	log.Info("starting", slog.String("version", version()), slog.String("node", cfg.Node), slog.String("data", cfg.Data))
 	for _, name := range cfg.ignored {
 		log.Warn("environment variable names no setting", slog.String("variable", name))
 	}
-	if err := openDataDir(cfg.Data, n.checkSpace); err != nil {
+	if err := openDataDir(cfg.Data, func() error { return n.checkSpace(cfg) }); err != nil {
 		return &exitError{exitData, err}
 	}
 	server, err := admin.Start(ctx, admin.Options{
 		Admin: cfg.Admin.Listen, Metrics: cfg.Metrics.Listen,
-		Health: &n.health, Stats: n.stats, Node: cfg.Node, Version: version(), Log: log,
+		Health: &n.health, Stats: n.stats, Takeover: func() map[string]time.Duration { return n.took.Load().phases() }, Node: cfg.Node, Version: version(), Log: log,
 	})
 	if err != nil {
 		return err
@@ -57,16 +69,41 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 	if err := n.probeAddresses(ctx); err != nil {
 		return err
 	}
-	err = ha.Run(ctx, ha.Options{
-		Dir: cfg.Data, Node: cfg.Node, Standby: cfg.HA.Enabled, TTL: cfg.HA.TTL, Logger: log,
-	}, n.follow, n.active)
-	if stopped(ctx, err) {
-		err = nil // asked to stop before there was anything to stop
+	n.health.Observe(n.observe)
+	if err := n.takePart(ctx); err != nil {
+		return dirError(cfg.Data, err)
 	}
-	if err == nil {
-		log.Info("stopped")
+	log.Info("stopped")
+	return nil
+}
+
+// takePart is the life of a node among those on its directory. One that has
+// handed over stands by again: its supervisor need not start it for that.
+func (n *node) takePart(ctx context.Context) error {
+	defer n.dropFollower()
+	doubtLocks := false
+	if n.boot.HA.Enabled {
+		var err error
+		if doubtLocks, err = checkStorage(ctx, n.boot, n.log); err != nil {
+			return err
+		}
 	}
-	return dirError(cfg.Data, err)
+	opt := ha.Options{
+		Dir: n.boot.Data, Node: n.boot.Node, Standby: n.boot.HA.Enabled, TTL: n.boot.HA.TTL,
+		Advertise: n.boot.advertise(), ConfigHash: n.hash, Preflight: n.preflight,
+		DoubtLocks: doubtLocks, SelfKill: n.selfKill, Logger: n.log,
+	}
+	for {
+		n.handed = 0
+		err := ha.Run(ctx, opt, n.follow, n.active)
+		if stopped(ctx, err) {
+			return nil // asked to stop before there was anything to stop
+		}
+		if err != nil || n.handed == 0 {
+			return err
+		}
+		opt.GiveWay = n.handed
+	}
 }
 
 // probeAddresses opens the clients' addresses and closes them again: an address
@@ -74,10 +111,10 @@ func serve(ctx context.Context, cfg *Config, log *slog.Logger) error {
 // would be at each try of a supervisor. A node that may stand by does not: its
 // addresses stay dark, and may be the primary's own until that has ended.
 func (n *node) probeAddresses(ctx context.Context) error {
-	if n.cfg.HA.Enabled {
+	if n.boot.HA.Enabled {
 		return nil
 	}
-	for _, l := range n.cfg.clientAddresses() {
+	for _, l := range n.boot.clientAddresses() {
 		open, err := listen.Open(ctx, l.Name, l.Addresses)
 		for _, ln := range open {
 			_ = ln.Close() // nothing was accepted on it
@@ -94,23 +131,12 @@ func stopped(ctx context.Context, err error) bool {
 	return ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx)))
 }
 
-// follow is this node's life as a standby: dark, until ctx ends.
-func (n *node) follow(ctx context.Context, _ *ha.Standby) error {
-	n.log.Info("standing by: another broker is the primary")
-	n.health.Set(admin.State{Role: admin.RoleStandby, Reason: "another broker is the primary"})
-	<-ctx.Done()
-	if errors.Is(context.Cause(ctx), errSignal) {
-		return nil
-	}
-	return n.checkSpace() // it is our turn, and an epoch would be spent for nothing
-}
-
 // checkSpace refuses what openStore would refuse, before an epoch is claimed for it.
-func (n *node) checkSpace() error {
-	if _, err := n.cfg.watermarks(); err != nil {
+func (n *node) checkSpace(c *Config) error {
+	if _, err := c.watermarks(); err != nil {
 		return &exitError{exitData, err}
 	}
-	err := persistence.CheckSpace(persistence.Options{Dir: n.cfg.Data, SegmentSize: n.cfg.Store.SegmentSize, Logger: n.log})
+	err := persistence.CheckSpace(persistence.Options{Dir: c.Data, SegmentSize: c.Store.SegmentSize, Logger: n.log})
 	if err != nil {
 		return &exitError{exitData, err}
 	}
@@ -120,24 +146,36 @@ func (n *node) checkSpace() error {
 // active is this node's life as primary: it ends with an orderly stop, or with
 // the error that ended it.
 func (n *node) active(ctx context.Context, t *ha.Tenure) error {
+	if c := n.next.Load(); c != nil {
+		n.cfg = c
+	}
 	n.health.Set(admin.State{Role: admin.RoleStarting, Epoch: t.Epoch(), Reason: "the store is being opened"})
+	took := takeover{begin: time.Now()}
+	settle := hurryGC()
+	defer settle()
 	store, err := n.openStore(ctx, t)
 	if err != nil {
 		return err
 	}
+	took.lap(&took.seal)
 	broker, err := n.openBroker(ctx, t, store)
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
-	clients, err := n.openFrontEnds(ctx, broker)
+	took.lap(&took.open)
+	clients, err := n.openFrontEnds(ctx, broker, t)
 	if err != nil {
 		broker.Close()
 		return errors.Join(err, store.Close())
 	}
-	n.live.set(broker, store, clients)
-	n.health.Doubt(func() string { return stalled(store) })
+	took.lap(&took.listen)
+	n.live.set(n.cfg, broker, store, clients)
+	defer n.live.clear()
+	defer n.watchDoubt(t, broker)()
 	n.health.Set(admin.State{Role: admin.RolePrimary, Epoch: t.Epoch()})
+	n.tookOver(t, &took)
 	n.log.Info("Server startup complete", slog.Uint64("epoch", t.Epoch()), slog.Duration("took", time.Since(n.begin)))
+	settle()
 
 	select {
 	case <-ctx.Done():
@@ -145,6 +183,9 @@ func (n *node) active(ctx context.Context, t *ha.Tenure) error {
 		if err := t.Err(); err != nil {
 			return n.cut(clients, t.Epoch(), "the lease was lost", err)
 		}
+		return n.stop(ctx, t, clients, broker, store)
+	case <-t.HandoverRequested():
+		n.handed = t.Epoch()
 		return n.stop(ctx, t, clients, broker, store)
 	case <-t.Lost():
 		return n.cut(clients, t.Epoch(), "the lease was lost", t.Err())
@@ -158,25 +199,67 @@ func (n *node) active(ctx context.Context, t *ha.Tenure) error {
 	return errors.Join(err, n.stop(ctx, t, clients, broker, store))
 }
 
-// openStore opens the store under the tenure's epoch. Its errors are about the
-// data directory.
+// doubtShare is how often, in a ttl, a primary looks whether it can still be sure
+// to be the one.
+const doubtShare = 50
+
+// watchDoubt stops what no client acknowledges while the last proof that nobody
+// has taken over is too old. It returns what ends it.
+func (n *node) watchDoubt(t *ha.Tenure, broker *core.Broker) (stop func()) {
+	if !n.boot.HA.Enabled {
+		return func() {}
+	}
+	done := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		tick := time.NewTicker(n.boot.HA.TTL / doubtShare)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				broker.Doubt(!t.Fresh())
+			}
+		}
+	})
+	return func() {
+		close(done)
+		watch.Wait()
+	}
+}
+
+// storeOptions are what follows from the configuration and the directory.
+func (n *node) storeOptions(c *Config, id [16]byte, shared bool) persistence.Options {
+	opt := persistence.Options{
+		Dir: c.Data, Node: c.Node, StoreID: id, Logger: n.log,
+		SegmentSize: c.Store.SegmentSize, CheckpointEvery: c.Store.CheckpointEvery, CheckpointBytes: c.Store.CheckpointBytes,
+	}
+	if shared {
+		opt.Files = persistence.FreshFiles()
+	}
+	return opt
+}
+
+// openStore opens the store under the tenure's epoch, and goes on from what this
+// node has followed. Its errors are about the data directory.
 func (n *node) openStore(ctx context.Context, t *ha.Tenure) (*persistence.Store, error) {
-	cfg := &n.cfg.Store
 	free, err := n.cfg.watermarks()
 	if err != nil {
 		return nil, storeError(ctx, err)
 	}
-	opt := persistence.Options{
-		Dir: n.cfg.Data, Node: n.cfg.Node, StoreID: t.StoreID(), Epoch: t.Epoch(),
-		Guard: t.Guard, NameSegment: t.NameSegment, Promised: t.Promised,
-		Logger: n.log, Salvage: cfg.Salvage,
-		FreeLow: free.low, FreeHigh: free.high, FreeFull: free.full, SegmentSize: cfg.SegmentSize,
-		CheckpointEvery: cfg.CheckpointEvery, CheckpointBytes: cfg.CheckpointBytes,
-	}
+	opt := n.storeOptions(n.cfg, t.StoreID(), t.Shared())
+	opt.Epoch, opt.Guard, opt.NameSegment, opt.Promised = t.Epoch(), t.Guard, t.NameSegment, t.Promised
+	opt.FreeLow, opt.FreeHigh, opt.FreeFull = free.low, free.high, free.full
+	opt.Salvage = n.cfg.Store.Salvage
 	if src, ok := t.Source(); ok {
 		history := sourceOf(src)
+		if !history.Time.IsZero() { // the broker's clock has gone on while nobody served
+			history.Time = history.Time.Add(src.Silence)
+		}
 		opt.Source = &history
 	}
+	opt.Follower = n.takeFollower()
 	store, err := persistence.Open(ctx, opt)
 	if err != nil {
 		return nil, storeError(ctx, err)
@@ -202,10 +285,21 @@ func (n *node) openBroker(ctx context.Context, t *ha.Tenure, store *persistence.
 	if err != nil {
 		return nil, storeError(ctx, err)
 	}
-	if err := t.Activate(convertSeals[ha.Seal](store.Lineage())); err != nil {
+	err = failpoint.At(failpoint.TakeoverOpened)
+	if err == nil {
+		err = t.Activate(convertSeals[ha.Seal](store.Lineage()))
+	}
+	if err == nil {
+		err = failpoint.At(failpoint.TakeoverActivated)
+	}
+	if err == nil {
+		err = t.Guard() // this process may have been stopped since: then its addresses stay shut
+	}
+	if err != nil {
 		broker.Close()
 		return nil, fmt.Errorf("become the primary: %w", err)
 	}
+	t.Clock(store.Now())
 	store.Activated()
 	return broker, nil
 }
@@ -245,7 +339,7 @@ func (n *node) stop(ctx context.Context, t *ha.Tenure, clients *frontEnds, broke
 	defer hung.Stop()
 
 	done := make(chan error, 1)
-	go func() { done <- stopOrderly(ctx, clients, broker, store) }()
+	go func() { done <- n.stopOrderly(ctx, clients, broker, store) }()
 	select {
 	case err := <-done:
 		return err
@@ -257,12 +351,15 @@ func (n *node) stop(ctx context.Context, t *ha.Tenure, clients *frontEnds, broke
 }
 
 // stopOrderly closes the store also behind clients that had to be cut.
-func stopOrderly(ctx context.Context, clients *frontEnds, broker *core.Broker, store *persistence.Store) error {
+func (n *node) stopOrderly(ctx context.Context, clients *frontEnds, broker *core.Broker, store *persistence.Store) error {
+	begun := time.Now()
 	broker.Drain()
 	late := clients.stop(ctx)
+	left := time.Now()
 	broker.Close()
 	if err := store.Close(); err != nil {
 		return &exitError{exitLost, fmt.Errorf("close the store: %w", err)}
 	}
+	n.log.Info("store closed", slog.Duration("clients", left.Sub(begun)), slog.Duration("store", time.Since(left)))
 	return late
 }

@@ -12,6 +12,10 @@ const (
 	// envConfig names the file where --config does not.
 	envConfig = envPrefix + "CONFIG"
 
+	// envNoSelfKill, set to anything, leaves the kernel timer of --ha off. It is
+	// for tests that look at what happens without it.
+	envNoSelfKill = envPrefix + "TEST_NO_SELF_KILL"
+
 	// maxWait is the longest that anything may be told to wait: far above what is
 	// of use, and far below where sums of durations overflow.
 	maxWait = time.Hour
@@ -32,6 +36,8 @@ type setting struct {
 	list   bool // several texts: a sequence, repeated flags, commas in a variable
 	secret bool // never printed
 	live   bool // SIGHUP applies it; the others wait for the next start
+	held   bool // taken when the process starts: not even a takeover changes it
+	own    bool // may differ from node to node without being a divergence
 	bind   func(*Config) value
 }
 
@@ -46,11 +52,13 @@ func settings() []setting {
 		{
 			key: "data", flag: "data", def: "./baton-data", unit: "directory",
 			doc:  "Where messages and definitions are kept. It is made when absent.",
+			held: true, own: true,
 			bind: func(c *Config) value { return text(&c.Data) },
 		},
 		{
 			key: "node", flag: "node", unit: "name",
 			doc:  "This node's name, at most 80 bytes. Empty is the host name. Brokers on one directory need different names.",
+			held: true, own: true,
 			bind: func(c *Config) value { return text(&c.Node) },
 		},
 		{
@@ -71,6 +79,7 @@ func settings() []setting {
 		{
 			key: "amqp.listen", flag: "amqp", def: ":5672", unit: "HOST:PORT or off", list: true,
 			doc:  "Where AMQP 0-9-1 clients connect. Without a host: every address, IPv4 and IPv6.",
+			own:  true,
 			bind: func(c *Config) value { return addresses{&c.AMQP.Listen} },
 		},
 		{
@@ -106,11 +115,13 @@ func settings() []setting {
 		{
 			key: "mqtt.listen", flag: "mqtt", def: ":1883", unit: "HOST:PORT or off", list: true,
 			doc:  "Where MQTT clients connect: versions 3.1, 3.1.1 and 5.0.",
+			own:  true,
 			bind: func(c *Config) value { return addresses{&c.MQTT.Listen} },
 		},
 		{
 			key: "mqtt.websocket", flag: "ws", def: ":15675", unit: "HOST:PORT or off", list: true,
 			doc:  "Where MQTT clients connect over WebSocket, at the path `/ws`.",
+			own:  true,
 			bind: func(c *Config) value { return addresses{&c.MQTT.WebSocket} },
 		},
 		{
@@ -161,22 +172,31 @@ func settings() []setting {
 		{
 			key: "admin.listen", flag: "admin", def: ":15672", unit: "HOST:PORT or off", list: true,
 			doc:  "Where health, metrics and, for loopback peers, profiles are served.",
+			held: true, own: true,
 			bind: func(c *Config) value { return addresses{&c.Admin.Listen} },
 		},
 		{
 			key: "metrics.listen", flag: "metrics", def: ":15692", unit: "HOST:PORT or off", list: true,
 			doc:  "Where metrics alone are served.",
+			held: true, own: true,
 			bind: func(c *Config) value { return addresses{&c.Metrics.Listen} },
 		},
 		{
 			key: "ha.enabled", flag: "ha", def: "false", unit: "true or false",
-			doc:  "Wait as a standby while another broker holds the data directory, instead of ending with code 5, and take over once its process has ended. Not to be relied on yet.",
+			doc:  "Share the data directory: be its primary, or read along as a standby and take over when the primary ends, instead of ending with code 5. See failover.md.",
+			held: true,
 			bind: func(c *Config) value { return boolean(&c.HA.Enabled) },
 		},
 		{
 			key: "ha.ttl", flag: "ha-ttl", def: "3s", unit: "duration",
 			doc:  "How long a lease may go without renewal. Give every node on the directory the same.",
+			held: true,
 			bind: func(c *Config) value { return duration(&c.HA.TTL, 100*time.Millisecond, 10*time.Minute) },
+		},
+		{
+			key: "ha.advertise", def: auto, unit: "URLs or auto", list: true, held: true, own: true,
+			doc:  "Where clients reach this node while it is the primary, as `amqp://HOST:PORT`, `mqtt://HOST:PORT` or `ws://HOST:PORT`: what other nodes, `baton ha status` and the MQTT 5 Server Reference name. `auto` is what the listening addresses say, with the host name where they name none.",
+			bind: func(c *Config) value { return urls{&c.HA.Advertise} },
 		},
 		{
 			key: "memory.budget", def: "512MiB", unit: "size",
@@ -216,16 +236,19 @@ func settings() []setting {
 		{
 			key: "store.salvage", flag: "salvage", def: "false", unit: "true or false",
 			doc:  "Start without what is damaged in the journal, instead of ending with code 7, and log what that is: settled messages may come back, definitions may be missing. For one start.",
+			own:  true,
 			bind: func(c *Config) value { return boolean(&c.Store.Salvage) },
 		},
 		{
 			key: "log.level", flag: "log-level", def: "info", unit: "debug, info, warn or error", live: true,
 			doc:  "The least important lines that are logged. Applied by SIGHUP.",
+			own:  true,
 			bind: func(c *Config) value { return oneOf(&c.Log.Level, "debug", "info", "warn", "error") },
 		},
 		{
 			key: "log.format", flag: "log-format", def: "text", unit: "text or json",
 			doc:  "The form of a log line.",
+			held: true, own: true,
 			bind: func(c *Config) value { return oneOf(&c.Log.Format, "text", "json") },
 		},
 	}

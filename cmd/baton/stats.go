@@ -18,14 +18,17 @@ type liveStats struct {
 }
 
 type liveParts struct {
+	cfg     *Config
 	broker  *core.Broker
 	store   *persistence.Store
 	clients *frontEnds
 }
 
-func (l *liveStats) set(broker *core.Broker, store *persistence.Store, clients *frontEnds) {
-	l.parts.Store(&liveParts{broker, store, clients})
+func (l *liveStats) set(cfg *Config, broker *core.Broker, store *persistence.Store, clients *frontEnds) {
+	l.parts.Store(&liveParts{cfg, broker, store, clients})
 }
+
+func (l *liveStats) clear() { l.parts.Store(nil) }
 
 // stalledAfter is how long a group may be under way before the node calls itself not ready: far longer than a disk takes that works,
 // and than one takes that is only busy.
@@ -51,7 +54,7 @@ func (n *node) stats() (admin.Stats, bool) {
 		Ready: int64(b.Ready), Unacked: int64(b.Unsettled),
 		RoutedTotal: b.Published, SettledTotal: b.Settled, ExpiredTotal: b.Expired,
 		PublishersBlocked: b.Blocked, DiskLow: b.Space.Level != core.SpaceOK,
-		MemoryBytes: b.HeldBytes, MemoryLimitBytes: n.cfg.Memory.Budget,
+		MemoryBytes: b.HeldBytes, MemoryLimitBytes: parts.cfg.Memory.Budget,
 		DiskFreeBytes: b.Space.Free, DiskLimitBytes: store.FreeLow,
 		Store: storeStats(&store),
 	}

@@ -190,6 +190,43 @@ func (v addresses) texts() []string {
 	return slices.Clone(*v.p)
 }
 
+// auto is the list that is made of other settings.
+const auto = "auto"
+
+// urls is a list of SCHEME://HOST:PORT with the scheme of a protocol that clients
+// speak, or auto.
+type urls struct{ p *[]string }
+
+// schemes are those under which clients reach a node.
+func schemes() []string { return []string{"amqp", "mqtt", "ws"} }
+
+func (v urls) set(texts []string) error {
+	var list []string
+	for _, s := range texts {
+		if s == auto && len(texts) == 1 {
+			break
+		}
+		scheme, addr, ok := strings.Cut(s, "://")
+		if !ok || !slices.Contains(schemes(), scheme) {
+			return fmt.Errorf("%q does not begin with %s://", s, strings.Join(schemes(), ":// or "))
+		}
+		host, _, err := net.SplitHostPort(addr)
+		if err != nil || host == "" || checkAddress(addr) != nil {
+			return fmt.Errorf("%q is not SCHEME://HOST:PORT", s)
+		}
+		list = append(list, s)
+	}
+	*v.p = list
+	return nil
+}
+
+func (v urls) texts() []string {
+	if len(*v.p) == 0 {
+		return []string{auto}
+	}
+	return slices.Clone(*v.p)
+}
+
 func checkAddress(s string) error {
 	_, port, err := net.SplitHostPort(s)
 	if err != nil {

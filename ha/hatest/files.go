@@ -293,6 +293,11 @@ func (f *file) Write(p []byte, off int64, sync bool) error {
 	if !sync {
 		return nil
 	}
+	return f.Sync()
+}
+
+// Sync implements ha.File.
+func (f *file) Sync() error {
 	if err := f.begin("sync"); err != nil {
 		return err
 	}

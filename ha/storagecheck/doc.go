@@ -28,6 +28,11 @@
 // Options.Pair the first of two commands leads and the second, on whatever host,
 // joins.
 //
+// Caches below the kernel's are provoked, not waited for: a client may keep what a
+// file held when its name was looked up, or how long the file was, so files are
+// looked up first and changed then. Names are raced for a few at a time, begun
+// together, so that both sides are under way at once.
+//
 // # Vocabulary
 //
 //	lead, partner  the two sides

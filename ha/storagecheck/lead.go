@@ -1,7 +1,6 @@
 package storagecheck
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -122,8 +121,10 @@ func (l *lead) cost(context.Context) error {
 	switch {
 	case writes[len(writes)/2] < 15*time.Microsecond:
 		verdict, detail = Note, "a synced write is faster than any disk: this is memory, or a cache that does not survive a power cut"
-	case writes[len(writes)*99/100] > l.opt.TTL/5:
-		verdict, detail = Fail, fmt.Sprintf("a synced write takes longer than a renewal of the lease may, %v", l.opt.TTL/5)
+	case writes[(len(writes)-1)*9/10] > l.opt.TTL/5:
+		verdict, detail = Fail, fmt.Sprintf("of ten synced writes one takes longer than a renewal of the lease may, %v", l.opt.TTL/5)
+	case writes[len(writes)-1] > l.opt.TTL/5:
+		verdict, detail = Note, fmt.Sprintf("now and then a synced write takes longer than a renewal of the lease should, %v: give ha.ttl more room", l.opt.TTL/5)
 	}
 	l.report.add("synced writes", verdict, spread("write", writes), "%s", detail)
 	return f.Close()
@@ -237,69 +238,6 @@ func (l *lead) exists(name string) (bool, error) {
 	return true, f.Close()
 }
 
-// exclusiveness races for names with the other side: of two that link a file, or
-// rename a directory, to one name, one wins, and knows it.
-func (l *lead) exclusiveness(ctx context.Context) error {
-	type result struct {
-		wins []bool
-		err  error
-	}
-	theirs := make(chan result, 1)
-	n := l.opt.Rounds
-	go func() {
-		answer, err := l.box.ask(ctx, message{Op: opRace, Names: []string{"race"}, N: int64(n)})
-		theirs <- result{answer.Wins, err}
-	}()
-	mine, err := race(l.files, l.dir, "race", "lead", n)
-	their := <-theirs
-	if err = errors.Join(err, their.err); err != nil {
-		return err
-	}
-	if len(mine) != len(their.wins) || len(mine) != 2*n {
-		return fmt.Errorf("a race of %d names has %d and %d results", 2*n, len(mine), len(their.wins))
-	}
-	for kind, name := range []string{"link", "rename"} {
-		both, none, wrong, won := 0, 0, 0, 0
-		for i := range n {
-			a, b := mine[kind*n+i], their.wins[kind*n+i]
-			path := l.path(fmt.Sprintf("race-file-%d", i))
-			if name == "rename" {
-				path = filepath.Join(l.path(fmt.Sprintf("race-dir-%d", i)), "mark")
-			}
-			who, err := l.winner(path)
-			switch {
-			case err != nil && !errors.Is(err, fs.ErrNotExist):
-				return err
-			case a && b:
-				both++
-			case !a && !b:
-				none++
-			case a && who != "lead", b && who != "partner":
-				wrong++
-			}
-			if a {
-				won++
-			}
-		}
-		if both+none+wrong > 0 {
-			l.report.add("exclusive "+name, Fail, nil, "of %d names raced for, %d were won by both, %d by nobody, %d by another than was told", n, both, none, wrong)
-		} else {
-			l.report.add("exclusive "+name, Pass, nil, "of %d names raced for, each was won by one: %d by the lead", n, won)
-		}
-	}
-	return nil
-}
-
-func (l *lead) winner(path string) (string, error) {
-	f, err := l.files.Open(path, false)
-	if err != nil {
-		return "", err
-	}
-	page := ha.AlignedPages(1)
-	_, err = f.ReadAt(page, 0)
-	return string(bytes.TrimRight(page, "\x00")), errors.Join(err, f.Close())
-}
-
 // locks tries whether a lock of one side keeps the other from it, and goes when it
 // is released. Locks are a hint: without them a takeover waits for the ttl.
 func (l *lead) locks(ctx context.Context) error {
@@ -342,8 +280,12 @@ func (l *lead) locks(ctx context.Context) error {
 	return nil
 }
 
-// watchLock is for how long a lock of a living holder is watched.
-const watchLock = time.Second
+// watchLock is for how long a lock of a living holder is watched. One kernel's own
+// locks do not vanish by themselves, so that a glance is enough there.
+const (
+	watchLock       = time.Second
+	watchLocalLocks = 50 * time.Millisecond
+)
 
 // killedHolder lets a process on the partner's host hold a lock and then kills it.
 func (l *lead) killedHolder(ctx context.Context) error {
@@ -384,9 +326,10 @@ func (l *lead) killedHolder(ctx context.Context) error {
 	return nil
 }
 
-// vanishes watches a lock that is held.
+// vanishes watches a lock that is held, and looks often also where looking is slow.
 func (l *lead) vanishes(ctx context.Context, f ha.File) (bool, error) {
-	for end := time.Now().Add(watchLock); time.Now().Before(end); {
+	end := time.Now().Add(watchLock)
+	for looks := 0; looks < 20 || time.Now().Before(end); looks++ {
 		locked, err := f.Locked()
 		if err != nil || !locked {
 			return !locked, err

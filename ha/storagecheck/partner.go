@@ -1,6 +1,7 @@
 package storagecheck
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -88,6 +89,8 @@ type partner struct {
 	cell  ha.File
 	lock  ha.File
 	child *exec.Cmd // holds a lock
+
+	entrant entrant
 }
 
 // serve is the partner's life in the session's directory dir.
@@ -143,10 +146,12 @@ func (p *partner) end() {
 const (
 	opHello  = "say hello"       // who it is: Names
 	opWrite  = "write a cell"    // N to Names[0], synced
+	opFill   = "fill a file"     // Names[0] with N, synced, as one that is opened for it
 	opRead   = "read a cell"     // Names[0] freshly, by path and by descriptor
 	opPlain  = "change a file"   // N bytes more, plainly, to Names[0], synced
 	opMake   = "make a file"     // Names[0]
-	opRace   = "race"            // for N names that begin with Names[0]: Wins
+	opReady  = "prepare a race"  // for N names of each kind
+	opRace   = "race"            // for some of them, from N on: Wins
 	opLock   = "take a lock"     // Names[0]: Wins[0]
 	opUnlock = "release a lock"  //
 	opLocked = "ask a lock"      // Names[0]: Wins[0]
@@ -170,14 +175,19 @@ func (p *partner) do(ctx context.Context, m message, answer *message) (err error
 			}
 		}
 		err = writeCell(p.cell, m.N)
+	case opFill:
+		err = fill(p.files, path, m.N)
 	case opRead:
 		answer.N, err = readCell(p.files, path)
 	case opPlain:
 		err = grow(path, m.N)
 	case opMake:
 		err = create(p.files, path, 1)
+	case opReady:
+		p.entrant = entrant{p.files, p.dir, partnerBox, int(m.N)}
+		err = p.entrant.prepare()
 	case opRace:
-		answer.Wins, err = race(p.files, p.dir, m.Names[0], "partner", int(m.N))
+		answer.Wins = p.entrant.run(int(m.N))
 	case opLock, opLocked:
 		answer.Wins, err = p.tryLock(m.Op, path)
 	case opUnlock:
@@ -234,6 +244,15 @@ func writeCell(f ha.File, n int64) error {
 	return f.Write(page, 0, true)
 }
 
+// fill writes a cell that is opened for it.
+func fill(files ha.Files, path string, n int64) error {
+	f, err := files.Open(path, false)
+	if err != nil {
+		return err
+	}
+	return errors.Join(writeCell(f, n), f.Close())
+}
+
 // readCell reads what writeCell wrote, freshly; a page that is partly old is an
 // error.
 func readCell(files ha.Files, path string) (int64, error) {
@@ -269,47 +288,17 @@ func create(files ha.Files, path string, pages int) error {
 	return errors.Join(f.Write(ha.AlignedPages(pages), 0, true), f.Close())
 }
 
+// grown is what a file grows by.
+const grown = 'x'
+
 // grow appends n bytes, without O_DIRECT, and syncs them.
 func grow(path string, n int64) error {
 	f, err := os.OpenFile(filepath.Clean(path), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(make([]byte, n))
+	_, err = f.Write(bytes.Repeat([]byte{grown}, int(n)))
 	return errors.Join(err, f.Sync(), f.Close())
-}
-
-// race places a file and a directory under each of n names that the other side
-// tries, too. wins tells for which it was told that it had won: first the files,
-// then the directories. Whatever it makes holds who it was.
-func race(files ha.Files, dir, prefix, who string, n int) (wins []bool, err error) {
-	mark := ha.AlignedPages(1)
-	copy(mark, who)
-	write := func(path string) error {
-		f, err := files.Open(path, true)
-		if err != nil {
-			return err
-		}
-		return errors.Join(f.Write(mark, 0, true), f.Close())
-	}
-	for i := range n {
-		temp := filepath.Join(dir, fmt.Sprintf("%s-%s-%d", prefix, who, i))
-		if err := write(temp); err != nil {
-			return nil, err
-		}
-		wins = append(wins, files.Place(temp, filepath.Join(dir, fmt.Sprintf("%s-file-%d", prefix, i))) == nil)
-	}
-	for i := range n {
-		temp := filepath.Join(dir, fmt.Sprintf("%s-%s-dir-%d", prefix, who, i))
-		if err := files.Mkdir(temp); err != nil {
-			return nil, err
-		}
-		if err := write(filepath.Join(temp, "mark")); err != nil {
-			return nil, err
-		}
-		wins = append(wins, files.Place(temp, filepath.Join(dir, fmt.Sprintf("%s-dir-%d", prefix, i))) == nil)
-	}
-	return wins, nil
 }
 
 func whoami() string {

@@ -65,7 +65,11 @@ func Run(ctx context.Context, opt Options) (Report, error) {
 	}
 	r := Report{Dir: opt.Dir, Freshness: fresh.String(), Lead: whoami(), Pair: opt.Pair, OK: true}
 	if fresh == ha.Stale {
-		r.add("fresh reads", Fail, nil, "the file system is neither known to be local nor takes O_DIRECT, so that what another host writes may be seen late or never")
+		why := ha.StaleReason(opt.Dir)
+		if why == "" {
+			why = "the file system is neither known to be local nor takes O_DIRECT, so that what another host writes may be seen late or never"
+		}
+		r.add("fresh reads", Fail, nil, "%s", why)
 		return r, nil
 	}
 	r.add("fresh reads", Pass, nil, "%s", map[ha.Freshness]string{
@@ -94,7 +98,7 @@ func openSession(files ha.Files, opt *Options) (dir string, leads bool, err erro
 	if err := files.Mkdir(temp); err != nil {
 		return "", false, err
 	}
-	for name, pages := range map[string]int{leadBox: 1, partnerBox: 1, "cell": 1, "answer": 1, "plain": 1, "lock": 1, "held": 1, reportName: reportSize} {
+	for name, pages := range map[string]int{leadBox: 1, partnerBox: 1, "cell": 1, "answer": 1, "plain": 1, "growing": 1, "lock": 1, "held": 1, reportName: reportSize} {
 		if err := create(files, filepath.Join(temp, name), pages); err != nil {
 			return "", false, errors.Join(err, files.Remove(temp))
 		}
@@ -167,7 +171,7 @@ func (l *lead) talk(ctx context.Context) error {
 		return err
 	}
 	for _, check := range []func(context.Context) error{
-		l.visibility, l.cost, l.sameFile, l.staleness, l.exclusiveness, l.locks, l.killedHolder,
+		l.visibility, l.lookedUp, l.growth, l.cost, l.sameFile, l.staleness, l.exclusiveness, l.locks, l.killedHolder,
 	} {
 		if err := check(ctx); err != nil {
 			return err

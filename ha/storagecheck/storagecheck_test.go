@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -48,7 +49,7 @@ func TestRun_ALocalDirectoryPasses(t *testing.T) {
 		t.Fatalf("report is %+v, %v", r, err)
 	}
 	v := verdicts(&r)
-	for _, name := range []string{"fresh reads", "visibility", "synced writes", "file identity", "staleness", "exclusive link", "exclusive rename", "locks", "kill -9"} {
+	for _, name := range []string{"fresh reads", "visibility", "looked up", "growing files", "synced writes", "file identity", "staleness", "exclusive link", "exclusive rename", "locks", "kill -9"} {
 		// How long things take on a busy machine is not the point.
 		timed := name == "synced writes" || name == "staleness"
 		if v[name] != Pass && (!timed || v[name] != Note) {
@@ -115,7 +116,10 @@ type broken struct {
 	stale   bool          // reads of a cell show what was there at first
 	locked  func() bool   // what Locked tells; nil: the truth
 	slow    time.Duration // that a synced write takes
+	now     *atomic.Int64 // synced writes are slow while it is positive, and count it down; nil: all are
 	other   bool          // a file opened again is another
+	keeps   bool          // reads show what a file held when it was looked up
+	short   bool          // reads end where the file ended when it was made
 }
 
 func (b *broken) Fresh(dir string) (ha.Freshness, error) {
@@ -159,11 +163,17 @@ func (f *brokenFile) ReadAt(p []byte, off int64) (int, error) {
 	if f.of.stale && f.name == "cell" {
 		clear(p)
 	}
+	if f.of.keeps && strings.HasPrefix(f.name, "looked-up-") {
+		clear(p)
+	}
+	if f.of.short && f.name == "growing" {
+		return max(0, min(n, pageSize-int(off))), io.EOF
+	}
 	return n, err
 }
 
 func (f *brokenFile) Write(p []byte, off int64, sync bool) error {
-	if f.name == "answer" && f.of.slow > 0 {
+	if f.name == "answer" && f.of.slow > 0 && (f.of.now == nil || f.of.now.Add(-1) >= 0) {
 		<-time.After(f.of.slow)
 	}
 	return f.File.Write(p, off, sync)
@@ -186,7 +196,8 @@ func (f *brokenFile) Same(other ha.File) (bool, error) {
 // TestRun_ABrokenDirectoryIsNamed: each check fails where it should, and the
 // report says what a broker needs to know.
 func TestRun_ABrokenDirectoryIsNamed(t *testing.T) {
-	var looks atomic.Int64
+	var looks, slow atomic.Int64
+	slow.Store(12) // the file's making takes one, and the check of visibility ten
 	for _, tc := range []struct {
 		name   string
 		files  broken
@@ -197,7 +208,10 @@ func TestRun_ABrokenDirectoryIsNamed(t *testing.T) {
 		{"no fresh reads", broken{fresh: ha.Stale}, "fresh reads", Fail, false},
 		{"reads are old", broken{stale: true}, "visibility", Fail, false},
 		{"names are replaced", broken{replace: true}, "exclusive link", Fail, false},
-		{"writes take longer than a renewal may", broken{slow: 21 * time.Millisecond}, "synced writes", Fail, false},
+		{"a client keeps small files", broken{keeps: true}, "looked up", Fail, false},
+		{"a file seems not to grow", broken{short: true}, "growing files", Fail, false},
+		{"writes take longer than a renewal may", broken{slow: 210 * time.Millisecond}, "synced writes", Fail, false},
+		{"one write takes longer", broken{slow: 210 * time.Millisecond, now: &slow}, "synced writes", Note, false},
 		{"a file is never the same", broken{other: true}, "file identity", Fail, false},
 		{"locks vanish", broken{locked: func() bool { return looks.Add(1) < 5 }}, "kill -9", Note, true},
 	} {
@@ -208,7 +222,7 @@ func TestRun_ABrokenDirectoryIsNamed(t *testing.T) {
 			tc.files.Files = ha.OSFiles()
 			opt := Options{Dir: localDir(t), Rounds: 10, TTL: time.Minute, files: &tc.files}
 			if tc.files.slow > 0 {
-				opt.TTL = 5 * 20 * time.Millisecond
+				opt.TTL = 5 * 200 * time.Millisecond
 			}
 			r, err := Run(t.Context(), opt)
 			if err != nil {

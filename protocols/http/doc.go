@@ -3,7 +3,7 @@
 // one that is dark to messaging clients.
 //
 //	GET /livez         200 while the process lives
-//	GET /readyz        200 on the active primary whose store answers, else 503; JSON {role, epoch, reason}
+//	GET /readyz        200 on the active primary whose store answers, else 503; JSON {role, epoch, reason, standby}
 //	GET /metrics       Prometheus text; the only path of a metrics-only address
 //	GET /debug/pprof/  loopback peers only, else 403
 //

@@ -3,6 +3,7 @@ package admin
 import (
 	"runtime"
 	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -119,6 +120,11 @@ type collector struct {
 	spreads []spread
 	ready   *prometheus.Desc
 	epoch   *prometheus.Desc
+
+	takeover              func() map[string]time.Duration
+	role, phase           *prometheus.Desc
+	eligible, caughtUp    *prometheus.Desc
+	behind, configDiffers *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*collector)(nil)
@@ -128,6 +134,14 @@ func newCollector(opt *Options) *collector {
 		stats: opt.Stats, health: opt.Health, metrics: slices.Concat(brokerMetrics(), storeMetrics()), spreads: storeHistograms(),
 		ready: prometheus.NewDesc("baton_ready", "1 on the active primary, else 0", nil, nil),
 		epoch: prometheus.NewDesc("baton_epoch", "The epoch this node holds, 0 when none", nil, nil),
+
+		takeover:      opt.Takeover,
+		role:          prometheus.NewDesc("baton_role", "1 for the role this node has, 0 for the others", []string{"role"}, nil),
+		phase:         prometheus.NewDesc("baton_takeover_seconds", "How long each part of this node's last takeover took", []string{"phase"}, nil),
+		eligible:      prometheus.NewDesc("baton_standby_eligible", "1 on a standby that would take over, else 0", nil, nil),
+		caughtUp:      prometheus.NewDesc("baton_standby_caught_up", "1 on a standby that has read all that is known to be promised, else 0", nil, nil),
+		behind:        prometheus.NewDesc("baton_standby_behind_bytes", "How much of the primary's journal a standby has not read yet", nil, nil),
+		configDiffers: prometheus.NewDesc("baton_standby_config_differs", "1 on a standby whose configuration is not the primary's, else 0", nil, nil),
 	}
 	for _, m := range c.metrics {
 		c.descs = append(c.descs, prometheus.NewDesc(m.name, m.help, nil, nil))
@@ -142,6 +156,9 @@ func newCollector(opt *Options) *collector {
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.ready
 	ch <- c.epoch
+	for _, d := range []*prometheus.Desc{c.role, c.phase, c.eligible, c.caughtUp, c.behind, c.configDiffers} {
+		ch <- d
+	}
 	for _, d := range c.descs {
 		ch <- d
 	}
@@ -152,6 +169,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	state := c.health.State()
 	ch <- prometheus.MustNewConstMetric(c.ready, prometheus.GaugeValue, one(state.Ready()))
 	ch <- prometheus.MustNewConstMetric(c.epoch, prometheus.GaugeValue, float64(state.Epoch))
+	c.collectRole(ch, &state)
 	stats, ok := c.stats()
 	if !ok {
 		return
@@ -162,6 +180,25 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for i, h := range c.spreads {
 		v := h.value(&stats)
 		ch <- prometheus.MustNewConstHistogram(c.descs[len(c.metrics)+i], v.Count, v.Sum, v.Buckets)
+	}
+}
+
+// collectRole renders what takes part in failover.
+func (c *collector) collectRole(ch chan<- prometheus.Metric, state *State) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	for _, r := range []Role{RoleStarting, RoleStandby, RolePrimary, RoleStopping} {
+		gauge(c.role, one(r == state.Role), string(r))
+	}
+	for phase, took := range c.takeover() {
+		gauge(c.phase, took.Seconds(), phase)
+	}
+	if s := state.Standby; s != nil {
+		gauge(c.eligible, one(s.Eligible))
+		gauge(c.caughtUp, one(s.CaughtUp))
+		gauge(c.behind, float64(s.BehindBytes))
+		gauge(c.configDiffers, one(s.ConfigDiffers))
 	}
 }
 

@@ -46,6 +46,10 @@ type Options struct {
 	// standby. It is called per scrape. Nil: no broker runs here.
 	Stats func() (Stats, bool)
 
+	// Takeover returns how long each part of this node's last takeover took, by
+	// name; none where it has made none. Nil: it makes none.
+	Takeover func() map[string]time.Duration
+
 	// Node and Version appear in the metrics' identity.
 	Node, Version string
 
@@ -63,6 +67,9 @@ func (o *Options) validate() error {
 func (o *Options) setDefaults() {
 	if o.Stats == nil {
 		o.Stats = func() (Stats, bool) { return Stats{}, false }
+	}
+	if o.Takeover == nil {
+		o.Takeover = func() map[string]time.Duration { return nil }
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

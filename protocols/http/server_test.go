@@ -66,9 +66,9 @@ func TestHealth(t *testing.T) {
 		body  string
 	}{
 		{"starting", nil, 503, `{"role":"starting","epoch":0,"reason":"the broker is starting"}`},
-		{"standby", &State{RoleStandby, 0, "node a is the primary"}, 503, `{"role":"standby","epoch":0,"reason":"node a is the primary"}`},
-		{"primary", &State{RolePrimary, 3, ""}, 200, `{"role":"primary","epoch":3,"reason":""}`},
-		{"stopping", &State{RoleStopping, 3, "the broker is stopping"}, 503, `{"role":"stopping","epoch":3,"reason":"the broker is stopping"}`},
+		{"standby", &State{Role: RoleStandby, Reason: "node a is the primary"}, 503, `{"role":"standby","epoch":0,"reason":"node a is the primary"}`},
+		{"primary", &State{Role: RolePrimary, Epoch: 3}, 200, `{"role":"primary","epoch":3,"reason":""}`},
+		{"stopping", &State{Role: RoleStopping, Epoch: 3, Reason: "the broker is stopping"}, 503, `{"role":"stopping","epoch":3,"reason":"the broker is stopping"}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if tt.state != nil {
@@ -140,11 +140,15 @@ func TestMetrics_Store(t *testing.T) {
 	)
 }
 
-// TestReadyz_Doubt: a primary that has a reason not to be ready says so, and nobody else is asked.
-func TestReadyz_Doubt(t *testing.T) {
+// TestReadyz_Observed: a primary that has a reason not to be ready says so at once.
+func TestReadyz_Observed(t *testing.T) {
 	health := new(Health)
 	reason := ""
-	health.Doubt(func() string { return reason })
+	health.Observe(func(s *State) {
+		if s.Role == RolePrimary {
+			s.Reason = reason
+		}
+	})
 	s := start(t, Options{Health: health})
 	for _, step := range []struct {
 		role   Role
@@ -167,6 +171,34 @@ func TestReadyz_Doubt(t *testing.T) {
 			t.Errorf("%s, %q: %d %s", step.role, step.reason, code, body)
 		}
 	}
+}
+
+// TestReadyz_Standby: a standby is never ready, and tells whom it stands by for and whether it could take over, in health and in metrics.
+func TestReadyz_Standby(t *testing.T) {
+	health := new(Health)
+	health.Set(State{Role: RoleStandby, Reason: "another broker is the primary"})
+	health.Observe(func(s *State) {
+		s.Standby = &Standby{
+			Primary: "a", PrimaryEpoch: 7, Addresses: []string{"amqp://a:5672"}, Ineligible: "the disk is full", CaughtUp: true, BehindBytes: 12,
+		}
+	})
+	s := start(t, Options{Health: health, Takeover: func() map[string]time.Duration {
+		return map[string]time.Duration{"open": 20 * time.Millisecond}
+	}})
+	code, body := get(t, s.AdminAddrs()[0], "/readyz")
+	for _, want := range []string{
+		`"role":"standby"`, `"primary":"a"`, `"primary_epoch":7`, `"addresses":["amqp://a:5672"]`, `"eligible":false`,
+		`"ineligible":"the disk is full"`, `"behind_bytes":12`,
+	} {
+		if code != 503 || !strings.Contains(body, want) {
+			t.Errorf("/readyz answers %d %s, want 503 and %s", code, body, want)
+		}
+	}
+	_, body = get(t, s.MetricsAddrs()[0], "/metrics")
+	wantLines(t, body,
+		`baton_role{role="standby"} 1`, `baton_role{role="primary"} 0`, "baton_standby_eligible 0", "baton_standby_caught_up 1",
+		"baton_standby_behind_bytes 12", "baton_standby_config_differs 0", `baton_takeover_seconds{phase="open"} 0.02`,
+	)
 }
 
 // TestMetrics_PublishersBlocked: an operator sees that publishers wait, and for
