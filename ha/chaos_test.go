@@ -139,7 +139,8 @@ func (c *chaotic) serve(ctx context.Context, t *ha.Tenure, serving *atomic.Bool)
 // serves afterwards continues every record that was ever promised.
 func TestRun_NoPromiseIsLostInChaos(t *testing.T) {
 	var tenures, zombies atomic.Int64
-	for seed := range uint64(4) {
+	// How goroutines are scheduled decides with the seed: there are as many as it takes for zombies to be met.
+	for seed := uint64(0); seed < 4 || seed < 40 && zombies.Load() < 5; seed++ {
 		for _, locks := range []bool{true, false} {
 			t.Run(fmt.Sprintf("seed %d locks %v", seed, locks), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
