@@ -111,8 +111,16 @@ type cuttable struct {
 
 var errCut = errors.New("the test cut the connection")
 
-func (c *cuttable) Read(b []byte) (int, error)  { return c.tell(c.Conn.Read(b)) }
-func (c *cuttable) Write(b []byte) (int, error) { return c.tell(c.Conn.Write(b)) }
+func (c *cuttable) Read(b []byte) (int, error) { return c.tell(c.Conn.Read(b)) }
+
+// Write writes nothing behind what was cut off: the broker would take it for the
+// rest of a packet.
+func (c *cuttable) Write(b []byte) (int, error) {
+	if c.broken.Load() {
+		return 0, errCut
+	}
+	return c.tell(c.Conn.Write(b))
+}
 
 func (c *cuttable) tell(n int, err error) (int, error) {
 	if c.broken.Load() {

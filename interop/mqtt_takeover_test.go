@@ -207,10 +207,11 @@ func (c *contest) live(t *testing.T, clean, last bool, kill func()) error {
 	if err != nil {
 		return fmt.Errorf("publisher: %w", err)
 	}
+	at := c.moment() // before the fight, which uses the random numbers too
 	var work sync.WaitGroup
 	work.Go(func() { c.publish(publisher) })
 	work.Go(func() { c.fight(ctx, clean) })
-	c.await(t, last, kill, subEnded)
+	c.await(t, at, last, kill, subEnded)
 	cancel()
 	observer.close()
 	publisher.close()
@@ -223,11 +224,15 @@ func (c *contest) live(t *testing.T, clean, last bool, kill func()) error {
 	return c.device.failure
 }
 
-// await returns when the life is over: it ends it at a random moment of its share of the work, unless it is the last.
-func (c *contest) await(t *testing.T, last bool, kill func(), ended <-chan struct{}) {
-	t.Helper()
+// moment is a random one of a life's share of the work.
+func (c *contest) moment() int {
 	const share = 2 * contestMessages / contestLives
-	at := c.progress() + share/4 + c.rng.IntN(share/2)
+	return c.progress() + share/4 + c.rng.IntN(share/2)
+}
+
+// await returns when the life is over: it ends it when so much of the work is done as at says, unless it is the last.
+func (c *contest) await(t *testing.T, at int, last bool, kill func(), ended <-chan struct{}) {
+	t.Helper()
 	limit := time.NewTimer(6 * patience)
 	defer limit.Stop()
 	for {

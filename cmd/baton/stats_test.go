@@ -2,6 +2,7 @@ package main
 
 import (
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,9 +16,10 @@ import (
 func TestStalled(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		fs, answer, hang := crashfs.New(), make(chan struct{}), false
+		fs, answer := crashfs.New(), make(chan struct{})
+		var hang atomic.Bool
 		fs.Decide = func(op crashfs.Op) crashfs.Verdict {
-			if hang && op.Kind == crashfs.Sync {
+			if hang.Load() && op.Kind == crashfs.Sync {
 				return crashfs.Verdict{Wait: answer}
 			}
 			return crashfs.Verdict{}
@@ -29,7 +31,7 @@ func TestStalled(t *testing.T) {
 		if reason := stalled(store); reason != "" {
 			t.Errorf("with nothing to do: %s", reason)
 		}
-		hang = true
+		hang.Store(true)
 		store.Commit([]core.Op{{Kind: core.OpDefine, Key: "k"}})
 		time.Sleep(stalledAfter - time.Second)
 		if reason := stalled(store); reason != "" {
@@ -39,7 +41,7 @@ func TestStalled(t *testing.T) {
 		if reason := stalled(store); !strings.Contains(reason, "has not answered a write for 1m29s") {
 			t.Errorf("after 89 s: %q", reason)
 		}
-		hang = false
+		hang.Store(false)
 		close(answer)
 		synctest.Wait()
 		if reason := stalled(store); reason != "" {

@@ -217,7 +217,7 @@ func TestKeepAliveOfALargePublication(t *testing.T) {
 		begin := time.Now()
 		go func() {
 			for part := range slices.Chunk(packet, 32<<10) {
-				time.Sleep(5 * time.Second)
+				time.Sleep(4 * time.Second) // no multiple of it is when the timer looks
 				_, _ = p.nc.Write(part)
 			}
 		}()
