@@ -24,7 +24,8 @@ func TestIdleMQTTConnections(t *testing.T) {
 	peers := openIdle(t, b.MQTTURL(), n)
 	during := measure(t, b)
 	closeIdle(t, peers)
-	allowed := footprint{goroutines: before.goroutines + 5, heap: before.heap + n<<10}
+	// The store's buffers and the index's come and go meanwhile; the allowance for them is small beside what 10,000 connections would leave.
+	allowed := footprint{goroutines: before.goroutines + 5, heap: before.heap + n<<10 + 4<<20}
 	after := settle(t, b, allowed)
 	perConn := func(a, b int) float64 { return float64(a-b) / 1024 / float64(n) }
 	t.Logf("%d idle connections: %.1f KiB RSS, %.1f KiB heap, %.2f goroutines each; before %+v, during %+v, after %+v", n,
