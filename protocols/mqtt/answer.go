@@ -43,7 +43,9 @@ func (c *conn) Complete(tag uint64, err error) {
 // sendAck queues a PUBACK, PUBREC, PUBREL or PUBCOMP.
 func (c *conn) sendAck(t wire.PacketType, id uint16, reason wire.ReasonCode) {
 	c.out.Append(func(b *outbox.Buffer) {
-		b.B = wire.AppendAck(b.B, t, c.version, wire.Ack{PacketID: id, Reason: reason})
+		if !c.told { // nothing follows a DISCONNECT [MQTT-3.14.4-1]
+			b.B = wire.AppendAck(b.B, t, c.version, wire.Ack{PacketID: id, Reason: reason})
+		}
 	})
 }
 

@@ -48,6 +48,7 @@ type conn struct {
 	room     chan struct{}  // a token: the outbox has fallen to its low mark
 	discards sync.WaitGroup // deliveries that are being given up; see discard
 	alive    keepAlive
+	told     bool // DISCONNECT is in the outbox; owned by who appends to that
 	count    counters
 
 	leavingMu sync.Mutex // below the engine's locks
@@ -316,6 +317,7 @@ func (c *conn) tell(e *wire.Error) {
 		}
 	}
 	c.out.Append(func(b *outbox.Buffer) {
+		c.told = true
 		// A client whose limit does not even hold a bare one hears nothing.
 		b.B, _ = wire.AppendDisconnect(b.B, c.version, &d, c.acceptMax)
 	})
