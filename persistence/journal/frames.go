@@ -91,23 +91,38 @@ func (s *frames) window(off int64, n int) ([]byte, error) {
 		s.buf = make([]byte, want)
 	}
 	s.buf, s.bufOff = s.buf[:want], off
-	if _, err := s.file.ReadAt(s.buf, off); err != nil {
+	got, err := s.file.ReadAt(s.buf, off)
+	s.buf = s.buf[:got]
+	switch {
+	case err == nil:
+	case !errors.Is(err, io.EOF):
 		s.buf = s.buf[:0]
 		return nil, fmt.Errorf("read journal segment %s: %w", s.id.File(), err)
+	default: // the writer has ended the segment since its size was asked for, and cut off the zeros ahead of its groups
+		s.size = off + int64(got)
+		return s.window(off, n)
 	}
 	return s.buf[:n], nil
+}
+
+// limit is where groups end at the latest.
+func (s *frames) limit() int64 {
+	if s.end != 0 {
+		return min(s.size, s.end)
+	}
+	return s.size
 }
 
 // beyond looks for a valid group behind the walk's place, where there was none, and returns where it is in the file. Frames start at
 // multiples of groupAlign from one another.
 func (s *frames) beyond() (int64, bool, error) {
-	limit := s.size
-	if s.end != 0 {
-		limit = min(limit, s.end)
-	}
 	magic := binary.LittleEndian.AppendUint32(nil, groupMagic)
-	for off := s.off + groupAlign; off+groupHeader <= limit; {
+	for off := s.off + groupAlign; off+groupHeader <= s.limit(); {
+		limit := s.limit()
 		b, err := s.window(off, int(min(searchWindow, limit-off)))
+		if s.limit() < limit {
+			continue // the file has become shorter
+		}
 		if err != nil {
 			return 0, false, err
 		}

@@ -21,6 +21,7 @@ type lateFiles struct {
 	unseen string        // a file whose name is not seen at first: "" none
 	hidden bool          // nor is it by its path
 	size   int64         // of files, at first; 0: the true one
+	zeros  int64         // that were at their end, at first
 	seen   time.Duration // after from
 	late   time.Duration // what Late tells
 }
@@ -53,7 +54,11 @@ func (f lateFile) Size() (int64, error) {
 	if f.l.size > 0 && !f.l.yet() {
 		return f.l.size, nil
 	}
-	return f.File.Size()
+	size, err := f.File.Size()
+	if !f.l.yet() {
+		size += f.l.zeros
+	}
+	return size, err
 }
 
 // TestReader_WaitsForWhatMustBeThere: what the lease names is looked for again before it is called damage, and nothing that was promised is
@@ -73,6 +78,7 @@ func TestReader_WaitsForWhatMustBeThere(t *testing.T) {
 		{name: "the size is that of an empty file", late: func(l *lateFiles, _ string) { l.size = 1 }, wait: true},
 		{name: "it never appears", late: func(l *lateFiles, second string) { l.unseen, l.seen = second, time.Hour }, wait: true, damage: true},
 		{name: "the size never changes", late: func(l *lateFiles, _ string) { l.size, l.seen = 4096, time.Hour }, wait: true, damage: true},
+		{name: "the zeros ahead were cut off since", late: func(l *lateFiles, _ string) { l.zeros, l.seen = 4096, time.Hour }},
 		{name: "nothing is late on these files", late: func(l *lateFiles, second string) { l.unseen, l.late = second, 0 }, damage: true},
 	}
 	for _, c := range cases {
