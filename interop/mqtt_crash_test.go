@@ -255,6 +255,26 @@ func (r *mqttCrash) disturbAt(t *testing.T, life int, disturb func()) {
 	})
 }
 
+// whileGoingOn waits for v as long as the history grows: how long all of it takes
+// is the machine's.
+func (r *mqttCrash) whileGoingOn(t *testing.T, what string, v <-chan bool) bool {
+	t.Helper()
+	look := time.NewTicker(patience)
+	defer look.Stop()
+	for seen := -1; ; {
+		select {
+		case v := <-v:
+			return v
+		case <-look.C:
+			now := len(r.rec.Snapshot())
+			if now == seen {
+				t.Fatalf("%s: nothing happened within %s, after %d events", what, patience, now)
+			}
+			seen = now
+		}
+	}
+}
+
 // live publishes and subscribes until the connections end (false) or all topics'
 // ends were delivered and everything was answered (true).
 func (r *mqttCrash) live(t *testing.T, life int, disturb func()) (bool, error) {
@@ -284,7 +304,7 @@ func (r *mqttCrash) live(t *testing.T, life int, disturb func()) (bool, error) {
 	}
 	published := make(chan bool, 1)
 	go func() { published <- r.publish(pub, pubEnded) }()
-	done := within(t, "the publisher's end", published)
+	done := r.whileGoingOn(t, "the publisher's end", published)
 	var all <-chan struct{} // never, if the publisher's connection ended
 	if done {
 		all = r.ended
