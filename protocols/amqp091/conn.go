@@ -38,7 +38,6 @@ type conn struct {
 	arriving int64    // bytes that have arrived of all channels' publications
 	released bool     // the session is closed
 
-	room    chan struct{} // a token: the outbox has fallen to its low mark
 	heart   heart
 	reading atomic.Bool // the reader waits for the client, not for the broker
 	count   counters
@@ -58,7 +57,6 @@ func newConn(s *Server, nc net.Conn, interrupt context.CancelCauseFunc) *conn {
 		interrupt: interrupt,
 		frameMax:  handshakeFrameMax,
 		channels:  make(map[uint16]*channel),
-		room:      make(chan struct{}, 1),
 	}
 	c.out = outbox.New(nc, c, s.opt.Outbox)
 	return c
@@ -95,27 +93,13 @@ func (c *conn) run(ctx context.Context) error {
 		if err == nil {
 			err = c.handle(ctx, f)
 		}
-		if err == nil && c.out.Size() > c.srv.maxUnread {
-			err = c.awaitRoom(ctx)
+		if err == nil {
+			err = c.out.AwaitRoom(ctx)
 		}
 		if err != nil {
 			return err
 		}
 	}
-}
-
-// awaitRoom waits until the client has read answers. Deliveries respect the
-// outbox's marks, so that only a client that asks and does not listen comes to
-// this; it may wait for itself.
-func (c *conn) awaitRoom(ctx context.Context) error {
-	for !c.out.Ready() {
-		select {
-		case <-c.room:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	return nil
 }
 
 // nextFrame waits for the next frame. Its payload is valid until the next call.
@@ -342,13 +326,7 @@ func (c *conn) Preflush(b *outbox.Buffer) {
 }
 
 // Room implements outbox.Owner.
-func (c *conn) Room() {
-	select {
-	case c.room <- struct{}{}:
-	default: // the token is there
-	}
-	c.session.Resume()
-}
+func (c *conn) Room() { c.session.Resume() }
 
 // WriteFailed implements outbox.Owner.
 func (c *conn) WriteFailed(err error) { c.interrupt(err) }

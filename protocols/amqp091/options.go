@@ -46,6 +46,7 @@ type Options struct {
 	MaxMessageSize int64
 
 	// Outbox sets the marks of the write queues; see there for the zero values.
+	// Its Largest is MaxMessageSize, whatever it says.
 	Outbox outbox.Options
 
 	// Product and Version are what clients are told. They choose between
@@ -104,21 +105,10 @@ func (o *Options) setDefaults() {
 	setDefault(&o.Product, "RabbitMQ")
 	setDefault(&o.Version, "3.13.7")
 	setDefault(&o.ClusterName, "baton")
+	o.Outbox.Largest = o.MaxMessageSize
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-}
-
-// maxUnread is how many bytes may wait for a client to read them before it is
-// not listened to any more. Deliveries stop at the outbox's high mark, so they
-// take a connection no further than one message above it; what is beyond that
-// are answers to what the client keeps sending.
-func (o *Options) maxUnread() int64 {
-	high := o.Outbox.High
-	if high <= 0 {
-		high = outbox.DefaultHigh
-	}
-	return 4*int64(high) + o.MaxMessageSize
 }
 
 // maxArriving is how much may have arrived of a connection's messages that are

@@ -15,7 +15,6 @@ import (
 type Server struct {
 	opt         Options
 	properties  field.Table // told to every client
-	maxUnread   int64       // see Options.maxUnread
 	maxArriving int64       // see Options.maxArriving
 
 	mu    sync.Mutex
@@ -34,7 +33,6 @@ func New(opt Options) (*Server, error) {
 	return &Server{
 		opt:         opt,
 		properties:  serverProperties(&opt),
-		maxUnread:   opt.maxUnread(),
 		maxArriving: opt.maxArriving(),
 		conns:       make(map[*conn]struct{}),
 	}, nil

@@ -45,7 +45,6 @@ type conn struct {
 	once    map[uint16]struct{} // identifiers of QoS 2 that came on this connection and were not released
 
 	unacked  atomic.Int32   // publications of QoS 1 that are not answered
-	room     chan struct{}  // a token: the outbox has fallen to its low mark
 	discards sync.WaitGroup // deliveries that are being given up; see discard
 	alive    keepAlive
 	told     bool // DISCONNECT is in the outbox; owned by who appends to that
@@ -67,7 +66,6 @@ func newConn(s *Server, nc net.Conn) *conn {
 		nc:      nc,
 		in:      listen.NewReader(nc, handshakePacketSize),
 		sendMax: handshakePacketSize,
-		room:    make(chan struct{}, 1),
 	}
 	c.out = outbox.New(nc, c, s.opt.Outbox)
 	return c
@@ -126,27 +124,13 @@ func (c *conn) run(ctx context.Context) error {
 		default:
 			err = c.fill(b)
 		}
-		if err == nil && c.out.Size() > c.srv.maxUnread {
-			err = c.awaitRoom(ctx)
+		if err == nil {
+			err = c.out.AwaitRoom(ctx)
 		}
 		if err != nil {
 			return err
 		}
 	}
-}
-
-// awaitRoom waits until the client has read answers. Deliveries respect the
-// outbox's marks, so that only a client that asks and does not listen comes to
-// this; it may wait for itself.
-func (c *conn) awaitRoom(ctx context.Context) error {
-	for !c.out.Ready() {
-		select {
-		case <-c.room:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	return nil
 }
 
 // growAlone is the size up to which a packet's buffer is the reader's affair;
@@ -348,13 +332,7 @@ func (c *conn) linger(until time.Time) {
 func (c *conn) Preflush(*outbox.Buffer) {}
 
 // Room implements outbox.Owner.
-func (c *conn) Room() {
-	select {
-	case c.room <- struct{}{}:
-	default: // the token is there
-	}
-	c.session.Resume()
-}
+func (c *conn) Room() { c.session.Resume() }
 
 // WriteFailed implements outbox.Owner.
 func (c *conn) WriteFailed(err error) { c.interrupt(err) }

@@ -71,6 +71,7 @@ type Options struct {
 	Elsewhere func(webSocket bool) string
 
 	// Outbox sets the marks of the write queues; see there for the zero values.
+	// Its Largest is MaxPacketSize, whatever it says.
 	Outbox outbox.Options
 
 	// Log receives one line per connection that opens, ends or misbehaves; nil
@@ -129,21 +130,10 @@ func (o *Options) setDefaults() {
 	if o.Elsewhere == nil {
 		o.Elsewhere = func(bool) string { return "" }
 	}
+	o.Outbox.Largest = int64(o.MaxPacketSize)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-}
-
-// maxUnread is how many bytes may wait for a client to read them before it is
-// not listened to any more. Deliveries stop at the outbox's high mark, so they
-// take a connection no further than one message above it; what is beyond that
-// are answers to what the client keeps sending.
-func (o *Options) maxUnread() int64 {
-	high := o.Outbox.High
-	if high <= 0 {
-		high = outbox.DefaultHigh
-	}
-	return 4*int64(high) + int64(o.MaxPacketSize)
 }
 
 func setDefault[T comparable](p *T, v T) {

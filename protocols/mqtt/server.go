@@ -12,10 +12,9 @@ import (
 // A Server speaks MQTT on the connections it is given. It has no goroutines of
 // its own.
 type Server struct {
-	opt       Options
-	start     time.Time // of the clock that connections note times by
-	maxUnread int64     // see Options.maxUnread
-	sections  *sections
+	opt      Options
+	start    time.Time // of the clock that connections note times by
+	sections *sections
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -34,11 +33,10 @@ func New(opt Options) (*Server, error) {
 	}
 	opt.setDefaults()
 	return &Server{
-		opt:       opt,
-		start:     time.Now(),
-		maxUnread: opt.maxUnread(),
-		sections:  newSections(),
-		conns:     make(map[*conn]struct{}),
+		opt:      opt,
+		start:    time.Now(),
+		sections: newSections(),
+		conns:    make(map[*conn]struct{}),
 	}, nil
 }
 

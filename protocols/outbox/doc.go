@@ -11,6 +11,8 @@
 //   - An outbox with nothing to write holds no buffer and no goroutine.
 //   - [Outbox.Ready] turns false at the high mark. Once it has, [Owner.Room] is
 //     called when what waits has fallen to the low mark, with no lock held.
+//   - [Outbox.AwaitRoom] lets an owner stop listening to a peer that asks and does
+//     not read the answers, until it has read what waits for it or is lost.
 //   - A peer that takes nothing for the stall timeout is given up:
 //     [Owner.WriteFailed] is called once, and nothing is kept for it any more.
 //   - [Outbox.Close] writes what was appended before it, within its deadline.
@@ -18,7 +20,8 @@
 // # What it does not guarantee
 //
 //   - The marks bound producers that ask Ready first. Append itself refuses
-//     nothing: an answer must fit whatever its size.
+//     nothing: an answer must fit whatever its size. What bounds answers is
+//     AwaitRoom, between one request and the next.
 //   - That a write succeeded says nothing about the peer having read it.
 //   - The write deadline stays behind when there is nothing more to write, as
 //     moving it costs a tenth of a small write. A connection on which somebody

@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -60,6 +61,10 @@ type Options struct {
 	// given up; it is given up before twice that time. Zero is
 	// DefaultStallTimeout.
 	StallTimeout time.Duration
+
+	// Largest is the size of the largest message the owner appends; the owner
+	// sets it. It counts towards what AwaitRoom takes for normal.
+	Largest int64
 }
 
 func (o *Options) setDefaults() {
@@ -73,6 +78,11 @@ func (o *Options) setDefaults() {
 		o.StallTimeout = DefaultStallTimeout
 	}
 }
+
+// maxUnread is how many bytes may wait before AwaitRoom waits, too. Who asks
+// Ready first comes no further than one message above the high mark; what is
+// beyond that are answers to what the peer keeps sending.
+func (o *Options) maxUnread() int64 { return 4*int64(o.High) + o.Largest }
 
 // An Outbox is the write queue of one connection. Its methods may be called
 // from any goroutine.
@@ -96,6 +106,7 @@ type Outbox struct {
 	err      error         // the write error that ended it
 	deadline time.Time     // the write deadline in force; zero for none
 	final    time.Time     // set by Close: no deadline is later
+	room     chan struct{} // made by awaitReady, closed when Room is called
 	done     chan struct{} // made by Close when it must wait for the writer
 }
 
@@ -156,6 +167,51 @@ func (o *Outbox) Ready() bool {
 	return o.size.Load() < high
 }
 
+// AwaitRoom keeps an owner from listening to a peer that asks and does not read
+// the answers: where more waits than producers that respect the marks can cause,
+// it waits until Ready or the end of ctx, and returns the cause of that or how
+// the connection was lost. The peer may be waiting for its own answers then,
+// and has itself to thank for it.
+func (o *Outbox) AwaitRoom(ctx context.Context) error {
+	if o.Size() <= o.opt.maxUnread() {
+		return nil
+	}
+	return o.awaitReady(ctx)
+}
+
+func (o *Outbox) awaitReady(ctx context.Context) error {
+	for {
+		room, err := o.nextRoom() // before Ready is asked, or the answer could come in between
+		if err != nil || o.Ready() {
+			return err
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// nextRoom returns what is closed when Room is next called or the connection is
+// lost, which is the error if it has been. Few connections ever need it.
+func (o *Outbox) nextRoom() (<-chan struct{}, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.room == nil {
+		o.room = make(chan struct{})
+	}
+	return o.room, o.err
+}
+
+// endWaitLocked ends the wait of awaitReady.
+func (o *Outbox) endWaitLocked() {
+	if o.room != nil {
+		close(o.room)
+		o.room = nil
+	}
+}
+
 // Size is the number of bytes that wait to be written.
 func (o *Outbox) Size() int64 {
 	if n := o.size.Load(); n < failed/2 {
@@ -206,10 +262,18 @@ func (o *Outbox) run() {
 			return
 		}
 		if o.size.Load() <= int64(o.opt.Low) && o.waiting.Swap(false) {
-			o.owner.Room()
+			o.makeRoom()
 		}
 		b.reset()
 	}
+}
+
+// makeRoom tells the owner, and who waits in AwaitRoom, that there is room.
+func (o *Outbox) makeRoom() {
+	o.mu.Lock()
+	o.endWaitLocked()
+	o.mu.Unlock()
+	o.owner.Room()
 }
 
 // swap takes what is to be written and leaves, or frees, the buffer that has
@@ -321,6 +385,7 @@ func (o *Outbox) fail(err error) {
 		o.buf.free()
 		o.buf = nil
 	}
+	o.endWaitLocked()
 	o.endLocked()
 	o.mu.Unlock()
 	o.owner.WriteFailed(err)

@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -221,6 +222,79 @@ func TestReadyFollowsTheMarks(t *testing.T) {
 		synctest.Wait()
 		if n := w.room.Load(); n != 1 {
 			t.Errorf("told of room %d times, though Ready was true since", n)
+		}
+	})
+}
+
+func TestAwaitRoomWaitsForAPeerThatDoesNotReadItsAnswers(t *testing.T) {
+	const high, largest, bound = 100, 1000, 4*100 + 1000
+	lost := errors.New("the owner has ended the connection")
+	for _, row := range []struct {
+		name   string
+		waits  int // bytes when AwaitRoom is called
+		at     func(far net.Conn, cancel context.CancelCauseFunc)
+		blocks bool // until at has run
+		want   error
+	}{
+		{"not up to the bound, Ready or not", bound, nil, false, nil},
+		{"until it has read", bound + 1, func(far net.Conn, _ context.CancelCauseFunc) {
+			_, _ = io.CopyN(io.Discard, far, bound+1)
+		}, true, nil},
+		{"until its context ends", bound + 1, func(_ net.Conn, cancel context.CancelCauseFunc) {
+			cancel(lost)
+		}, true, lost},
+		{"until the connection is lost", bound + 1, func(far net.Conn, _ context.CancelCauseFunc) {
+			_ = far.Close()
+		}, true, io.ErrClosedPipe},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o, _, far := pipe(t, Options{High: high, Largest: largest})
+				ctx, cancel := context.WithCancelCause(t.Context())
+				defer cancel(nil)
+				appendString(o, string(make([]byte, row.waits)))
+				result := make(chan error, 1)
+				go func() { result <- o.AwaitRoom(ctx) }()
+				synctest.Wait()
+				if blocks := len(result) == 0; blocks != row.blocks {
+					t.Fatalf("with %d bytes waiting it waits: %t", row.waits, blocks)
+				}
+				if row.at != nil {
+					row.at(far, cancel)
+				}
+				if err := <-result; !errors.Is(err, row.want) {
+					t.Errorf("AwaitRoom = %v, want %v", err, row.want)
+				}
+			})
+		})
+	}
+}
+
+// AwaitRoom waits for a peer that reads bit by bit until it has read down to the
+// low mark, and for the next surplus again.
+func TestAwaitRoomCanWaitAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o, w, far := pipe(t, Options{High: 100, Low: 40})
+		for round := range 3 {
+			appendString(o, string(make([]byte, 300)))
+			synctest.Wait() // the writer holds these
+			appendString(o, string(make([]byte, 150)))
+			result := make(chan error, 1)
+			go func() { result <- o.AwaitRoom(t.Context()) }()
+			synctest.Wait()
+			read(t, far, 300)
+			synctest.Wait()
+			if len(result) != 0 {
+				t.Fatal("did not wait for the low mark")
+			}
+			read(t, far, 150)
+			if err := <-result; err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if n := w.room.Load(); int(n) != round+1 {
+				t.Errorf("told of room %d times in %d rounds", n, round+1)
+			}
 		}
 	})
 }
