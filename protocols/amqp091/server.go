@@ -17,9 +17,10 @@ type Server struct {
 	properties  field.Table // told to every client
 	maxArriving int64       // see Options.maxArriving
 
-	mu    sync.Mutex
-	conns map[*conn]struct{}
-	past  Stats // the sums of connections that ended
+	conns listen.Registry[*conn]
+
+	mu   sync.Mutex // also makes a connection move from conns to past in one step
+	past Stats      // the sums of connections that ended
 }
 
 var _ listen.Handler = (*Server)(nil).Serve
@@ -34,7 +35,6 @@ func New(opt Options) (*Server, error) {
 		opt:         opt,
 		properties:  serverProperties(&opt),
 		maxArriving: opt.maxArriving(),
-		conns:       make(map[*conn]struct{}),
 	}, nil
 }
 
@@ -47,34 +47,31 @@ func (s *Server) Serve(ctx context.Context, nc net.Conn) {
 	ctx, interrupt := context.WithCancelCause(ctx)
 	defer interrupt(nil)
 	c := newConn(s, nc, interrupt)
-	s.add(c)
-	defer s.remove(c)
+	r, err := s.conns.Add(c)
+	if err != nil {
+		c.goodbye(err)
+		return
+	}
+	defer s.remove(r)
 	c.serve(ctx)
 }
 
-func (s *Server) add(c *conn) {
+// remove keeps of a connection what it has counted.
+func (s *Server) remove(r *listen.Registration[*conn]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.conns[c] = struct{}{}
-	s.past.ConnectionsOpened++
-}
-
-func (s *Server) remove(c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.conns, c)
-	s.past.ConnectionsClosed++
-	c.addTo(&s.past)
+	s.conns.Remove(r)
+	r.Conn.addTo(&s.past)
 }
 
 // Stats returns the counters as they are now.
 func (s *Server) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sum := s.past
-	sum.Connections = len(s.conns)
-	for c := range s.conns {
-		c.addTo(&sum)
+	sum, n := s.past, s.conns.Counts()
+	sum.Connections, sum.ConnectionsOpened, sum.ConnectionsClosed = n.Open, n.Opened, n.Closed
+	for r := range s.conns.All() {
+		r.Conn.addTo(&sum)
 	}
 	return sum
 }

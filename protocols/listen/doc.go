@@ -24,6 +24,14 @@
 // An address is HOST:PORT as configured. ":5672" is every local address, IPv4
 // and IPv6. A host name is every address it resolves to.
 //
+// # Registry
+//
+// [Registry] is the open connections of a front-end: each under an increasing
+// ID with the time at which it was opened, and how many there have been. The
+// Listener has one of sockets, and a front-end one of what it knows of its
+// clients. A connection ends for its own reasons; the registry only tells who
+// there is to be asked to, and waits.
+//
 // # Reader
 //
 // [Reader] is the read side of a connection, without a buffer while the
@@ -37,5 +45,5 @@
 //
 // Start's accept loops, one per opened address, own their net.Listener. A
 // handler owns its connection, except that CloseAll may close it at any time.
-// The registry of open connections belongs to the Listener's mutex.
+// Stop waits for handlers by waiting for the last registration to be removed.
 package listen

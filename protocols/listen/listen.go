@@ -95,16 +95,14 @@ type Listener struct {
 
 	cancel context.CancelCauseFunc // of the handlers' context
 
-	accepted atomic.Uint64
-	refused  atomic.Uint64
+	accepting sync.WaitGroup     // accept loops
+	conns     Registry[net.Conn] // with a running handler each
 
-	accepting sync.WaitGroup // accept loops
-	handlers  sync.WaitGroup // running handlers; grows only while an accept loop runs
+	refused atomic.Uint64
+	crowded atomic.Bool // a refusal has been logged since the limit was last left
 
 	mu       sync.Mutex
-	conns    map[net.Conn]struct{}
-	stopped  bool // no further connection is registered
-	crowded  bool // a refusal has been logged since the limit was last left
+	stopped  bool // the addresses are closed
 	closeErr error
 }
 
@@ -126,7 +124,7 @@ func Start(ctx context.Context, opt Options) (*Listener, error) {
 		listeners: listeners,
 		stop:      make(chan struct{}),
 		failed:    make(chan error, 1),
-		conns:     make(map[net.Conn]struct{}),
+		conns:     Registry[net.Conn]{Limit: opt.MaxConns},
 	}
 	ctx, l.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	for _, ln := range listeners {
@@ -152,10 +150,8 @@ func (l *Listener) Failed() <-chan error { return l.failed }
 
 // Stats returns the counters as they are now.
 func (l *Listener) Stats() Stats {
-	l.mu.Lock()
-	open := len(l.conns)
-	l.mu.Unlock()
-	return Stats{Open: open, Accepted: l.accepted.Load(), Refused: l.refused.Load()}
+	n := l.conns.Counts()
+	return Stats{Open: n.Open, Accepted: n.Opened, Refused: l.refused.Load()}
 }
 
 // Stop closes the addresses, ends the handlers' context with the cause
@@ -165,18 +161,10 @@ func (l *Listener) Stats() Stats {
 func (l *Listener) Stop(ctx context.Context) error {
 	l.stopAccepting()
 	l.cancel(ErrStopping)
-	done := make(chan struct{})
-	go func() { // ends with the last handler; CloseAll bounds it
-		l.handlers.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return l.closeErr
-	case <-ctx.Done():
-		return fmt.Errorf("stop the %s listener with %d connections open: %w",
-			l.opt.Name, l.Stats().Open, context.Cause(ctx))
+	if err := l.conns.Drain(ctx); err != nil {
+		return fmt.Errorf("stop the %s listener with %d connections open: %w", l.opt.Name, l.Stats().Open, err)
 	}
+	return l.closeErr
 }
 
 // CloseAll closes the addresses and every connection at once, without a word to
@@ -186,15 +174,14 @@ func (l *Listener) CloseAll() {
 	// The cause first: a handler whose read fails looks at it to learn why.
 	l.cancel(ErrCut)
 	l.stopAccepting()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for conn := range l.conns {
-		abort(conn)
+	for r := range l.conns.All() {
+		abort(r.Conn)
 	}
 }
 
 // stopAccepting closes the addresses and returns when no accept loop runs.
 func (l *Listener) stopAccepting() {
+	l.conns.Close()
 	l.mu.Lock()
 	if !l.stopped {
 		l.stopped = true
@@ -212,51 +199,39 @@ func (l *Listener) stopAccepting() {
 // serve registers the connection and starts its handler, or closes it where the
 // listener is full or stopping.
 func (l *Listener) serve(ctx context.Context, conn net.Conn) {
-	if !l.register(conn) {
-		abort(conn)
+	r, err := l.conns.Add(conn)
+	if err != nil {
+		l.refuse(conn, err)
 		return
 	}
-	l.accepted.Add(1)
-	l.handlers.Go(func() {
-		defer l.unregister(conn)
-		// Absolute, so that a peer sending a byte a second does not move it.
-		if err := conn.SetDeadline(time.Now().Add(l.opt.HandshakeTimeout)); err != nil {
-			return // closed between accept and here
-		}
-		l.opt.Handler(ctx, conn)
-	})
-}
-
-// register enters the connection, or reports that it must be closed.
-func (l *Listener) register(conn net.Conn) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.stopped {
-		return false
-	}
-	if limit := l.opt.MaxConns; limit > 0 && len(l.conns) >= limit {
-		l.refused.Add(1)
-		if !l.crowded { // once per crowd: the log must not grow with a reconnect storm
-			l.crowded = true
-			l.log.Warn("connection limit reached, refusing connections",
-				slog.Int("limit", limit), slog.String("peer", conn.RemoteAddr().String()))
-		}
-		return false
-	}
-	l.conns[conn] = struct{}{}
-	return true
-}
-
-func (l *Listener) unregister(conn net.Conn) {
-	// The handler may have closed it already; a second close says so and harms nothing.
-	_ = conn.Close()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.conns, conn)
 	// Some way below the limit, or churn at the limit would log each refusal.
-	if len(l.conns) <= l.opt.MaxConns*9/10 {
-		l.crowded = false
+	if l.crowded.Load() && l.conns.Counts().Open-1 <= l.opt.MaxConns*9/10 {
+		l.crowded.Store(false)
 	}
+	go l.handle(ctx, r) // Stop waits for its registration to end
+}
+
+func (l *Listener) refuse(conn net.Conn, err error) {
+	if errors.Is(err, ErrFull) {
+		l.refused.Add(1)
+		if !l.crowded.Swap(true) { // once per crowd: the log must not grow with a reconnect storm
+			l.log.Warn("connection limit reached, refusing connections",
+				slog.Int("limit", l.opt.MaxConns), slog.String("peer", conn.RemoteAddr().String()))
+		}
+	}
+	abort(conn)
+}
+
+// handle runs the handler for a registered connection.
+func (l *Listener) handle(ctx context.Context, r *Registration[net.Conn]) {
+	defer l.conns.Remove(r)
+	// The handler may have closed it already; a second close says so and harms nothing.
+	defer r.Conn.Close()
+	// Absolute, so that a peer sending a byte a second does not move it.
+	if err := r.Conn.SetDeadline(time.Now().Add(l.opt.HandshakeTimeout)); err != nil {
+		return // closed between accept and here
+	}
+	l.opt.Handler(ctx, r.Conn)
 }
 
 // abort closes the connection without waiting for unsent bytes: what has not

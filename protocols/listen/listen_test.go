@@ -322,7 +322,7 @@ func runAccept(t *testing.T, script []error, check func(l *Listener)) (log strin
 			opt:       Options{Name: "amqp", Handler: func(context.Context, net.Conn) {}, HandshakeTimeout: time.Second},
 			log:       slog.New(slog.NewTextHandler(&out, nil)),
 			listeners: []net.Listener{f}, stop: make(chan struct{}), failed: make(chan error, 1),
-			cancel: cancel, conns: make(map[net.Conn]struct{}),
+			cancel: cancel,
 		}
 		begin := time.Now()
 		l.accepting.Go(func() {

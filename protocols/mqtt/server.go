@@ -16,9 +16,10 @@ type Server struct {
 	start    time.Time // of the clock that connections note times by
 	sections *sections
 
-	mu    sync.Mutex
-	conns map[*conn]struct{}
-	past  Stats // the sums of connections that ended
+	conns listen.Registry[*conn]
+
+	mu   sync.Mutex // also makes a connection move from conns to past in one step
+	past Stats      // the sums of connections that ended
 }
 
 var (
@@ -36,7 +37,6 @@ func New(opt Options) (*Server, error) {
 		opt:      opt,
 		start:    time.Now(),
 		sections: newSections(),
-		conns:    make(map[*conn]struct{}),
 	}, nil
 }
 
@@ -53,34 +53,31 @@ func (s *Server) Serve(ctx context.Context, nc net.Conn) {
 	own, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	defer c.cancel(nil)
 	defer context.AfterFunc(ctx, func() { c.interrupt(context.Cause(ctx)) })()
-	s.add(c)
-	defer s.remove(c)
+	r, err := s.conns.Add(c)
+	if err != nil {
+		c.goodbye(err)
+		return
+	}
+	defer s.remove(r)
 	c.serve(own)
 }
 
-func (s *Server) add(c *conn) {
+// remove keeps of a connection what it has counted.
+func (s *Server) remove(r *listen.Registration[*conn]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.conns[c] = struct{}{}
-	s.past.ConnectionsOpened++
-}
-
-func (s *Server) remove(c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.conns, c)
-	s.past.ConnectionsClosed++
-	c.addTo(&s.past)
+	s.conns.Remove(r)
+	r.Conn.addTo(&s.past)
 }
 
 // Stats returns the counters as they are now.
 func (s *Server) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sum := s.past
-	sum.Connections = len(s.conns)
-	for c := range s.conns {
-		c.addTo(&sum)
+	sum, n := s.past, s.conns.Counts()
+	sum.Connections, sum.ConnectionsOpened, sum.ConnectionsClosed = n.Open, n.Opened, n.Closed
+	for r := range s.conns.All() {
+		r.Conn.addTo(&sum)
 	}
 	return sum
 }
