@@ -1,6 +1,9 @@
 package field
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"iter"
+)
 
 // RawTable is the fields of a raw table that has been checked. Unlike a [Table]
 // it costs nothing to have: what is found in it is parsed then.
@@ -21,14 +24,45 @@ func CutRaw(b []byte) (RawTable, error) {
 // Find returns the value of the first field named key, and the fields behind it.
 // Where there is none rest is empty.
 func (t RawTable) Find(key string) (value Raw, rest RawTable, ok bool) {
-	for b := []byte(t); len(b) > 0; {
-		k, after, _ := cutShort(b)
-		b, _ = skipValue(after)
-		if string(k) == key {
-			return Raw(after[:len(after)-len(b)]), b, true
+	for rest = t; len(rest) > 0; {
+		var k []byte
+		if k, value, rest = rest.cut(); string(k) == key {
+			return value, rest, true
 		}
 	}
 	return nil, nil, false
+}
+
+// All yields the fields in order. Keys and values are part of the table.
+func (t RawTable) All() iter.Seq2[[]byte, Raw] {
+	return func(yield func(key []byte, value Raw) bool) {
+		for rest := t; len(rest) > 0; {
+			var key []byte
+			var value Raw
+			if key, value, rest = rest.cut(); !yield(key, value) {
+				return
+			}
+		}
+	}
+}
+
+// cut takes the first field off a table that has one.
+func (t RawTable) cut() (key []byte, value Raw, rest RawTable) {
+	key, b, _ := cutShort(t)
+	rest, _ = skipValue(b)
+	return key, b[:len(b)-len(rest)], rest
+}
+
+// Kind is the letter of the value's type; see the package comment.
+func (v Raw) Kind() byte { return v[0] }
+
+// Content is the value without its type and without its length, where it has one.
+func (v Raw) Content() []byte {
+	switch v[0] {
+	case 'S', 'x', 'A', 'F':
+		return v[5:]
+	}
+	return v[1:]
 }
 
 // Is reports whether the value is the string s.

@@ -1,6 +1,7 @@
 package field_test
 
 import (
+	"bytes"
 	"reflect"
 	"testing"
 
@@ -57,6 +58,46 @@ func TestRawTableFindsWhatParseTableParses(t *testing.T) {
 	}
 }
 
+func TestRawTableYieldsItsFieldsInOrder(t *testing.T) {
+	var table field.Table
+	var raws [][]byte
+	for _, row := range values {
+		table = append(table, field.Field{Key: row.name, Value: row.value})
+		raws = append(raws, unhex(t, row.hex))
+	}
+	b, err := field.AppendTable(nil, table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := field.CutRaw(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := 0
+	for key, v := range raw.All() {
+		want := raws[i]
+		content := want[1:]
+		switch table[i].Value.(type) {
+		case string, []byte, []any, field.Table: // a length comes first
+			content = want[5:]
+		}
+		if string(key) != table[i].Key || !bytes.Equal(v, want) || v.Kind() != want[0] || !bytes.Equal(v.Content(), content) {
+			t.Errorf("%s: %s = % x, of kind %c and content % x", table[i].Key, key, v, v.Kind(), v.Content())
+		}
+		i++
+	}
+	if i != len(table) {
+		t.Errorf("%d fields of %d", i, len(table))
+	}
+	for range raw.All() {
+		i++
+		break
+	}
+	if i != len(table)+1 {
+		t.Errorf("a loop that was left met %d fields", i-len(table))
+	}
+}
+
 func TestRawTableRefusesWhatParseTableRefuses(t *testing.T) {
 	b, err := field.AppendTable(nil, field.Table{{Key: "k", Value: "value"}, {Key: "n", Value: int64(1)}})
 	if err != nil {
@@ -84,7 +125,11 @@ func TestRawTableReadsWithoutGarbage(t *testing.T) {
 		v, rest, _ = rest.Find("b")
 		v.As(&number)
 		v, _, _ = rest.Find("c")
-		if !flag || number != 1 || !v.Is("c") {
+		fields := 0
+		for key, v := range raw.All() {
+			fields += len(key) * min(1, len(v.Content()))
+		}
+		if !flag || number != 1 || !v.Is("c") || fields != 3 {
 			panic("misread")
 		}
 	}); n != 0 {

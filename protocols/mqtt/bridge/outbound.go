@@ -68,7 +68,7 @@ type view struct {
 	message        Message
 	flags          field.Flags
 	contentType    []byte
-	headers        []byte // the table without its length
+	headers        field.RawTable
 	correlationID  []byte
 	replyTo        []byte
 	payloadFormat  int8 // -1 for none
@@ -81,15 +81,16 @@ type view struct {
 
 // parseBlock checks a block and lays it open.
 func parseBlock(b []byte) (v view, err error) {
-	if _, err := field.CheckProperties(b); err != nil {
+	s, err := field.CheckProperties(b)
+	if err != nil {
 		return view{}, fmt.Errorf("read property block: %w", err)
 	}
-	v.flags, v.payloadFormat = field.Flags(binary.BigEndian.Uint16(b)), -1
+	v.flags, v.payloadFormat = s.Present, -1
 	b = b[2:]
 	v.contentType, b = v.short(b, field.ContentType)
 	_, b = v.short(b, field.ContentEncoding)
 	if v.flags&field.Headers != 0 {
-		v.headers, b = cutLong(b)
+		v.headers, b = s.Headers[4:], b[len(s.Headers):] // without its length
 	}
 	if v.flags&field.DeliveryMode != 0 {
 		if b[0] == field.Persistent {
@@ -115,12 +116,6 @@ func (v *view) short(b []byte, f field.Flags) (value, rest []byte) {
 	return b[1:end], b[end:]
 }
 
-// cutLong splits a checked block behind content that a 32-bit length precedes.
-func cutLong(b []byte) (content, rest []byte) {
-	end := 4 + int(binary.BigEndian.Uint32(b))
-	return b[4:end], b[end:]
-}
-
 // Lifetime is a Message Expiry Interval as a duration.
 func Lifetime(seconds uint32) time.Duration { return time.Duration(seconds) * time.Second }
 
@@ -134,11 +129,12 @@ func Expiry(left time.Duration) uint32 {
 // readHeaders takes the headers that are not user properties. Of headers with
 // the same name the first counts.
 func (v *view) readHeaders() {
-	for h, rest, ok := cutHeader(v.headers); ok; h, rest, ok = cutHeader(rest) {
-		if !reserved(h.key) {
+	for key, raw := range v.headers.All() {
+		if !reserved(key) {
 			continue
 		}
-		switch string(h.key) {
+		h := header{raw.Kind(), raw.Content()}
+		switch string(key) {
 		case HeaderPublishQoS:
 			// Only what raises a persistent message: 1 is said by the delivery mode.
 			if n, ok := h.int(); ok && n == 2 && v.message.QoS == 1 {
@@ -183,12 +179,13 @@ func (v *view) appendSection(dst []byte) []byte {
 		dst = wire.AppendText(dst, wire.CorrelationData, v.correlation)
 	}
 	var scratch [64]byte
-	for h, rest, ok := cutHeader(v.headers); ok; h, rest, ok = cutHeader(rest) {
-		if reserved(h.key) || !isText(h.key) {
+	for key, raw := range v.headers.All() {
+		if reserved(key) || !isText(key) {
 			continue
 		}
+		h := header{raw.Kind(), raw.Content()}
 		if value, ok := h.appendText(scratch[:0]); ok && isText(value) {
-			dst = wire.AppendUser(dst, h.key, value)
+			dst = wire.AppendUser(dst, key, value)
 		}
 	}
 	return dst
@@ -226,38 +223,10 @@ func (v *view) replyAddress() (key []byte, ok bool) {
 // isText reports whether b can be an MQTT string.
 func isText(b []byte) bool { return utf8.Valid(b) && bytes.IndexByte(b, 0) < 0 }
 
-// header is one entry of a headers table.
+// header is the value of a header.
 type header struct {
-	key   []byte
-	kind  byte
-	value []byte // without its length
-}
-
-// cutHeader takes the first header off a checked table.
-func cutHeader(b []byte) (h header, rest []byte, ok bool) {
-	if len(b) == 0 {
-		return header{}, nil, false
-	}
-	end := 1 + int(b[0])
-	h.key, h.kind, b = b[1:end], b[end], b[end+1:]
-	size := 0
-	switch h.kind {
-	case 'S', 'x', 'A', 'F':
-		h.value, b = cutLong(b)
-		return h, b, true
-	case 't', 'b', 'B':
-		size = 1
-	case 's', 'u':
-		size = 2
-	case 'I', 'i', 'f':
-		size = 4
-	case 'D':
-		size = 5
-	case 'l', 'L', 'd', 'T':
-		size = 8
-	}
-	h.value, b = b[:size], b[size:]
-	return h, b, true
+	kind  byte // its type's letter; see package field
+	value []byte
 }
 
 func (h header) isText() bool { return h.kind == 'S' || h.kind == 'x' }
