@@ -234,10 +234,10 @@ func reread(m *core.Message) *core.Message {
 }
 
 // now turns the host's time into the broker's.
-func (d *Disk) now(host time.Time) time.Time {
+func (d *Disk) now(s *Store, host time.Time) time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if t := host.Add(d.offset); t.After(d.last) {
+	if t := host.Add(d.offset); d.owner == s && t.After(d.last) { // the offset is to the owner's host
 		d.last = t
 	}
 	return d.last

@@ -268,7 +268,7 @@ func (s *Store) Err() error {
 }
 
 // Now implements core.Store.
-func (s *Store) Now() time.Time { return s.disk.now(s.clock()) }
+func (s *Store) Now() time.Time { return s.disk.now(s, s.clock()) }
 
 // Close implements core.Store. It returns the final error of a store that failed, whose disk then carries no mark.
 func (s *Store) Close() error {
