@@ -30,13 +30,15 @@ type Broker struct {
 	draining   chan struct{}
 	drainOnce  sync.Once
 
-	held      atomic.Int64 // bytes of messages in memory, give or take a few KiB per queue
-	openBytes atomic.Int64 // of deliveries outstanding with consumers without a prefetch limit
-	openStall stall        // those of them that wait for the others
-	noSpace   atomic.Bool  // the store lacks disk space, or is behind
-	full      atomic.Bool  // messages fill the memory budget: publishers wait until a sixteenth of it is free
+	held      atomic.Int64  // bytes of messages in memory, give or take a few KiB per queue
+	openBytes atomic.Int64  // of deliveries outstanding with consumers without a prefetch limit
+	openStall stall         // those of them that wait for the others
+	stops     atomic.Uint32 // why publishers wait; 0: they need not
 	gate      gate
 	doubt     doubt
+
+	access   Access
+	sessions sessions
 
 	life    sync.RWMutex // held for reading by what a timer runs
 	closed  bool
@@ -60,14 +62,12 @@ func Open(ctx context.Context, store Store, opt Options) (*Broker, error) {
 	b.resumes.signal = make(chan struct{}, 1)
 	b.expiries.signal = make(chan struct{}, 1)
 	b.gate.opened, b.gate.news = make(chan struct{}), make(chan struct{}, 1)
+	b.access.broker = b
+	b.access.accounts.Store(&accounts{generation: 1})
 	if err := b.recover(ctx); err != nil {
 		return nil, err
 	}
-	if b.vhost(DefaultVHost) == nil {
-		v := newVHost(b, DefaultVHost)
-		b.addVHost(v)
-		store.Commit([]Op{v.definition()})
-	}
+	b.provideVHost()
 	b.mind() // publishers that must wait must not begin
 	ctx, b.stop = context.WithCancel(context.WithoutCancel(ctx))
 	b.work.Go(func() { b.loader(ctx) })
@@ -138,62 +138,26 @@ func GeneratedName(prefix string) string {
 func (b *Broker) hold(n int64) {
 	now := b.held.Add(n)
 	switch {
-	case n > 0 && now >= b.opt.MemoryBudget && !b.full.Load():
-		b.full.Store(true)
-		b.gate.changed()
+	case n > 0 && now >= b.opt.MemoryBudget && !b.full():
+		b.stopFor(stopBudget, true)
 		if !b.over() { // what was freed before that was said woke nobody
-			b.reopen()
+			b.stopFor(stopBudget, false)
 		}
-	case n < 0 && b.full.Load() && !b.over():
-		b.reopen()
+	case n < 0 && b.full() && !b.over():
+		b.stopFor(stopBudget, false)
 	}
 }
+
+// full reports whether messages fill the memory budget.
+func (b *Broker) full() bool { return b.stops.Load()&stopBudget != 0 }
 
 // over reports whether publishers that wait must go on waiting for memory.
 func (b *Broker) over() bool { return b.held.Load() >= b.opt.MemoryBudget-b.opt.MemoryBudget/16 }
 
-func (b *Broker) reopen() {
-	b.full.Store(false)
-	b.gate.wake()
-}
-
 // crowded reports whether messages that the store can read back should leave memory.
 func (b *Broker) crowded() bool { return b.held.Load() > b.opt.PageAt }
 
-// open reports whether publishers may go on, as far as memory and disk go.
-func (b *Broker) open() bool { return !b.full.Load() && !b.noSpace.Load() }
-
-// hasRoom reports whether publishers need not wait for anything.
-func (b *Broker) hasRoom() bool { return b.open() && b.store.Pending() < b.opt.PendingLimit }
-
-// admit is the slow way of Session.Admit.
-func (b *Broker) admit(ctx context.Context) error {
-	for !b.open() {
-		opened := b.gate.ch()
-		if !b.open() { // what changed before we had the channel closed another one
-			select {
-			case <-opened:
-			case <-ctx.Done():
-			case <-b.failed:
-			}
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err := b.Err(); err != nil {
-			return err
-		}
-	}
-	if b.store.Pending() < b.opt.PendingLimit {
-		return nil
-	}
-	// What is pending now has passed when a record behind it has.
-	p := newPromise()
-	b.store.Commit([]Op{{Kind: OpNone, Done: p}})
-	return p.wait(ctx)
-}
-
-// gate is where publishers wait; wake lets all of them look again. Its lock is a leaf.
+// gate is where publishers wait; wake lets all of them look again, because the reasons have changed. Its lock is a leaf.
 type gate struct {
 	mu     sync.Mutex
 	opened chan struct{}
@@ -211,10 +175,6 @@ func (g *gate) wake() {
 	close(g.opened)
 	g.opened = make(chan struct{})
 	g.mu.Unlock()
-	g.changed()
-}
-
-func (g *gate) changed() {
 	select {
 	case g.news <- struct{}{}:
 	default: // the minder is told already
@@ -242,7 +202,7 @@ func (b *Broker) minder(ctx context.Context) {
 			return
 		}
 		b.resumeWatched()
-		if now := b.full.Load(); now != full {
+		if now := b.full(); now != full {
 			full = now
 			b.sayFull(full)
 		}
@@ -271,11 +231,10 @@ const mindSpaceEvery = 100 * time.Millisecond
 
 func (b *Broker) mindSpace() {
 	space := b.store.Space()
-	if lack := space.Lacking(); lack != b.noSpace.Swap(lack) {
+	if lack := space.Lacking(); b.stopFor(stopSpace, lack) {
 		switch {
 		case !lack:
 			b.opt.Logger.Info("the store has room again: publishers go on", slog.Int64("free_bytes", space.Free))
-			b.gate.wake()
 		case space.Level != SpaceOK:
 			b.opt.Logger.Warn("disk space is low: publishers wait", slog.Int64("free_bytes", space.Free))
 		default:

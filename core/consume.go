@@ -18,6 +18,9 @@ const (
 // Consume subscribes to a queue. Deliveries may arrive before it returns; OnReady runs before the first of them.
 func (s *Session) Consume(_ context.Context, spec ConsumerSpec) (*Consumer, error) {
 	const op = "consume"
+	if err := s.allow(op, QueueClass, Read, cleanName(spec.Queue), ""); err != nil {
+		return nil, err
+	}
 	q, err := s.find(op, spec.Queue)
 	if err != nil {
 		return nil, err
@@ -67,6 +70,9 @@ func (s *Session) sweep() {
 
 // Get takes one message from a queue. ok is false when none can be had now; remaining is how many are ready behind it.
 func (s *Session) Get(ctx context.Context, queue string, noAck bool) (d Delivery, remaining int, ok bool, err error) {
+	if err := s.mayGet(cleanName(queue)); err != nil {
+		return Delivery{}, 0, false, err
+	}
 	q, err := s.find("get", queue)
 	if err != nil {
 		return Delivery{}, 0, false, err

@@ -23,6 +23,10 @@ import (
 //	w <vhost> <subscriber>                a will
 //	k <vhost>                             the queue that retained messages live in
 //	t <vhost> <key>                       which of its places is the retained message of a key
+//	a <user>                              a user's account
+//	p <vhost> <user>                      what a user may do in a vhost
+//	o <vhost> <user> <exchange>           how a user's use of a topic exchange is narrowed
+//	m <what>                              a marker: something has happened once
 const (
 	keyVHost        = 'v'
 	keyExchange     = 'x'
@@ -35,6 +39,11 @@ const (
 	keyWill         = 'w'
 	keyKept         = 'k'
 	keyRetained     = 't'
+
+	keyUser            = 'a'
+	keyPermission      = 'p'
+	keyTopicPermission = 'o'
+	keyMarker          = 'm'
 )
 
 // A key that would be long is the letter and a hash of the rest. The value always says what the key stands for.
@@ -75,10 +84,6 @@ func (b *BindingSpec) identity() string {
 	}
 	args, _ := field.AppendTable(nil, b.Args)
 	return definitionKey(keyBinding, b.Source, dest, b.Dest, b.Key, string(args))
-}
-
-func (v *VHost) definition() Op {
-	return defineOp(definitionKey(keyVHost, v.name), 0, field.Table{{Key: "name", Value: v.name}})
 }
 
 func (x *Exchange) definition() Op {

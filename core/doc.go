@@ -23,6 +23,16 @@
 //   - What waits in memory is bounded: messages that the store can read back leave memory when the budget is half used; when the
 //     rest reaches the budget, publishers wait. What is handed out counts elsewhere: for a link, and for a consumer without a prefetch
 //     limit, in Options.OpenBytes. A front-end may let go of the message of what is out (Delivery.Unload): it is read back if it returns.
+//   - With an Authorizer, a session's verb asks for its rights before anything else, in RabbitMQ's order: one that is refused has changed
+//     nothing and does not tell whether what it named exists. No lock is held while the answer is awaited. What was allowed is remembered
+//     for publishing and getting, as long as the Authorizer's generation is the same; what was refused is not.
+//   - A change of Access is one unit: a user comes and goes with all its permissions. The deletion of a vhost is on record before anything
+//     of it goes; it takes as many units as it needs, and a broker that finds one unfinished finishes it before anybody can see it.
+//     Nothing that is left in use of a vhost afterwards is recorded, or seen by a vhost that is made under the same name.
+//   - Connections are counted for the limits of their user and their vhost, and channels for those of their user, whatever protocol they
+//     speak. Who is connected when its user or its vhost is deleted is asked to end, and nobody gets in in between.
+//   - Publishers wait while the memory or the disk alarm holds, or longer than their session's rates ask for; consumers go on. Who waits
+//     longer than a moment is told why, and when it goes on.
 //
 // # What it does not guarantee
 //
@@ -39,6 +49,10 @@
 //   - A message whose time is over may wait behind one whose time is not, and counts as ready. So it does where the next message is in the
 //     store alone, until the queue is read back: for a consumer or a get, or because the time has come for which an alarm was set when
 //     the next message was in memory. Nothing is read at a start only to see what is over.
+//   - A change of Access can be read before its record has passed: if its caller was not answered it may be undone by a crash.
+//   - Rights are asked for when a client asks for something. Who has lost them keeps its consumers and subscriptions, until it asks again.
+//     A lower limit ends nobody. A subscriber outlives the account of its user.
+//   - Limits count what is connected to this broker: users of other backends have none of their own.
 //   - What was handed to a consumer is its own: its time may be over before the consumer answers. When it comes back it goes.
 //
 // # Vocabulary
@@ -49,6 +63,10 @@
 // a queue. A Subscriber is what outlives the connection of a client that comes back, a Link one connection's hold on it; a message is
 // out while the client has not answered for it, and carried when it waits for the next link. Exchange, routing key, binding, prefetch have the meaning of AMQP 0-9-1, the larger of the models spoken here.
 //
+// Access is who may use the broker: Users, Permissions, TopicPermissions, and what is known of VHosts. It keeps them; what a pattern or a
+// hash means is for others to say, and so is what a user may do: an Authorizer answers Requests, each for a Right to an exchange, a queue
+// or a topic. Alarms are why publishers wait.
+//
 // # Who owns what
 //
 // No object here has a goroutine of its own. Callers bring theirs: connection readers call Session methods; the store's committer
@@ -56,6 +74,7 @@
 // retained messages to who has subscribed, one that looks after space, and the expirer. That sleeps until the alarm that is due first:
 // a queue sets one for its next message if that expires, and so does each retained message that does.
 //
-// Lock order: VHost.mu → Subscriber.gate → retained.mu → replays.mu → Queue.mu → Subscriber.mu, Window.mu → the front-end's outbox. Publishing takes no vhost lock: routing reads immutable
-// snapshots. The store's own lock is a leaf, and nothing is called back under it.
+// Lock order: Access.mu → VHost.mu → Subscriber.gate → retained.mu → replays.mu → Queue.mu → Subscriber.mu, Window.mu → the front-end's
+// outbox. Publishing takes no vhost lock: routing reads immutable snapshots. The store's own lock is a leaf, and nothing is called back
+// under it; so is that of the list of sessions.
 package core

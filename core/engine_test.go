@@ -82,7 +82,7 @@ func TestTransientBacklogMakesPublishersWaitUntilItShrinks(t *testing.T) {
 			t.Fatalf("%d messages of 1 KiB fit into 1 MiB", published)
 		}
 		admitted := make(chan error, 1)
-		go func() { admitted <- s.Admit(t.Context()) }()
+		go func() { admitted <- s.Admit(t.Context(), 0) }()
 		synctest.Wait()
 		select {
 		case err := <-admitted:
@@ -108,7 +108,7 @@ func TestAdmitEndsWithItsContext(t *testing.T) {
 		publish(t, s, &core.Message{Key: "q", Body: make([]byte, 1<<13)})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if err := s.Admit(ctx); err == nil {
+		if err := s.Admit(ctx, 0); err == nil {
 			t.Fatal("admitted above the budget")
 		}
 	})
@@ -120,7 +120,7 @@ func TestDurableBacklogLeavesMemoryAndReturnsInOrder(t *testing.T) {
 	s, r := attach(t, b), attach(t, b)
 	declare(t, s, true)
 	for i := range n {
-		if err := s.Admit(t.Context()); err != nil {
+		if err := s.Admit(t.Context(), 0); err != nil {
 			t.Fatal(err)
 		}
 		body := make([]byte, size)
@@ -240,7 +240,7 @@ func TestConcurrentUseLosesAndDoublesNothing(t *testing.T) {
 		s := attach(t, b)
 		wg.Go(func() {
 			for i := range each {
-				if err := s.Admit(t.Context()); err != nil {
+				if err := s.Admit(t.Context(), 0); err != nil {
 					t.Error(err)
 					return
 				}
@@ -296,7 +296,11 @@ func (d *discard) Deliver(core.Delivery)  { d.n++ }
 func (*discard) Cancelled(*core.Consumer) {}
 
 func BenchmarkPublishDeliverTransient(b *testing.B) {
-	s := attach(b, engine(b, core.Options{}))
+	benchmarkPublish(b, attach(b, engine(b, core.Options{})))
+}
+
+func benchmarkPublish(b *testing.B, s *core.Session) {
+	b.Helper()
 	declare(b, s, false)
 	r := &discard{}
 	if _, err := s.Consume(b.Context(), core.ConsumerSpec{Queue: "q", NoAck: true, Receiver: r}); err != nil {

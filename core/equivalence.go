@@ -49,7 +49,7 @@ func (d *difference) err() error {
 // unsupportedQueueArgs would change how the queue behaves in ways that are not implemented: they are refused rather than ignored.
 // Unknown arguments are kept and compared, as clients expect.
 var unsupportedQueueArgs = []string{
-	"x-expires", "x-message-ttl", "x-max-length", "x-max-length-bytes", "x-overflow", "x-dead-letter-exchange",
+	"x-expires", "x-message-ttl", "x-max-length", "x-max-length-bytes", "x-overflow", argDeadLetters,
 	"x-dead-letter-routing-key", "x-max-priority", "x-single-active-consumer", "x-delivery-limit",
 }
 
@@ -89,6 +89,9 @@ func (q *Queue) equivalent(spec QueueSpec) error {
 	}
 	return d.err()
 }
+
+// argDeadLetters names the exchange where a queue's dead letters go.
+const argDeadLetters = "x-dead-letter-exchange"
 
 func stringArg(args field.Table, name string) (string, bool) {
 	v, _ := args.Get(name)

@@ -35,6 +35,7 @@ type Exchange struct {
 	alternate string // where messages go that match no binding; "" for nowhere
 
 	table atomic.Pointer[router]
+	gone  atomic.Bool // it was deleted
 
 	// guarded by vhost.mu
 	outbound map[string]*binding // by identity

@@ -5,6 +5,11 @@ package core
 // unrouted if m reached nobody.
 func (l *Link) PublishOnce(m *Message, id uint16, c Completion, tag, unrouted uint64) error {
 	sub, s := l.sub, l.session
+	if s.opt.Access != nil {
+		if err := s.mayPublish(m); err != nil { // before the lock
+			return err
+		}
+	}
 	sub.gate.Lock()
 	defer sub.gate.Unlock()
 	if !l.holds() {
@@ -17,7 +22,7 @@ func (l *Link) PublishOnce(m *Message, id uint16, c Completion, tag, unrouted ui
 	if sub.durable {
 		s.extra = append(s.extra, sub.receivedDefinition(id))
 	}
-	routed, err := s.Publish(m, c, tag)
+	routed, err := s.publish(m, c, tag)
 	if err == nil {
 		sub.receive(id)
 		if routed == 0 {

@@ -49,7 +49,7 @@ func (h *hold) take() []core.Delivery {
 func backlog(t *testing.T, s *core.Session, n int, persistent func(i int) bool) {
 	t.Helper()
 	for i := range n {
-		if err := s.Admit(t.Context()); err != nil {
+		if err := s.Admit(t.Context(), 0); err != nil {
 			t.Fatalf("message %d of %d: %v", i, n, err)
 		}
 		body := bytes.Repeat([]byte{byte(i)}, 8<<10)
@@ -338,7 +338,7 @@ func TestFullDiskStopsPublishersAndNewObjectsButNotConsumers(t *testing.T) {
 	s = attach(t, b)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := s.Admit(ctx); err == nil {
+	if err := s.Admit(ctx, 0); err == nil {
 		t.Error("a publisher was admitted to a full disk")
 	}
 	if _, err := s.DeclareQueue(t.Context(), core.QueueSpec{Name: "r", Durable: true}); core.KindOf(err) != core.Exhausted {

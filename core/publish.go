@@ -1,24 +1,20 @@
 package core
 
-import (
-	"context"
-	"slices"
-)
-
-// Admit waits while publishers must: when waiting messages fill the memory budget, the disk lacks space, or too much that was
-// published has not become durable yet. A front-end calls it before it publishes; as long as nobody must wait it costs three loads.
-func (s *Session) Admit(ctx context.Context) error {
-	b := s.broker
-	if b.hasRoom() {
-		return nil
-	}
-	return b.admit(ctx)
-}
+import "slices"
 
 // Publish routes m and returns how many queues and subscribers it reaches; an exchange that keeps it counts as one. c, when not nil,
 // is completed with tag once all that m caused has passed. When nothing is reached nothing is committed: the front-end returns a
 // mandatory message to its publisher and then calls Confirm, so that the return precedes the confirm.
 func (s *Session) Publish(m *Message, c Completion, tag uint64) (routed int, err error) {
+	if s.opt.Access != nil {
+		if err := s.mayPublish(m); err != nil {
+			return 0, err
+		}
+	}
+	return s.publish(m, c, tag)
+}
+
+func (s *Session) publish(m *Message, c Completion, tag uint64) (routed int, err error) {
 	if s.link != nil {
 		m.origin = s.link.sub.serial
 	}

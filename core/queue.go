@@ -16,6 +16,8 @@ type QueueSpec struct {
 	Passive    bool   // only ask whether it exists
 	NoWait     bool   // return before it is durable
 	Args       field.Table
+
+	named bool // by the broker: the name may be a reserved one
 }
 
 // QueueInfo is what a declaration answers.
@@ -69,46 +71,6 @@ type Queue struct {
 	stats     QueueStats
 	ops       []Op    // scratch for one commit
 	ranges    []Range // scratch for its ranges
-}
-
-// QueueStats counts what passed through a queue.
-type QueueStats struct {
-	Ready     int // waiting for a consumer
-	Unsettled int // with a consumer
-	Published uint64
-	Delivered uint64 // redeliveries included
-	Redone    uint64 // of Delivered, those that may have been delivered before
-	Settled   uint64
-	Expired   uint64 // of Settled, those whose time was over
-}
-
-func (s *QueueStats) add(o QueueStats) {
-	s.Ready += o.Ready
-	s.Unsettled += o.Unsettled
-	s.Published += o.Published
-	s.Delivered += o.Delivered
-	s.Redone += o.Redone
-	s.Settled += o.Settled
-	s.Expired += o.Expired
-}
-
-// pastStats sums the counters of queues that are gone. Its lock is a leaf.
-type pastStats struct {
-	mu  sync.Mutex
-	sum QueueStats
-}
-
-func (p *pastStats) add(s QueueStats) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s.Ready, s.Unsettled = 0, 0
-	p.sum.add(s)
-}
-
-func (p *pastStats) get() QueueStats {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.sum
 }
 
 // entry is one place in memory.

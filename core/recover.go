@@ -25,17 +25,10 @@ func (b *Broker) recover(ctx context.Context) error {
 			return fmt.Errorf("recover definition %q: %w", d.Key, err)
 		}
 	}
-	for i := range rc.late {
-		d := &rc.late[i]
-		err := rc.lateDefinition(d)
-		if errors.Is(err, errOrphan) {
-			b.dropOrphan(d.Key, err)
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("recover definition %q: %w", d.Key, err)
-		}
+	if err := rc.lateDefinitions(); err != nil {
+		return err
 	}
+	b.access.goOnDeleting()
 	b.resumeSubscribers()
 	b.resumeQueues()
 	return nil
@@ -44,7 +37,8 @@ func (b *Broker) recover(ctx context.Context) error {
 // recovery is the broker while it recovers, and what it has read last.
 type recovery struct {
 	*Broker
-	late []Definition // those that need others
+	late  keptBack // those that need others
+	edges *edges   // while these are acted on
 
 	vhostName, userName, subName string
 	lastVHost                    *VHost
@@ -59,9 +53,11 @@ func (rc *recovery) definition(d *Definition) error {
 	}
 	switch kind {
 	case keyVHost:
-		if name := read[string](&r, "name"); r.err == nil && rc.vhost(name) == nil {
-			rc.addVHost(newVHost(rc.Broker, name))
-		}
+		rc.vhostRecord(&r)
+	case keyUser:
+		rc.user(&r)
+	case keyMarker:
+		rc.marker(&r)
 	case keyExchange:
 		rc.exchange(&r)
 	case keyQueue:
@@ -70,8 +66,8 @@ func (rc *recovery) definition(d *Definition) error {
 		rc.subscriber(&r, d)
 	case keyKept:
 		rc.kept(&r, d)
-	case keyBinding, keySubscription, keyOutgoing, keyReceived, keyWill, keyRetained:
-		rc.late = append(rc.late, *d)
+	case keyBinding, keySubscription, keyOutgoing, keyReceived, keyWill, keyRetained, keyPermission, keyTopicPermission:
+		rc.late.add(d)
 	default:
 		r.err = fmt.Errorf("definition is of an unknown kind: a newer version of the broker wrote it")
 	}
@@ -85,6 +81,22 @@ var errOrphan = errors.New("it belongs to no subscriber")
 func (b *Broker) dropOrphan(key string, why error) {
 	b.opt.Logger.Warn("removing a record of a subscriber that is gone", slog.String("key", fmt.Sprintf("%q", key)), slog.Any("reason", why))
 	b.store.Commit([]Op{{Kind: OpRemove, Key: key}})
+}
+
+func (rc *recovery) lateDefinitions() error {
+	rc.edges = newEdges()
+	defer rc.edges.close()
+	for d := range rc.late.all {
+		err := rc.lateDefinition(d)
+		if errors.Is(err, errOrphan) {
+			rc.dropOrphan(d.Key, err)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("recover definition %q: %w", d.Key, err)
+		}
+	}
+	return nil
 }
 
 // lateDefinition acts on a definition that needs others.
@@ -105,6 +117,10 @@ func (rc *recovery) lateDefinition(d *Definition) error {
 		rc.will(&r)
 	case keyRetained:
 		rc.retained(&r)
+	case keyPermission:
+		rc.permission(&r)
+	case keyTopicPermission:
+		rc.topicPermission(&r)
 	}
 	return r.err
 }
@@ -178,8 +194,7 @@ func (rc *recovery) binding(r *reader) error {
 		return err
 	}
 	bound.source.list(id, bound)
-	table := bound.source.table.Load()
-	*table = (*table).adding(bound)
+	rc.edges.add(bound)
 	return nil
 }
 
@@ -236,7 +251,7 @@ func (rc *recovery) subscription(r *reader) {
 		AsPublished: read[bool](r, "as_published"), NoSystem: read[bool](r, "no_system"), ID: read[uint32](r, "id"),
 	}
 	if r.err == nil {
-		sub.resubscribe(spec)
+		rc.edges.add(sub.resubscribe(spec))
 	}
 }
 

@@ -68,8 +68,8 @@ type cause struct {
 	id          uint32
 }
 
-// SendRetained sends the retained messages that match a subscription, behind those of other subscriptions. If the subscription is
-// still being sent some, it begins anew.
+// SendRetained sends the retained messages that match a subscription which Subscribe has made, behind those of other subscriptions. If
+// the subscription is still being sent some, it begins anew.
 func (l *Link) SendRetained(spec SubscriptionSpec) {
 	sub := l.sub
 	upto, n := sub.vhost.retained.end()

@@ -14,12 +14,13 @@ import (
 type retained struct {
 	vhost *VHost
 
-	mu   sync.Mutex // below vhost.mu, above replays.mu and every queue.mu
-	id   QueueID    // of that queue; 0 until the first message comes
-	next Seq
-	root retainedNode
-	n    int
-	big  deque[*retainedMessage] // with messages too large to stay in memory, oldest first
+	mu    sync.Mutex // below vhost.mu, above replays.mu and every queue.mu
+	id    QueueID    // of that queue; 0 until the first message comes
+	next  Seq
+	root  retainedNode
+	n     int
+	ended bool                    // the vhost was deleted: nothing is kept any more
+	big   deque[*retainedMessage] // with messages too large to stay in memory, oldest first
 }
 
 // retainedNode is a word of a key.
@@ -54,6 +55,10 @@ const retainCached = 1 << 10
 func (r *retained) set(m *Message, publish func(at *Pair, ops []Op) (missed bool)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.ended {
+		publish(nil, nil)
+		return
+	}
 	var ops []Op
 	n := r.node(m.Key, len(m.Body) > 0)
 	if n != nil && n.at != nil {

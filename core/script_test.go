@@ -285,6 +285,8 @@ func (s *script) run(d *datadriven.TestData) {
 		}
 	case "link", "detach", "suspend", "subscribe", "unsubscribe", "retained", "ack", "received", "released", "refused", "publish-once", "release":
 		err = s.runLink(p, d)
+	case "put-vhost", "delete-vhost":
+		err = s.changeVHost(d)
 	case "sleep":
 		time.Sleep(s.duration(d, "for", time.Second))
 	case "close":

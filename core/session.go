@@ -1,15 +1,55 @@
 package core
 
-import "fmt"
+import (
+	"slices"
+	"time"
+
+	"github.com/batonmq/baton/core/field"
+)
 
 // SessionOptions say whose session it is.
 type SessionOptions struct {
-	Conn string // the connection's name, for logs
-	User string // who authenticated
+	Conn string   // the connection's name, for logs
+	User string   // who authenticated
+	Tags []string // the user's
+
+	// Access is asked for every verb; nil allows everything.
+	Access Authorizer
+
+	// A session with Info or End is a connection's: it is listed, and counts for the limits of its user and its vhost. Both are called
+	// by any goroutine, return at once and do not call the engine.
+	Info func() ConnectionInfo // describes the connection
+	End  func(reason error)    // asks the connection to end
+
+	// Blocked is called by Admit when a publisher has waited for a moment because of alarms, again when these have changed, and with
+	// none of them when the publisher goes on. nil: nobody is told.
+	Blocked func(Alarms)
+
+	// MessageRate and ByteRate limit what the session may publish in a second; 0: no limit. It may publish a second's worth at once.
+	MessageRate, ByteRate float64
 }
 
-// Session is one connection's view of a vhost: every verb a client has is one of its methods. All but Resume are called by one
-// goroutine, the connection's reader.
+// ConnectionInfo describes a connection in lists.
+type ConnectionInfo struct {
+	Name, Protocol, User, VHost, AuthMechanism, State string
+	PeerHost, Host                                    string
+	PeerPort, Port                                    int
+
+	TLS                             bool
+	TLSVersion, Cipher              string
+	PeerCertSubject, PeerCertIssuer string
+
+	Channels, ChannelMax, FrameMax int
+	Timeout                        time.Duration // between heartbeats
+	ClientID, ClientName           string
+	ClientProperties               field.Table
+	ConnectedAt                    time.Time
+
+	BytesIn, BytesOut, PacketsIn, PacketsOut uint64
+}
+
+// Session is one connection's view of a vhost: every verb a client has is one of its methods. All but Resume, ID, Info and End are
+// called by one goroutine, the connection's reader.
 //
 // A method that answers for something durable returns when it has passed; ctx bounds that wait only: the change itself is made even
 // if the wait is given up.
@@ -17,7 +57,10 @@ type Session struct {
 	broker *Broker
 	vhost  *VHost
 	opt    SessionOptions
-	stall  stall // consumers that wait for room in the outbox
+	listed listing
+	rights *rights // what was allowed and may be again; nil: nothing yet
+	rates  *rates  // nil: no limits
+	stall  stall   // consumers that wait for room in the outbox
 
 	consumers map[*Consumer]struct{} // nil until there is one; may hold some that ended with their queue, until sweep
 	sweepAt   int
@@ -42,14 +85,8 @@ type push struct {
 	match Match
 }
 
-// Attach opens a session in a vhost.
-func (b *Broker) Attach(vhost string, opt SessionOptions) (*Session, error) {
-	v := b.vhost(vhost)
-	if v == nil {
-		return nil, &Error{Kind: NotFound, Op: "open vhost", Name: vhost, Text: fmt.Sprintf("vhost %s not found", vhost)}
-	}
-	return &Session{broker: b, vhost: v, opt: opt}, nil
-}
+// HasTag reports whether the session's user has a tag.
+func (s *Session) HasTag(tag string) bool { return slices.Contains(s.opt.Tags, tag) }
 
 // Resume serves the consumers that found the outbox full. It is called by any goroutine, without locks.
 func (s *Session) Resume() {
@@ -60,7 +97,7 @@ func (s *Session) Resume() {
 }
 
 // Close detaches the session's subscriber if that was not done, ends its consumers, puts back what was outstanding with them or after a
-// Get, and deletes its exclusive queues. It does not wait.
+// Get, deletes its exclusive queues, and leaves the list of sessions. It does not wait.
 func (s *Session) Close(outstanding ...Delivery) {
 	if s.link != nil {
 		s.link.Detach(false, nil)
@@ -74,4 +111,5 @@ func (s *Session) Close(outstanding ...Delivery) {
 		s.vhost.deleteExclusive(q)
 	}
 	clear(s.exclusive)
+	s.broker.sessions.remove(s)
 }

@@ -143,6 +143,9 @@ func (l *Link) holds() bool { return l.sub.link.Load() == l }
 // there is.
 func (s *Session) Subscriber(ctx context.Context, spec SubscriberSpec) (l *Link, present bool, err error) {
 	v := s.vhost
+	if err := s.mayHaveSubscriber(&spec); err != nil {
+		return nil, false, err
+	}
 	v.mu.Lock()
 	if err := s.mayLink(&spec); err != nil {
 		v.mu.Unlock()
@@ -175,17 +178,25 @@ func (s *Session) mayLink(spec *SubscriberSpec) error {
 	const op = "link"
 	v, sub := s.vhost, s.vhost.subscriber(spec.Name)
 	object := v.subscriberName(spec.Name)
+	if err := v.mayMake(op); err != nil {
+		return err
+	}
 	if sub != nil && sub.user != "" && sub.user != s.opt.User {
 		return &Error{Kind: Refused, Op: op, Name: object, Text: object + " belongs to another user"}
 	}
 	if q := v.queue(spec.Queue); q != nil && (sub == nil || q != sub.queue) {
 		return &Error{Kind: Locked, Op: op, Name: object, Text: v.queueName(spec.Queue) + " exists and is not the subscriber's"}
 	}
+	if sub == nil {
+		if err := v.mayAddQueue(op, spec.Queue); err != nil {
+			return err
+		}
+	}
 	if err := checkWill(spec.Will); err != nil {
 		return err
 	}
 	if made := sub == nil || !sub.durable; spec.Will != nil || spec.Expiry > 0 && made {
-		return v.mayDefine(op, object)
+		return v.broker.mayDefine(op, object)
 	}
 	return nil
 }

@@ -59,15 +59,19 @@ type Subscribed struct {
 func (l *Link) Subscribe(ctx context.Context, specs []SubscriptionSpec) ([]Subscribed, error) {
 	sub := l.sub
 	v := sub.vhost
+	results := make([]Subscribed, len(specs))
+	l.maySubscribe(specs, func(i int, err error) { results[i].Err = err })
 	v.mu.Lock()
 	if sub.link.Load() != l {
 		v.mu.Unlock()
 		return nil, ErrTakenOver
 	}
-	results := make([]Subscribed, len(specs))
 	ops := make([]Op, 0, len(specs)+1)
 	for i := range specs {
 		results[i].Existed = sub.table.Load().find(specs[i].Key) != nil
+		if results[i].Err != nil {
+			continue
+		}
 		if !results[i].Existed {
 			if results[i].Err = sub.maySubscribe(); results[i].Err != nil {
 				continue
@@ -100,7 +104,7 @@ func (sub *Subscriber) maySubscribe() error {
 	if !sub.durable {
 		return nil
 	}
-	return sub.vhost.mayDefine(op, object)
+	return sub.vhost.broker.mayDefine(op, object)
 }
 
 // Unsubscribe removes subscriptions by key and tells which of them existed.
@@ -147,15 +151,15 @@ func (sub *Subscriber) newSubscription(spec SubscriptionSpec) *binding {
 	return &n.binding
 }
 
-// resubscribe is subscribe for a subscriber that nobody can see yet, which has no subscription of that key: tables are changed in place.
-func (sub *Subscriber) resubscribe(spec SubscriptionSpec) {
+// resubscribe is subscribe for a subscriber that nobody can see yet, which has no subscription of that key: its table is changed in place.
+// The edge that it returns is to be added to the exchange's.
+func (sub *Subscriber) resubscribe(spec SubscriptionSpec) *binding {
 	b := sub.newSubscription(spec)
-	table := b.source.table.Load()
-	*table = (*table).adding(b)
 	if sub.table.Load() == noSubscriptions {
 		sub.table.Store(new(subscriptionTable))
 	}
 	sub.table.Load().add(b)
+	return b
 }
 
 // unsubscribeAll removes all subscriptions and returns the removal of their records. vhost.mu is held.

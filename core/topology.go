@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -30,7 +31,7 @@ func (p promise) wait(ctx context.Context) error {
 }
 
 // commit hands ops over as one unit and returns what to wait for, nothing if noWait or if there is nothing to record.
-func (v *VHost) commit(noWait bool, ops ...Op) promise {
+func (b *Broker) commit(noWait bool, ops ...Op) promise {
 	if len(ops) == 0 {
 		return nil
 	}
@@ -39,9 +40,11 @@ func (v *VHost) commit(noWait bool, ops ...Op) promise {
 		p = newPromise()
 		ops[len(ops)-1].Done = p
 	}
-	v.broker.store.Commit(ops)
+	b.store.Commit(ops)
 	return p
 }
+
+func (v *VHost) commit(noWait bool, ops ...Op) promise { return v.broker.commit(noWait, ops...) }
 
 // known is the answer to a request that changes nothing because a request before it did: that one may not have passed yet, and the
 // answer is a promise about it all the same.
@@ -53,8 +56,8 @@ func (v *VHost) known(noWait, durable bool) promise {
 }
 
 // mayDefine refuses to make durable objects when the disk is full: what is left of it belongs to what ends things.
-func (v *VHost) mayDefine(op, object string) error {
-	if v.broker.store.Space().Level < SpaceFull {
+func (b *Broker) mayDefine(op, object string) error {
+	if b.store.Space().Level < SpaceFull {
 		return nil
 	}
 	return &Error{Kind: Exhausted, Op: op, Name: object, Text: "the broker's disk is full: free some space, or consume or purge messages"}
@@ -62,17 +65,25 @@ func (v *VHost) mayDefine(op, object string) error {
 
 // DeclareExchange makes an exchange, or checks that an equal one exists.
 func (s *Session) DeclareExchange(ctx context.Context, spec ExchangeSpec) error {
-	p, err := s.declareExchange(spec)
-	if err != nil {
-		return err
+	spec.Name = cleanName(spec.Name)
+	for {
+		fresh := s.vhost.exchange(spec.Name) == nil
+		if err := s.mayDeclareExchange(&spec, fresh); err != nil {
+			return err
+		}
+		p, err := s.declareExchange(spec, fresh)
+		switch {
+		case err == nil:
+			return p.wait(ctx)
+		case !errors.Is(err, errAskAgain):
+			return err
+		}
 	}
-	return p.wait(ctx)
 }
 
-func (s *Session) declareExchange(spec ExchangeSpec) (promise, error) {
+func (s *Session) declareExchange(spec ExchangeSpec, fresh bool) (promise, error) {
 	const op = "declare"
 	v := s.vhost
-	spec.Name = cleanName(spec.Name)
 	object := v.exchangeName(spec.Name)
 	if spec.Name == "" {
 		return nil, defaultExchange(op, object)
@@ -92,6 +103,12 @@ func (s *Session) declareExchange(spec ExchangeSpec) (promise, error) {
 	if x != nil {
 		return v.known(spec.NoWait, spec.Durable), x.equivalent(spec)
 	}
+	if !fresh {
+		return nil, errAskAgain
+	}
+	if err := v.mayMake(op); err != nil {
+		return nil, err
+	}
 	if err := reservedName(op, "exchange", object, spec.Name); err != nil {
 		return nil, err
 	}
@@ -101,7 +118,7 @@ func (s *Session) declareExchange(spec ExchangeSpec) (promise, error) {
 	x = newExchange(v, spec)
 	var p promise
 	if spec.Durable {
-		if err := v.mayDefine(op, object); err != nil {
+		if err := v.broker.mayDefine(op, object); err != nil {
 			return nil, err
 		}
 		p = v.commit(spec.NoWait, x.definition())
@@ -129,6 +146,9 @@ func (s *Session) DeleteExchange(ctx context.Context, name string, ifUnused, noW
 			Text: fmt.Sprintf("deletion of system %s not allowed", object),
 		}
 	}
+	if err := s.allow(op, ExchangeClass, Configure, name, ""); err != nil {
+		return err
+	}
 	v.mu.Lock()
 	x := v.exchange(name)
 	if x == nil {
@@ -153,20 +173,32 @@ func inUse(op, object string) error {
 
 // DeclareQueue makes a queue, or checks that an equal one exists.
 func (s *Session) DeclareQueue(ctx context.Context, spec QueueSpec) (QueueInfo, error) {
-	q, p, err := s.declareQueue(spec)
-	if err != nil {
-		return QueueInfo{}, err
+	spec.Name = cleanName(spec.Name)
+	if spec.named = spec.Name == "" && !spec.Passive; spec.named {
+		spec.Name = GeneratedName("amq.gen-")
 	}
-	if err := p.wait(ctx); err != nil {
-		return QueueInfo{}, err
+	for {
+		fresh := s.vhost.queue(spec.Name) == nil
+		if err := s.mayDeclareQueue(&spec, fresh); err != nil {
+			return QueueInfo{}, err
+		}
+		q, p, err := s.declareQueue(spec, fresh)
+		if errors.Is(err, errAskAgain) {
+			continue
+		}
+		if err == nil {
+			err = p.wait(ctx)
+		}
+		if err != nil {
+			return QueueInfo{}, err
+		}
+		return q.info(), nil
 	}
-	return q.info(), nil
 }
 
-func (s *Session) declareQueue(spec QueueSpec) (*Queue, promise, error) {
+func (s *Session) declareQueue(spec QueueSpec, fresh bool) (*Queue, promise, error) {
 	const op = "declare"
 	v := s.vhost
-	spec.Name = cleanName(spec.Name)
 	spec.Durable = spec.Durable && !spec.Exclusive // an exclusive queue ends with its connection
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -176,23 +208,11 @@ func (s *Session) declareQueue(spec QueueSpec) (*Queue, promise, error) {
 		return q, v.known(spec.NoWait || spec.Passive, q.id != 0), s.redeclare(q, spec)
 	case spec.Passive:
 		return nil, nil, v.noQueue(op, spec.Name)
-	case spec.Name == "":
-		spec.Name = GeneratedName("amq.gen-")
-	default:
-		if err := reservedName(op, "queue", v.queueName(spec.Name), spec.Name); err != nil {
-			return nil, nil, err
-		}
+	case !fresh:
+		return nil, nil, errAskAgain
 	}
-	if err := checkQueueArgs(v.queueName(spec.Name), spec.Args); err != nil {
+	if err := s.mayMakeQueue(op, &spec); err != nil {
 		return nil, nil, err
-	}
-	if err := checkArguments(op, v.queueName(spec.Name), spec.Args); err != nil {
-		return nil, nil, err
-	}
-	if spec.Durable {
-		if err := v.mayDefine(op, v.queueName(spec.Name)); err != nil {
-			return nil, nil, err
-		}
 	}
 	q = &Queue{vhost: v, spec: spec, next: 1, inbound: map[string]*binding{}}
 	if spec.Exclusive {
@@ -209,6 +229,33 @@ func (s *Session) declareQueue(spec QueueSpec) (*Queue, promise, error) {
 	}
 	v.addQueue(q)
 	return q, p, nil
+}
+
+// mayMakeQueue refuses what cannot be made. vhost.mu is held.
+func (s *Session) mayMakeQueue(op string, spec *QueueSpec) error {
+	v := s.vhost
+	object := v.queueName(spec.Name)
+	if err := v.mayMake(op); err != nil {
+		return err
+	}
+	if !spec.named {
+		if err := reservedName(op, "queue", object, spec.Name); err != nil {
+			return err
+		}
+	}
+	if err := v.mayAddQueue(op, spec.Name); err != nil {
+		return err
+	}
+	if err := checkQueueArgs(object, spec.Args); err != nil {
+		return err
+	}
+	if err := checkArguments(op, object, spec.Args); err != nil {
+		return err
+	}
+	if spec.Durable {
+		return v.broker.mayDefine(op, object)
+	}
+	return nil
 }
 
 // redeclare checks a declaration of a queue that exists: first whose it is, then whether it is equal. Exclusive must match too, unless
@@ -256,6 +303,9 @@ func (s *Session) find(op, name string) (*Queue, error) {
 func (s *Session) DeleteQueue(ctx context.Context, name string, ifUnused, ifEmpty, noWait bool) (messages int, err error) {
 	const op = "delete"
 	v := s.vhost
+	if err := s.allow(op, QueueClass, Configure, cleanName(name), ""); err != nil {
+		return 0, err
+	}
 	if q := v.queue(cleanName(name)); q != nil {
 		q.dropAllExpired() // they do not count
 	}
@@ -285,7 +335,11 @@ func (s *Session) DeleteQueue(ctx context.Context, name string, ifUnused, ifEmpt
 
 // PurgeQueue drops the messages that wait in a queue, not those that consumers hold, and returns how many.
 func (s *Session) PurgeQueue(ctx context.Context, name string, noWait bool) (messages int, err error) {
-	q, err := s.find("purge", name)
+	const op = "purge"
+	if err := s.allow(op, QueueClass, Read, cleanName(name), ""); err != nil {
+		return 0, err
+	}
+	q, err := s.find(op, name)
 	if err != nil {
 		return 0, err
 	}
@@ -311,8 +365,14 @@ func (s *Session) Bind(ctx context.Context, spec BindingSpec) error {
 func (s *Session) bind(spec BindingSpec) (promise, error) {
 	const op = "bind"
 	v := s.vhost
+	if err := s.mayBind(op, &spec); err != nil {
+		return nil, err
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if err := v.mayMake(op); err != nil {
+		return nil, err
+	}
 	b, id, err := s.newBinding(op, spec)
 	if err != nil {
 		return nil, err
@@ -322,7 +382,7 @@ func (s *Session) bind(spec BindingSpec) (promise, error) {
 	}
 	var p promise
 	if b.declared.durable {
-		if err := v.mayDefine(op, v.exchangeName(spec.Source)); err != nil {
+		if err := v.broker.mayDefine(op, v.exchangeName(spec.Source)); err != nil {
 			return nil, err
 		}
 		p = v.commit(spec.NoWait, b.definition(v, id))
@@ -382,10 +442,14 @@ func (s *Session) Unbind(ctx context.Context, spec BindingSpec) error {
 }
 
 func (s *Session) unbind(spec BindingSpec) (promise, error) {
+	const op = "unbind"
 	v := s.vhost
+	if err := s.mayBind(op, &spec); err != nil {
+		return nil, err
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	wanted, id, err := s.newBinding("unbind", spec)
+	wanted, id, err := s.newBinding(op, spec)
 	if err != nil {
 		return nil, err
 	}

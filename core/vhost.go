@@ -11,6 +11,12 @@ import (
 type VHost struct {
 	broker *Broker
 	name   string
+	info   atomic.Pointer[VHostInfo] // changes under Access.mu
+	going  bool                      // at recovery: its deletion was not finished
+
+	// guarded by sessions.mu
+	sessions int  // that are listed
+	closed   bool // none can be opened any more
 
 	mu          sync.Mutex // guards changes of everything below; held while their records are committed, so that both have one order
 	exchanges   atomic.Pointer[pmap[*Exchange]]
@@ -18,14 +24,16 @@ type VHost struct {
 	subscribers atomic.Pointer[pmap[*Subscriber]]
 	retained    retained
 	orphans     map[string]*Subscriber // of which only a will is left; by name
+	ended       bool                   // it was deleted: nothing more is made in it
 }
 
-// DefaultVHost is the name of the vhost that always exists.
+// DefaultVHost is the name of the vhost that a new store has.
 const DefaultVHost = "/"
 
 // newVHost makes a vhost with the exchanges that every vhost has (AMQP 0-9-1, 3.1.3; amq.rabbitmq.trace is RabbitMQ's).
-func newVHost(b *Broker, name string) *VHost {
-	v := &VHost{broker: b, name: name}
+func newVHost(b *Broker, info VHostInfo) *VHost {
+	v := &VHost{broker: b, name: info.Name}
+	v.info.Store(&info)
 	v.exchanges.Store(&pmap[*Exchange]{})
 	v.queues.Store(&pmap[*Queue]{})
 	v.subscribers.Store(&pmap[*Subscriber]{})
@@ -103,12 +111,26 @@ func (v *VHost) noQueue(op, name string) error {
 
 // reservedName refuses to make objects whose names begin with amq.
 func reservedName(op, class, object, name string) error {
-	if !strings.HasPrefix(name, "amq.") {
+	if !isReserved(name) {
 		return nil
 	}
 	return &Error{
 		Kind: Refused, Op: op, Name: object,
 		Text: fmt.Sprintf("%s name '%s' contains reserved prefix 'amq.*'", class, name),
+	}
+}
+
+func isReserved(name string) bool { return strings.HasPrefix(name, "amq.") }
+
+// mayAddQueue refuses one more queue than the vhost may have.
+func (v *VHost) mayAddQueue(op, name string) error {
+	limit := v.info.Load().MaxQueues
+	if limit < 0 || v.queues.Load().len() < limit {
+		return nil
+	}
+	return &Error{
+		Kind: Exhausted, Op: op, Name: v.queueName(name),
+		Text: fmt.Sprintf("cannot declare queue '%s': queue limit in vhost '%s' (%d) is reached", name, v.name, limit),
 	}
 }
 
@@ -137,6 +159,7 @@ func (d *deletion) exchange(x *Exchange) {
 	}
 	next := d.vhost.exchanges.Load().without(x.spec.Name)
 	d.vhost.exchanges.Store(&next)
+	x.gone.Store(true)
 	for id, b := range x.outbound {
 		d.binding(id, b)
 	}

@@ -271,7 +271,7 @@ func (ch *channel) publish(ctx context.Context) error {
 		p.properties = nil
 	}
 	session := ch.c.session
-	if err := session.Admit(ctx); err != nil {
+	if err := session.Admit(ctx, m.Size()); err != nil {
 		return err
 	}
 	if p.expires {

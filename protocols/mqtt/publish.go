@@ -122,7 +122,7 @@ func unknownAlias(alias int) error {
 
 // route hands a complete publication to the engine.
 func (c *conn) route(ctx context.Context, m *core.Message, p *wire.Publish) error {
-	if err := c.session.Admit(ctx); err != nil {
+	if err := c.session.Admit(ctx, m.Size()); err != nil {
 		return err
 	}
 	if c.alive.busy.Load() {

@@ -1,0 +1,204 @@
+package core
+
+import (
+	"context"
+	"math"
+	"time"
+)
+
+// What publishers wait for: alarms, their own rates, and records that have not passed.
+
+// Alarms are why publishers wait.
+type Alarms struct {
+	Memory bool // the process takes too much of it, or waiting messages fill the memory budget
+	Disk   bool // the store lacks space, or is behind
+}
+
+// The reasons why publishers wait, as bits of Broker.stops.
+const (
+	stopBudget uint32 = 1 << iota // messages fill the memory budget: until a sixteenth of it is free
+	stopMemory                    // SetMemoryAlarm
+	stopSpace                     // the store lacks disk space, or is behind
+)
+
+// Alarms are those that hold now.
+func (b *Broker) Alarms() Alarms {
+	stops := b.stops.Load()
+	return Alarms{Memory: stops&(stopBudget|stopMemory) != 0, Disk: stops&stopSpace != 0}
+}
+
+// SetMemoryAlarm says that the process takes too much memory, or that it does not any more: publishers wait as long as it does,
+// consumers go on. The caller tells the operator.
+func (b *Broker) SetMemoryAlarm(on bool) { b.stopFor(stopMemory, on) }
+
+// stopFor sets or clears a reason for publishers to wait, and lets all who wait look again. It reports whether that changed anything. Any
+// lock may be held.
+func (b *Broker) stopFor(reason uint32, on bool) (changed bool) {
+	var old uint32
+	if on {
+		old = b.stops.Or(reason)
+	} else {
+		old = b.stops.And(^reason)
+	}
+	if changed = (old&reason != 0) != on; changed {
+		b.gate.wake()
+	}
+	return changed
+}
+
+// open reports whether publishers may go on, as far as memory and disk go.
+func (b *Broker) open() bool { return b.stops.Load() == 0 }
+
+// hasRoom reports whether publishers need not wait for anything.
+func (b *Broker) hasRoom() bool { return b.open() && b.store.Pending() < b.opt.PendingLimit }
+
+// Admit waits while the session may not publish a message of so many bytes: when that is more than its rates allow, when waiting
+// messages fill the memory budget, the disk lacks space, or too much that was published has not become durable yet. A front-end calls it
+// before it publishes; as long as nobody must wait it costs two loads.
+func (s *Session) Admit(ctx context.Context, size int) error {
+	if s.rates != nil {
+		if err := s.rates.wait(ctx, s.broker, size); err != nil {
+			return err
+		}
+	}
+	if s.broker.hasRoom() {
+		return nil
+	}
+	return s.admit(ctx)
+}
+
+// blockedAfter is how long a publisher waits before anybody is told.
+const blockedAfter = 50 * time.Millisecond
+
+// admit is the slow way of Admit.
+func (s *Session) admit(ctx context.Context) error {
+	b := s.broker
+	w := waiting{session: s}
+	for {
+		opened := b.gate.ch()
+		alarms := b.Alarms() // after the channel: what has changed since then closes that
+		if alarms == (Alarms{}) {
+			break
+		}
+		if err := w.wait(ctx, opened, alarms); err != nil {
+			return err
+		}
+	}
+	w.over()
+	if b.store.Pending() < b.opt.PendingLimit {
+		return nil
+	}
+	// What is pending now has passed when a record behind it has.
+	p := newPromise()
+	b.store.Commit([]Op{{Kind: OpNone, Done: p}})
+	return p.wait(ctx)
+}
+
+// waiting is a publisher that waits for alarms to end.
+type waiting struct {
+	session *Session
+	since   time.Time
+	told    Alarms
+}
+
+// wait returns when the alarms may have changed. When the publisher has waited for a moment its front-end is told of them.
+func (w *waiting) wait(ctx context.Context, changed <-chan struct{}, alarms Alarms) error {
+	var moment <-chan time.Time
+	if w.session.opt.Blocked != nil && alarms != w.told {
+		if w.since.IsZero() {
+			w.since = time.Now()
+		}
+		if left := blockedAfter - time.Since(w.since); left > 0 {
+			timer := time.NewTimer(left)
+			defer timer.Stop()
+			moment = timer.C
+		} else {
+			w.tell(alarms)
+		}
+	}
+	select {
+	case <-changed:
+	case <-moment:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-w.session.broker.failed:
+		return w.session.broker.Err()
+	}
+	return nil
+}
+
+func (w *waiting) tell(alarms Alarms) {
+	w.told = alarms
+	w.session.opt.Blocked(alarms)
+}
+
+// over is called when the publisher goes on.
+func (w *waiting) over() {
+	if w.told != (Alarms{}) {
+		w.tell(Alarms{})
+	}
+}
+
+// rates are what a session may publish. Each is kept as the time at which what was published will have been earned: it may be a second
+// ahead.
+type rates struct {
+	message, byte float64 // seconds that one costs; 0: nothing
+	messages      time.Time
+	bytes         time.Time
+}
+
+// rateBurst is how far ahead a session may be.
+const rateBurst = time.Second
+
+// newRates returns nil if there are no limits.
+func newRates(messages, bytes float64) *rates {
+	if messages <= 0 && bytes <= 0 {
+		return nil
+	}
+	r := &rates{}
+	if messages > 0 {
+		r.message = 1 / messages
+	}
+	if bytes > 0 {
+		r.byte = 1 / bytes
+	}
+	return r
+}
+
+// wait returns when a message of so many bytes may be published, and counts it. A message that costs more than the burst waits until
+// nothing before it is owed, and is owed itself then.
+func (r *rates) wait(ctx context.Context, b *Broker, size int) error {
+	forMessage, forBytes := cost(r.message, 1), cost(r.byte, size)
+	now := time.Now()
+	if left := max(ahead(r.messages, forMessage, now), ahead(r.bytes, forBytes, now)); left > 0 {
+		timer := time.NewTimer(left)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-b.failed:
+			return b.Err()
+		}
+		now = time.Now()
+	}
+	r.messages, r.bytes = later(r.messages, now).Add(forMessage), later(r.bytes, now).Add(forBytes)
+	return nil
+}
+
+func cost(each float64, n int) time.Duration {
+	const most = float64(math.MaxInt64 / 2)
+	return time.Duration(min(most, each*float64(n)*float64(time.Second)))
+}
+
+// ahead is how long to wait until something of a cost may be added to what is earned at due.
+func ahead(due time.Time, cost time.Duration, now time.Time) time.Duration {
+	return max(0, due.Sub(now)) + min(cost, rateBurst) - rateBurst
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

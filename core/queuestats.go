@@ -1,0 +1,43 @@
+package core
+
+import "sync"
+
+// QueueStats counts what passed through a queue.
+type QueueStats struct {
+	Ready     int // waiting for a consumer
+	Unsettled int // with a consumer
+	Published uint64
+	Delivered uint64 // redeliveries included
+	Redone    uint64 // of Delivered, those that may have been delivered before
+	Settled   uint64
+	Expired   uint64 // of Settled, those whose time was over
+}
+
+func (s *QueueStats) add(o QueueStats) {
+	s.Ready += o.Ready
+	s.Unsettled += o.Unsettled
+	s.Published += o.Published
+	s.Delivered += o.Delivered
+	s.Redone += o.Redone
+	s.Settled += o.Settled
+	s.Expired += o.Expired
+}
+
+// pastStats sums the counters of queues that are gone. Its lock is a leaf.
+type pastStats struct {
+	mu  sync.Mutex
+	sum QueueStats
+}
+
+func (p *pastStats) add(s QueueStats) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.Ready, s.Unsettled = 0, 0
+	p.sum.add(s)
+}
+
+func (p *pastStats) get() QueueStats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sum
+}

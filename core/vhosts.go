@@ -1,0 +1,248 @@
+package core
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+)
+
+// The changes of vhosts. The deletion of one is recorded before anything of it goes, and takes as many units as its contents need: a
+// broker that dies in between leaves a vhost that is going, and the next one goes on where it stopped, before anybody can see it.
+
+// maxVHostName is what connection.open can name (AMQP 0-9-1, 4.2.5.3: a short string).
+const maxVHostName = 255
+
+// PutVHost makes a vhost with the exchanges that every vhost has, or changes what is known of one.
+func (a *Access) PutVHost(ctx context.Context, info VHostInfo) (created bool, err error) {
+	const op = "put"
+	object := vhostName(info.Name)
+	if err := checkName(op, object, info.Name); err != nil {
+		return false, err
+	}
+	if n := len(info.Name); n > maxVHostName {
+		return false, &Error{
+			Kind: Invalid, Op: op, Name: object, Text: fmt.Sprintf("the name of a vhost may have %d bytes, not %d", maxVHostName, n),
+		}
+	}
+	info.Tags = slices.Clone(info.Tags)
+	a.mu.Lock()
+	v := a.broker.vhost(info.Name)
+	if v == nil {
+		if err := a.broker.mayDefine(op, object); err != nil {
+			a.mu.Unlock()
+			return false, err
+		}
+		created = true
+		v = newVHost(a.broker, info)
+	}
+	record := info.definition(false)
+	if err := checkDefinitions(op, object, []Op{record}); err != nil {
+		a.mu.Unlock()
+		return false, err
+	}
+	p := a.broker.commit(false, record)
+	v.info.Store(&info)
+	if created {
+		a.broker.addVHost(v)
+	}
+	a.mu.Unlock()
+	return created, p.wait(ctx)
+}
+
+// DeleteVHost deletes a vhost with everything in it, permissions included, and asks the connections to it to end. Messages and wills in
+// it are nobody's any more: none of them is published.
+func (a *Access) DeleteVHost(ctx context.Context, name string) (existed bool, err error) {
+	a.mu.Lock()
+	v := a.broker.vhost(name)
+	var p promise
+	if v == nil {
+		p = a.broker.commit(false, Op{Kind: OpNone})
+	} else {
+		a.broker.commit(true, v.info.Load().definition(true))
+		a.broker.dropVHost(name)
+		a.broker.sessions.shut(v)
+		a.broker.sessions.end(func(s *Session) bool { return s.vhost == v }, v.gone("delete"))
+		p = a.remove(v)
+	}
+	a.mu.Unlock()
+	return v != nil, p.wait(ctx)
+}
+
+// goOnDeleting deletes what is left of vhosts whose deletion a broker before did not finish.
+func (a *Access) goOnDeleting() {
+	for name, v := range a.broker.vhosts.Load().all() {
+		if v.going {
+			a.broker.opt.Logger.Info("deleting what is left of a vhost", slog.String("vhost", name))
+			a.broker.dropVHost(name)
+			a.remove(v)
+		}
+	}
+}
+
+// provideVHost makes the default vhost, unless it was deleted on purpose.
+func (b *Broker) provideVHost() {
+	if b.vhost(DefaultVHost) == nil && !b.access.noDefault {
+		v := newVHost(b, VHostInfo{Name: DefaultVHost, MaxConnections: -1, MaxQueues: -1})
+		b.addVHost(v)
+		b.commit(true, v.info.Load().definition(false))
+	}
+}
+
+func (b *Broker) dropVHost(name string) {
+	next := b.vhosts.Load().without(name)
+	b.vhosts.Store(&next)
+}
+
+// gone is what a vhost that was deleted answers.
+func (v *VHost) gone(op string) error {
+	return &Error{Kind: Closing, Op: op, Name: vhostName(v.name), Text: vhostName(v.name) + " is deleted"}
+}
+
+// mayMake refuses to make anything in a vhost that was deleted. mu is held.
+func (v *VHost) mayMake(op string) error {
+	if v.ended {
+		return v.gone(op)
+	}
+	return nil
+}
+
+// remove deletes what is in a vhost that nobody can find any more, then the permissions for it, and then itself. Nobody waits for but
+// the last of the records. mu is held.
+func (a *Access) remove(v *VHost) promise {
+	v.clear()
+	a.removePermissions(v.name)
+	ops := []Op{removeOp(v.info.Load().definition(true))}
+	if v.name == DefaultVHost {
+		a.noDefault = true
+		ops = append(ops, markerDefinition(markNoDefault))
+	}
+	return a.broker.commit(false, ops...)
+}
+
+// removePermissions ends all permissions for a vhost.
+func (a *Access) removePermissions(vhost string) {
+	u := units{broker: a.broker}
+	next := a.accounts.Load().users
+	for name, acc := range next.all() {
+		i, topics := acc.permission(vhost), len(acc.topics)
+		if i >= 0 {
+			u.add(removeOp(acc.permissions[i].definition()))
+			acc = acc.withoutPermission(vhost)
+		}
+		for _, p := range acc.topics {
+			if p.VHost == vhost {
+				u.add(removeOp(p.definition()))
+				acc = acc.withoutTopic(vhost, p.Exchange)
+			}
+		}
+		if i >= 0 || len(acc.topics) < topics {
+			next = next.with(name, acc)
+		}
+	}
+	if u.flush(); u.any {
+		a.show(func(pmap[*account]) pmap[*account] { return next })
+	}
+}
+
+// units are records that need not pass together, and are too many to.
+type units struct {
+	broker *Broker
+	ops    []Op
+	any    bool
+}
+
+// unitOps is how many records a unit has, about.
+const unitOps = 1000
+
+func (u *units) add(ops ...Op) {
+	if u.ops = append(u.ops, ops...); len(u.ops) >= unitOps {
+		u.flush()
+	}
+}
+
+func (u *units) flush() {
+	u.any = u.any || len(u.ops) > 0
+	u.broker.commit(true, u.ops...)
+	u.ops = nil
+}
+
+// clear deletes everything in a vhost. Who still has a session in it finds the exchanges that every vhost has, and makes nothing.
+func (v *VHost) clear() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.ended = true
+	u := units{broker: v.broker}
+	v.clearExchanges(&u) // first: what is left has no bindings to be taken out of tables one by one
+	for _, sub := range v.subscribers.Load().all() {
+		u.add(sub.remove()...)
+	}
+	for _, sub := range v.orphans {
+		u.add(sub.setWill(nil)...)
+	}
+	clear(v.orphans)
+	for _, q := range v.queues.Load().all() {
+		_, _ = q.end(false, false) // without conditions it never refuses
+		if q.id != 0 {
+			u.add(removeOp(q.definition()))
+		}
+	}
+	v.queues.Store(&pmap[*Queue]{})
+	v.retained.clear(&u)
+	u.flush()
+}
+
+// clearExchanges empties all routing tables, and deletes the exchanges that not every vhost has.
+func (v *VHost) clearExchanges(u *units) {
+	var kept pmap[*Exchange]
+	for name, x := range v.exchanges.Load().all() {
+		for id, b := range x.outbound {
+			if b.declared.durable {
+				u.add(removeOp(b.definition(v, id)))
+			}
+			if b.queue != nil {
+				clear(b.queue.inbound)
+			}
+		}
+		clear(x.outbound)
+		clear(x.inbound)
+		empty, _ := newRouter(x.spec.Kind)
+		x.table.Store(&empty)
+		switch {
+		case predeclared(name):
+			kept = kept.with(name, x)
+			continue
+		case x.spec.Durable:
+			u.add(removeOp(x.definition()))
+		}
+		x.gone.Store(true)
+	}
+	v.exchanges.Store(&kept)
+}
+
+// remove takes a subscriber away from whoever has it, and deletes it with its will. vhost.mu is held.
+func (sub *Subscriber) remove() []Op {
+	if l := sub.link.Load(); l != nil {
+		sub.unlink(l)
+	}
+	return append(sub.setWill(nil), sub.end()...)
+}
+
+// clear forgets all messages, and keeps none from now on.
+func (r *retained) clear(u *units) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = true
+	r.root.match([]string{"#"}, func(at *retainedMessage) {
+		if at.over {
+			return // met twice
+		}
+		at.over, at.msg = true, nil
+		r.unwatch(at)
+		u.add(Op{Kind: OpRemove, Key: r.key(at.key)})
+	})
+	if r.id != 0 {
+		u.add(removeOp(r.definition()))
+	}
+	r.root, r.n, r.id = retainedNode{}, 0, 0
+}
