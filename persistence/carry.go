@@ -112,7 +112,12 @@ func (l *live) aliveDefinition(key string, segment uint32) (value []byte, queue 
 	if d == nil || d.segment != segment {
 		return nil, 0, 0, false
 	}
-	return d.value, d.queue, d.order, true
+	value, err := l.valueOf(d)
+	if err != nil {
+		l.err = errors.Join(l.err, err)
+		return nil, 0, 0, false
+	}
+	return value, d.queue, d.order, true
 }
 
 // carried gives a step its effect: entries and definitions point to where they were written again, in segment at.
@@ -297,6 +302,7 @@ func (c *carrier) definitions() error {
 			return err
 		}
 		step.defs = append(step.defs, key)
+		c.s.live.bringDefinition(key) // so that nobody waits for it
 	}
 	return nil
 }

@@ -275,3 +275,43 @@ func TestDamage_IsGivenUpOnce(t *testing.T) {
 		})
 	}
 }
+
+// TestCarry_DefinitionsThatMemoryLacks: a definition whose value the index alone has, since a checkpoint or since a start, is carried forward
+// with it, so that the journal alone still tells of it.
+func TestCarry_DefinitionsThatMemoryLacks(t *testing.T) {
+	for _, restarted := range []bool{false, true} {
+		t.Run(fmt.Sprintf("restarted %t", restarted), func(t *testing.T) {
+			v := newLives(t)
+			s := v.open()
+			commit(t, s, define("q", q1))
+			commit(t, s, define("d", 0), publish(1, strings.Repeat("a", 5000))) // its segment is full
+			commit(t, s, publish(2, "b"))
+			want := contents(t, s)
+			if err := s.checkpoint(); err != nil {
+				t.Fatal(err)
+			}
+			if restarted {
+				v.close(s)
+				s = v.open()
+				want = contents(t, s)
+			}
+			first := s.live.defs["d"].segment
+			if !s.live.defs["d"].absent {
+				t.Fatal("memory has the value still")
+			}
+			if err := s.carrySegment(first); err != nil {
+				t.Fatal(err)
+			}
+			if d := s.live.defs["d"]; d.segment == first || d.absent || string(d.value) != "value of d" {
+				t.Errorf("after it was carried: %+v", d)
+			}
+			v.close(s)
+			v.index = newMemIndexDisk()
+			s = v.open()
+			if got := contents(t, s); got["d"] != want["d"] || got["q"] != want["q"] {
+				t.Errorf("%v, want %v", got, want)
+			}
+			v.close(s)
+		})
+	}
+}

@@ -1,9 +1,12 @@
 package persistence
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"iter"
+	"slices"
 	"sync"
 
 	"github.com/batonmq/baton/core"
@@ -20,6 +23,7 @@ type indexer interface {
 	Apply(cp *index.Checkpoint) error
 	Chunk(id index.ChunkID) ([]byte, bool, error)
 	Chunks() iter.Seq2[index.Chunk, error]
+	Definition(key string) (index.Definition, bool, error)
 	Definitions() iter.Seq2[index.Definition, error]
 	Queues() iter.Seq2[index.Queue, error]
 	Segments() iter.Seq2[index.Segment, error]
@@ -121,6 +125,7 @@ func (l *live) freezeQueue(cp *index.Checkpoint, q *queue, frozen []frozenChunk)
 	for _, c := range q.changed {
 		cp.PutChunks = append(cp.PutChunks, index.Chunk{ChunkID: index.ChunkID{Queue: uint64(q.id), Number: c.number}})
 		frozen = append(frozen, frozenChunk{of: c, chunk: *c})
+		frozen[len(frozen)-1].chunk.alive = slices.Clone(c.alive)
 		c.dirty, c.indexed, c.shared = 0, true, true
 	}
 	q.gone, q.changed = nil, nil
@@ -143,11 +148,71 @@ func (l *live) decodeMeta(b []byte) error {
 	return r.end()
 }
 
+// definitionHead is the length of what stands before a definition's value: the format, and the segment its record is in.
+const definitionHead = 1 + 8
+
 func (l *live) encodeDefinition(d *definition) []byte {
-	b := make([]byte, 0, 9+len(d.value))
+	b := make([]byte, 0, definitionHead+len(d.value))
 	b = append(b, stateFormat)
 	b = binary.LittleEndian.AppendUint64(b, l.segments.at(d.segment).id.Key())
 	return append(b, d.value...)
+}
+
+// letGo forgets the values of definitions that cp has brought into the index, and that have not changed since.
+func (l *live) letGo(cp *index.Checkpoint) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range cp.PutDefinitions {
+		put := &cp.PutDefinitions[i]
+		if d := l.defs[put.Key]; d != nil && !d.dirty && !d.absent && bytes.Equal(put.Value[definitionHead:], d.value) {
+			d.letGo()
+		}
+	}
+}
+
+// valueOf returns the value of a definition, which is read where it is absent. An error is final for the store: see Store.pass.
+func (l *live) valueOf(d *definition) ([]byte, error) {
+	if !d.absent {
+		return d.value, nil
+	}
+	value, err := l.readValue(d.key)
+	if err == nil && len(value) != int(d.length) {
+		err = errState
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read definition %q from the index: %w", d.key, err)
+	}
+	return value, nil
+}
+
+// readValue reads a definition's value from the index.
+func (l *live) readValue(key string) ([]byte, error) {
+	b, err := l.readDef(key)
+	if err != nil {
+		return nil, err
+	}
+	if len(b) < definitionHead {
+		return nil, errState
+	}
+	return b[definitionHead:], nil
+}
+
+// bringDefinition reads the value of a definition for valueOf, without mu, which the committer may want meanwhile. What cannot be read is left
+// to valueOf. It is for the checkpointer, without which no other value comes into the index meanwhile.
+func (l *live) bringDefinition(key string) {
+	l.mu.Lock()
+	d := l.defs[key]
+	wanted := d != nil && d.absent
+	l.mu.Unlock()
+	if !wanted {
+		return
+	}
+	value, err := l.readValue(key)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil && l.defs[key] == d && d.absent && len(value) == int(d.length) {
+		d.value, d.absent = value, false
+	}
 }
 
 // encodeSegment writes what is known of s.
@@ -224,20 +289,19 @@ func (l *live) restoreQueues(x indexer) error {
 	return l.restoreChunks(x)
 }
 
-// restoreChunks learns which chunks there are and what they sum up to. Their entries stay in the index until they are asked for.
+// restoreChunks learns which chunks there are and what they sum up to. The entries of long ones stay in the index until they are asked for.
 func (l *live) restoreChunks(x indexer) error {
 	for v, err := range x.Chunks() {
 		if err != nil {
 			return err
 		}
 		q := l.queues[core.QueueID(v.Queue)]
-		r := stateReader{b: v.Data}
-		c := &chunk{number: v.Number, parts: l.readParts(&r), indexed: true, absent: true}
-		if r.bad || q == nil || len(q.chunks) > 0 && q.chunks[len(q.chunks)-1].number >= v.Number {
+		if q == nil || len(q.chunks) > 0 && q.chunks[len(q.chunks)-1].number >= v.Number {
 			return errState
 		}
-		for _, p := range c.parts {
-			c.count += int(p.entries)
+		c := &chunk{number: v.Number}
+		if err := l.load(q, c, v.Data); err != nil {
+			return err
 		}
 		q.chunks = append(q.chunks, c)
 	}
@@ -256,7 +320,7 @@ func (l *live) restoreDefinitions(x indexer) error {
 			return errState
 		}
 		d := &definition{
-			key: v.Key, value: r.b, queue: core.QueueID(v.Queue), order: v.Order, segment: segment, indexed: true,
+			key: v.Key, value: r.b, length: uint32(len(r.b)), queue: core.QueueID(v.Queue), order: v.Order, segment: segment, indexed: true,
 		}
 		l.defs[v.Key] = d
 		l.segments.at(segment).defBytes += d.cost()

@@ -30,6 +30,9 @@ func (s *Store) checkpointer() {
 		case <-s.kick:
 			err = s.checkpoint()
 		}
+		if errors.Is(err, ErrClosed) {
+			return // the journal ended meanwhile, and whatever was not written then is not needed
+		}
 		if err != nil {
 			_ = s.fail(err) // it is what Err returns from now on
 			return
@@ -52,9 +55,13 @@ func (s *Store) checkpoint() error {
 		return nil
 	}
 	s.taken = s.checkpointed.Load()
-	cp := s.live.snapshot()
+	cp, err := s.snapshot()
+	if err != nil {
+		return err
+	}
 	free := s.live.reclaimable(journal.Position(cp.Position))
 	if err := s.commitOwn(&ownRecords{checkpoint: journal.Position(cp.Position)}); err != nil {
+		s.waiting = cp // where the journal has ended its last group follows, and Close's checkpoint goes on from this one
 		return err
 	}
 	if err := s.applyCheckpoint(cp); err != nil {
@@ -70,6 +77,19 @@ func (s *Store) checkpoint() error {
 	return s.carryForward(journal.Position(cp.Position))
 }
 
+// snapshot returns a checkpoint to be written; ErrClosed once the journal has ended, as the root would lie behind its last group.
+func (s *Store) snapshot() (*index.Checkpoint, error) {
+	s.snapshots.Lock()
+	defer s.snapshots.Unlock()
+	s.mu.Lock()
+	sealed := s.sealed
+	s.mu.Unlock()
+	if sealed {
+		return nil, ErrClosed
+	}
+	return s.live.snapshot(), nil
+}
+
 // applyCheckpoint writes cp to the index. Where there is no room, cp waits: the index is as before, and the journal holds everything.
 func (s *Store) applyCheckpoint(cp *index.Checkpoint) error {
 	began := s.clock.elapsed()
@@ -83,6 +103,7 @@ func (s *Store) applyCheckpoint(cp *index.Checkpoint) error {
 		return err
 	}
 	s.waiting = nil
+	s.live.letGo(cp)
 	s.replayed.Store(0)
 	s.rooted.Store(s.taken)
 	s.stats.checkpointed(began, s.clock.elapsed())

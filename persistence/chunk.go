@@ -24,18 +24,18 @@ type entry struct {
 // chunk is the places number*chunkPlaces to number*chunkPlaces+chunkPlaces-1 of a queue.
 type chunk struct {
 	number  uint64
-	first   int     // the place entries[0] stands for, in the chunk
-	entries []entry // as long as the places in use need; at most chunkPlaces
-	alive   [chunkPlaces / 64]uint64
+	first   int      // the place entries[0] stands for, in the chunk
+	entries []entry  // as long as the places in use need; at most chunkPlaces
+	alive   []uint64 // a bit for each of entries
 	count   int
 	parts   []part // what lives in it, so that it can be ended without being read; nil: to be summed up
 	dirty   int    // where it is in queue.changed, from 1; 0: it is what the index has
+	listed  int    // where it is in live.inMemory, from 1; 0: it is absent
 	indexed bool   // the index has one under this number
 	absent  bool   // only the index has its entries
-	listed  int    // where it is in live.inMemory, from 1; 0: it is absent
 	used    bool   // since it was last looked at by evict
-	turn    uint32 // how often it was read from the index
 	shared  bool   // a snapshot reads entries, as far as they went then, without live.mu
+	turn    uint32 // how often it was read from the index
 }
 
 // part is what lives of one segment in a chunk.
@@ -48,21 +48,23 @@ type part struct {
 
 // get returns the entry at a place of the chunk, nil when it is not alive.
 func (c *chunk) get(place int) *entry {
-	if c.alive[place/64]&(1<<(place%64)) == 0 {
+	i := place - c.first
+	if i < 0 || i >= len(c.entries) || c.alive[i/64]&(1<<(i%64)) == 0 {
 		return nil
 	}
-	return &c.entries[place-c.first]
+	return &c.entries[i]
 }
 
 // after returns the first live place at or after place, chunkPlaces when there is none.
 func (c *chunk) after(place int) int {
-	for w := place / 64; w < len(c.alive); w++ {
+	from := max(0, place-c.first)
+	for w := from / 64; w < len(c.alive); w++ {
 		word := c.alive[w]
-		if w == place/64 {
-			word &= ^uint64(0) << (place % 64)
+		if w == from/64 {
+			word &= ^uint64(0) << (from % 64)
 		}
 		if word != 0 {
-			return w*64 + bits.TrailingZeros64(word)
+			return c.first + w*64 + bits.TrailingZeros64(word)
 		}
 	}
 	return chunkPlaces
@@ -80,25 +82,41 @@ func (c *chunk) put(place int, e entry) {
 	switch {
 	case len(c.entries) == 0:
 		c.first = place
+	case place < c.first:
+		c.widen(place)
 	case place < c.first+len(c.entries):
 		c.own()
 	}
-	if place < c.first {
-		c.entries = slices.Insert(c.entries, 0, make([]entry, c.first-place)...)
-		c.first = place
-	}
-	for len(c.entries) <= place-c.first {
+	i := place - c.first
+	for len(c.entries) <= i {
 		c.entries = append(c.entries, entry{})
 	}
-	c.entries[place-c.first] = e
-	c.alive[place/64] |= 1 << (place % 64)
+	for len(c.alive) <= i/64 {
+		c.alive = append(c.alive, 0)
+	}
+	c.entries[i] = e
+	c.alive[i/64] |= 1 << (i % 64)
 	c.count++
 }
 
+// widen has the entries begin at or before a place that is before the first, as it may be when messages are read out of order.
+func (c *chunk) widen(place int) {
+	first := place &^ 63
+	wide := chunk{first: first, entries: make([]entry, 1, c.first-first+len(c.entries)), alive: make([]uint64, 1)}
+	for p := c.after(0); p < chunkPlaces; p = c.after(p + 1) {
+		wide.put(p, *c.get(p))
+	}
+	c.first, c.entries, c.alive, c.shared = first, wide.entries, wide.alive, false
+}
+
 func (c *chunk) drop(place int) {
-	c.alive[place/64] &^= 1 << (place % 64)
+	i := place - c.first
+	c.alive[i/64] &^= 1 << (i % 64)
 	c.count--
 }
+
+// empty lets go of all entries.
+func (c *chunk) empty() { c.entries, c.alive, c.count = nil, nil, 0 }
 
 // sum returns what lives in c by segment, in the order in which it is met.
 func (c *chunk) sum() []part {
@@ -115,6 +133,14 @@ func (c *chunk) sum() []part {
 		parts[i].size += int64(e.size)
 	}
 	return parts
+}
+
+// summed is sum, which one that is absent has at hand.
+func (c *chunk) summed() []part {
+	if c.parts != nil {
+		return c.parts
+	}
+	return c.sum()
 }
 
 // partOf returns where in parts a segment is, -1 when it is not. The newest is asked for most.

@@ -45,7 +45,7 @@ func TestChunkCode(t *testing.T) {
 		if err := l.decodeChunk(b, got); err != nil {
 			t.Fatal(err)
 		}
-		if got.count != c.count || got.alive != c.alive || !slices.Equal(got.parts, parts) {
+		if got.count != c.count || !slices.Equal(got.alive, c.alive) || !slices.Equal(got.parts, parts) {
 			t.Fatalf("%d entries, want %d", got.count, c.count)
 		}
 		for p := c.after(0); p < chunkPlaces; p = c.after(p + 1) {

@@ -16,6 +16,9 @@
 //     publishers wait. A start takes its time for queues, sessions, chunks and that tail, not for messages.
 //   - What waits costs memory by the chunk, not by the message, beyond a fixed number of chunks: see paging.go. A purge or the end of a
 //     queue reads none of them.
+//   - Finish ends the journal in order without waiting for the index, and Close does the rest: the index is this node's own, so that
+//     nobody who continues the journal depends on it. The root that Close makes lies before the mark of the end, as for any
+//     checkpoint: whatever has become of the journal meanwhile, that is part of its history.
 //   - Any error of a write, a sync, the guard or the index is final. It reaches every later Completion, and Failed is closed.
 //   - A message whose bytes are damaged is never handed out: it is named in the log, counted in Stats, and its place is settled. So it is
 //     whether a Load or a start meets it, and the messages and records beside it are not harmed.

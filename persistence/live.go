@@ -35,8 +35,9 @@ type live struct {
 	resident int        // how many may stay there
 	pool     pool
 
-	read func(queue core.QueueID, number uint64) ([]byte, error) // a chunk from the index
-	err  error                                                   // a chunk that the index should have could not be read
+	read    func(queue core.QueueID, number uint64) ([]byte, error) // a chunk from the index
+	readDef func(key string) ([]byte, error)                        // a definition's value from the index
+	err     error                                                   // what the index should have could not be read
 }
 
 // queue is a queue's live entries. It exists without a definition only during a replay that began after its first definition was
@@ -56,18 +57,25 @@ type queue struct {
 	gone    []uint64 // chunks the index has and must forget
 }
 
+// definition is a keyed record. Its value is needed at a start, and when its segment is carried forward: once the index has it, memory
+// need not.
 type definition struct {
 	key     string
 	value   []byte
 	queue   core.QueueID
 	order   uint64
 	segment uint32
+	length  uint32 // of the value
 	dirty   bool
 	indexed bool
+	absent  bool // only the index has the value
 }
 
 // cost is about what the definition's record takes in the journal.
-func (d *definition) cost() int64 { return int64(opOverhead + len(d.key) + len(d.value)) }
+func (d *definition) cost() int64 { return int64(opOverhead + len(d.key) + int(d.length)) }
+
+// letGo forgets the value, which the index has.
+func (d *definition) letGo() { d.value, d.absent = nil, true }
 
 func newLive() *live {
 	return &live{
@@ -224,7 +232,8 @@ func (l *live) define(key string, value []byte, id core.QueueID, order uint64, b
 	} else {
 		l.undefine(d, by)
 	}
-	d.value, d.queue, d.order, d.segment = value, id, order, by
+	d.value, d.length, d.absent = value, uint32(len(value)), false
+	d.queue, d.order, d.segment = id, order, by
 	if !d.dirty {
 		d.dirty = true
 		l.changedDefs = append(l.changedDefs, d)

@@ -176,6 +176,11 @@ func all[K comparable, V, T any](m map[K]V, f func(K, V) T) iter.Seq2[T, error] 
 	}
 }
 
+func (x *memIndex) Definition(key string) (index.Definition, bool, error) {
+	d, ok := x.now().defs[key]
+	return d, ok, x.broken
+}
+
 func (x *memIndex) Definitions() iter.Seq2[index.Definition, error] {
 	return all(x.now().defs, func(_ string, d index.Definition) index.Definition { return d })
 }

@@ -134,7 +134,7 @@ func (s *Store) start(ctx context.Context) error {
 
 func (s *Store) newLive() *live { return newLiveOn(s.index) }
 
-// newLiveOn is empty, for a replay, and reads chunks from x.
+// newLiveOn is empty, for a replay, and reads from x what it does not keep.
 func newLiveOn(x indexer) *live {
 	l := newLive()
 	l.replay = true
@@ -144,6 +144,13 @@ func newLiveOn(x indexer) *live {
 			err = errState
 		}
 		return b, err
+	}
+	l.readDef = func(key string) ([]byte, error) {
+		d, found, err := x.Definition(key)
+		if err == nil && !found {
+			err = errState
+		}
+		return d.Value, err
 	}
 	return l
 }

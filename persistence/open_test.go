@@ -341,7 +341,10 @@ func TestIndexInDoubt_Rebuilds(t *testing.T) {
 func TestIndexBroken_IsFinal(t *testing.T) {
 	v := newLives(t)
 	s := v.open()
-	commit(t, s, define("q", q1), publish(1, "a"))
+	commit(t, s, define("q", q1))
+	for seq := range core.Seq(shortChunk + 1) { // so many that the chunk is not read at once
+		commit(t, s, publish(1+seq, "a"))
+	}
 	v.close(s)
 	s = v.open()
 	broken := errors.New("wrong checksum")

@@ -8,7 +8,7 @@ import (
 )
 
 // Of a long queue only the chunks in use are in memory: where it is published to and consumed from. The others are in the index alone,
-// and memory holds what they sum up to. So a backlog costs some 300 bytes for each chunk of 1,024 entries, and a purge, which wants to
+// and memory holds what they sum up to. So a backlog costs some 200 bytes for each chunk of 1,024 entries, and a purge, which wants to
 // know of every chunk only what it held of which segment, reads none of them.
 
 // maxResident is how many chunks stay in memory. Beyond it, those that the index has too are let go at the next checkpoint: 1024 of them
@@ -79,7 +79,8 @@ func (l *live) fetch(q *queue, c *chunk) {
 		err = l.install(q, c, b)
 	}
 	if err != nil {
-		c.absent, c.alive, c.count = false, [len(c.alive)]uint64{}, 0
+		c.absent = false
+		c.empty()
 		if l.err == nil {
 			l.err = fmt.Errorf("read chunk %d of queue %d from the index: %w", c.number, q.id, err)
 		}
@@ -97,6 +98,28 @@ func (l *live) install(q *queue, c *chunk, b []byte) error {
 	c.used = true
 	l.list(q, c)
 	return nil
+}
+
+// shortChunk is how many entries take about as much memory as the chunk that they are in takes without them. There may be a hundred
+// thousand queues with a chunk of some entries: they are not worth being away.
+const shortChunk = 8
+
+// load takes over the value b of a chunk that was met in the index: all of it if it is short, and what it sums up to otherwise.
+func (l *live) load(q *queue, c *chunk, b []byte) error {
+	r := stateReader{b: b}
+	c.parts, c.count, c.indexed, c.absent = l.readParts(&r), 0, true, true
+	if r.bad {
+		return errState
+	}
+	for _, p := range c.parts {
+		c.count += int(p.entries)
+	}
+	if c.count > shortChunk {
+		return nil
+	}
+	err := l.install(q, c, b)
+	c.parts = nil // they are summed up as fast
+	return err
 }
 
 // fetchAhead is how many chunks are read at a time without live.mu.
@@ -171,10 +194,11 @@ func (l *live) evict() {
 	for i := len(l.inMemory) - 1; i >= 0 && len(l.inMemory) > l.resident; i-- { // what moves into its place was looked at
 		m := l.inMemory[i]
 		c := m.c
+		entries := c.entries
 		if !c.used && c.dirty == 0 && c.indexed && !m.q.atEnd(c) {
 			l.unlist(c)
-			l.keep(c.entries)
-			*c = chunk{number: c.number, count: c.count, parts: c.parts, indexed: true, absent: true, turn: c.turn}
+			*c = chunk{number: c.number, count: c.count, parts: c.summed(), indexed: true, absent: true, turn: c.turn}
+			l.keep(entries)
 		}
 		c.used = false
 	}
@@ -331,12 +355,9 @@ func (l *live) endWithin(q *queue, c *chunk, r core.Range, by uint32) {
 		}
 		return
 	}
-	parts := c.parts
-	if parts == nil {
-		parts = c.sum()
-	}
-	for _, p := range parts {
+	for _, p := range c.summed() {
 		l.uncount(q, p, by)
 	}
-	c.alive, c.count, c.absent = [len(c.alive)]uint64{}, 0, false
+	clear(c.alive)
+	c.count, c.absent = 0, false
 }

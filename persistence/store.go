@@ -47,14 +47,15 @@ type Store struct {
 	cond   sync.Cond // something waits, or ended
 	gather *batch
 	spare  *batch
-	closed bool // Close was called: only the store's own records are accepted
+	closed bool // Finish was called: only the store's own records are accepted
+	sealed bool // nothing is accepted: what ends the journal was
 	ended  bool // the committer ends once nothing waits
 
 	failMu sync.Mutex
 	err    error
 	failed chan struct{}
 
-	waiting   *index.Checkpoint   // one that found no space; the checkpointer's, then Close's
+	waiting   *index.Checkpoint   // one that found no space, or whose record came too late; the checkpointer's, then Close's
 	taken     uint64              // stats.bytes when the last snapshot was taken; the checkpointer's
 	unremoved []journal.SegmentID // gone, but their files could not be removed; the checkpointer's
 	ballast   bool                // it is there, or cannot be had; the measurer's
@@ -67,8 +68,13 @@ type Store struct {
 	kick      chan struct{} // the tail has grown enough for a checkpoint
 	wg        sync.WaitGroup
 	committed sync.WaitGroup
+	finishing sync.Once
+	finishErr error
 	closing   sync.Once
 	closeErr  error
+
+	snapshots sync.Mutex        // held for each snapshot, and to end the journal: none is of what follows its end
+	last      *index.Checkpoint // what Close brings the index up to; Finish's, then Close's
 }
 
 var _ core.Store = (*Store)(nil)
@@ -97,11 +103,17 @@ func (s *Store) Recover(ctx context.Context) iter.Seq2[core.Definition, error] {
 				return
 			}
 			n := min(len(batch), len(list))
-			s.live.describe(batch[:n], list)
+			if err := s.live.describe(batch[:n], list); err != nil {
+				yield(core.Definition{}, fmt.Errorf("recover store %s: %w", s.opt.Dir, err))
+				return
+			}
 			for i := range batch[:n] {
 				if !yield(batch[i], nil) {
 					return
 				}
+			}
+			if s.waiting == nil { // of what waits the index has nothing yet
+				s.live.forget(list[:n])
 			}
 			list = list[n:]
 		}
@@ -132,14 +144,30 @@ func (l *live) inOrder() []ordered {
 }
 
 // describe fills out with what the first of list define.
-func (l *live) describe(out []core.Definition, list []ordered) {
+func (l *live) describe(out []core.Definition, list []ordered) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range out {
 		d := list[i].d
-		out[i] = core.Definition{Key: d.key, Value: d.value, Queue: d.queue}
+		value, err := l.valueOf(d)
+		if err != nil {
+			return err
+		}
+		out[i] = core.Definition{Key: d.key, Value: value, Queue: d.queue}
 		if q := l.queues[d.queue]; d.queue != 0 && q != nil {
 			out[i].Next, out[i].Count, out[i].Bytes = q.next, q.count, q.bytes
+		}
+	}
+	return nil
+}
+
+// forget lets go of the values of a list, as far as the index has them.
+func (l *live) forget(list []ordered) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, o := range list {
+		if o.d.indexed && !o.d.dirty {
+			o.d.letGo()
 		}
 	}
 }
@@ -180,13 +208,19 @@ func (s *Store) commitOwn(own *ownRecords) error { return <-s.submitOwn(own) }
 func (s *Store) submitOwn(own *ownRecords) waiter {
 	done := make(waiter, 1)
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sealed {
+		done <- ErrClosed
+		return done
+	}
 	kind := opOwn
 	if own == nil {
 		kind = opNone
+	} else {
+		s.sealed = own.closed
 	}
 	s.gather.ops = append(s.gather.ops, op{kind: kind, own: own, done: done})
 	s.gather.units = append(s.gather.units, unit{end: len(s.gather.ops)})
-	s.mu.Unlock()
 	s.cond.Signal()
 	return done
 }
@@ -250,46 +284,71 @@ func (s *Store) fail(err error) error {
 // Now implements core.Store.
 func (s *Store) Now() time.Time { return s.clock.now() }
 
-// Close implements core.Store. It may be called again.
+// Finish ends the journal in order, and nothing else: what was committed has passed, behind it the mark of an orderly end, and then the
+// committer has ended and the file is closed, so that no group can follow and no promise can be made. Whoever continues the journal may
+// begin when Finish has returned nil. It does not wait for the index, which nobody else reads: a checkpoint that is under way goes on,
+// and Close makes the last one. It may be called again.
+func (s *Store) Finish() error {
+	s.finishing.Do(func() { s.finishErr = s.finish() })
+	return s.finishErr
+}
+
+func (s *Store) finish() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	close(s.stop)
+
+	err := s.commitOwn(nil) // everything before has passed
+	if err == nil && s.activated.Load() {
+		err = s.markEnd()
+	}
+	s.mu.Lock()
+	s.sealed, s.ended = true, true
+	s.mu.Unlock()
+	s.cond.Signal()
+	s.committed.Wait()
+	if err := s.commits.writer.Close(); err != nil {
+		s.log.Warn("journal not closed", slog.Any("err", err)) // it is synced
+	}
+	return err
+}
+
+// markEnd writes the mark of an orderly end, and sees to it that the index can be brought up to where nothing but that mark need be
+// replayed: the last group of a journal is written again by the successor, so that the root must not lie behind it.
+func (s *Store) markEnd() error {
+	s.snapshots.Lock()
+	s.last = s.live.snapshot()
+	ended := s.submitOwn(&ownRecords{closed: true})
+	s.snapshots.Unlock()
+	return <-ended
+}
+
+// Close implements core.Store: Finish, and the index. It may be called again.
 func (s *Store) Close() error {
 	s.closing.Do(func() { s.closeErr = s.close() })
 	return s.closeErr
 }
 
 func (s *Store) close() error {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	close(s.stop)
+	err := s.Finish()
 	s.wg.Wait()
-
-	err := s.commitOwn(nil) // everything before has passed
-	if err == nil && s.activated.Load() {
-		err = s.closeCleanly()
+	if err == nil && s.last != nil {
+		err = s.lastCheckpoint()
 	}
-	s.mu.Lock()
-	s.ended = true
-	s.mu.Unlock()
-	s.cond.Signal()
-	s.committed.Wait()
 	s.releaseFiles()
 	return err
 }
 
-// closeCleanly writes the mark of an orderly end, and an index that needs nothing replayed but that mark: the last group of a journal is
-// written again by the successor, so that the root must not lie behind it.
-func (s *Store) closeCleanly() error {
-	if err := s.flushCheckpoint(); err != nil {
+// lastCheckpoint brings the index up to the end, unless one before finds no room there, or was not made: this one goes on from that.
+func (s *Store) lastCheckpoint() error {
+	if err := s.Err(); err != nil {
 		return err
 	}
-	var cp *index.Checkpoint
-	if s.waiting == nil {
-		cp = s.live.snapshot()
-	}
-	if err := s.commitOwn(&ownRecords{closed: true}); err != nil || cp == nil {
+	if err := s.flushCheckpoint(); err != nil || s.waiting != nil {
 		return err
 	}
-	return s.applyCheckpoint(cp)
+	return s.applyCheckpoint(s.last)
 }
 
 // closeIndexWithin is how long Close waits for Badger, whose own Close can take many seconds. What it would do then is not needed: the
@@ -297,9 +356,6 @@ func (s *Store) closeCleanly() error {
 const closeIndexWithin = 2 * time.Second
 
 func (s *Store) releaseFiles() {
-	if err := s.commits.writer.Close(); err != nil {
-		s.log.Warn("journal not closed", slog.Any("err", err)) // it is synced
-	}
 	s.live.mu.Lock()
 	for _, seg := range s.live.segments.list[1:] {
 		seg.reader.retire()

@@ -411,16 +411,16 @@ func TestRealFilesAndIndex(t *testing.T) {
 		if err := s.checkpoint(); err != nil {
 			t.Fatal(err)
 		}
+		for d, err := range s.Recover(t.Context()) {
+			if err != nil || d.Next != from+500 {
+				t.Errorf("epoch %d: %+v, %v", epoch, d, err)
+			}
+		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
 		if epoch > 1 && strings.Contains(log.String(), "rebuilding") {
 			t.Errorf("epoch %d rebuilt its index:\n%s", epoch, log.String())
-		}
-		for d, err := range s.Recover(t.Context()) {
-			if err != nil || d.Next != from+500 {
-				t.Errorf("epoch %d: %+v, %v", epoch, d, err)
-			}
 		}
 		source = &Source{Epoch: epoch, Lineage: s.Lineage(), Segment: named, Time: s.Now()}
 	}

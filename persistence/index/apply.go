@@ -280,7 +280,7 @@ func (x *Index) install(p *plan) {
 	for i := range p.puts {
 		x.cat.set(p.puts[i].id, p.puts[i].ver)
 	}
-	x.root = &p.root
+	x.root, x.held = &p.root, nil
 }
 
 // deleteStale deletes what the root no longer accounts for, and after all of it the removals, which say until then that it is dead.

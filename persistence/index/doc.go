@@ -7,8 +7,8 @@
 //   - A checkpoint is there as a whole or not at all. Its values are written under new keys and synced, then one root that accounts for
 //     them all, synced; only then are the values it replaces deleted. Whatever happens between two of these steps, Open finds the old
 //     root with all its values or the new one with all of its.
-//   - Open compares every key that is there with the root's count and sum, kind by kind, without reading values. Reading a value
-//     compares it with the checksum in its key. So an index never has fewer, more, or other values than the root accounts for
+//   - Open compares every key that is there with the root's count and sum, kind by kind. Reading a value compares it with the checksum in
+//     its key. The pass over the keys takes short values along, for whoever reads a kind first: most are read at a start. So an index never has fewer, more, or other values than the root accounts for
 //     without saying so.
 //   - In doubt there is no root: Root returns false and Reason says why, the slot has been emptied, and the caller rebuilds from the
 //     journal. Damage that is found later closes Failed and condemns the slot, so that the next Open starts empty.

@@ -112,7 +112,7 @@ type Index struct {
 	db     *badger.DB
 	cat    *catalogue // what the root accounts for
 	root   *rootRecord
-	names  names  // of the definitions that were there at Open, until they are read
+	held   held   // the values that were there at Open, until they are read
 	reason string // why there was no root at Open
 	closed bool
 
@@ -191,7 +191,7 @@ func (x *Index) empty() error {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.db, x.cat, x.root, x.gen = db, newCatalogue(), nil, 0
+	x.db, x.cat, x.root, x.gen, x.held = db, newCatalogue(), nil, 0, nil
 	return nil
 }
 

@@ -338,3 +338,57 @@ func randomCheckpoint(r *rand.Rand, round uint64, model contents) *Checkpoint {
 	}
 	return cp
 }
+
+// What the first reader is given after Open is what a later reader finds: long values, which are not held, too.
+func TestFirstReadingAfterOpenEqualsTheNext(t *testing.T) {
+	o := testOptions(t, t.TempDir())
+	x := mustOpen(t, o)
+	cp := example()
+	cp.PutChunks = append(cp.PutChunks, Chunk{ChunkID{8, 1}, bytes.Repeat([]byte("long"), heldValue)}, Chunk{ChunkID{8, 2}, data(2)})
+	cp.PutDefinitions = append(cp.PutDefinitions, Definition{Key: "long", Value: bytes.Repeat([]byte("v"), heldValue+1), Order: 4})
+	apply(t, x, cp)
+	want, _ := mustRead(t, x)
+	closeIndex(t, x)
+	x = mustOpen(t, o)
+	for _, reading := range []string{"first", "second"} {
+		if got, _ := mustRead(t, x); !maps.Equal(got, want) {
+			t.Errorf("%s reading: %v, want %v", reading, got, want)
+		}
+	}
+}
+
+// A checkpoint before the first reading shows in it.
+func TestFirstReadingAfterOpenSeesTheCheckpointBefore(t *testing.T) {
+	o := testOptions(t, t.TempDir())
+	x := mustOpen(t, o)
+	apply(t, x, example())
+	closeIndex(t, x)
+	x = mustOpen(t, o)
+	apply(t, x, &Checkpoint{
+		Position:          Position{Epoch: 1, Offset: 200},
+		PutDefinitions:    []Definition{{Key: "a", Value: []byte("two"), Order: 1}},
+		RemoveDefinitions: []string{""},
+		RemoveChunks:      []ChunkID{{7, 1}},
+	})
+	got, _ := mustRead(t, x)
+	if _, there := got["definition "]; there || got["definition a"] != "0 1two" {
+		t.Errorf("definitions: %v", got)
+	}
+	if _, there := got["chunk 7/1"]; there || got["chunk 7/3"] != string(data(3)) {
+		t.Errorf("chunks: %v", got)
+	}
+}
+
+func TestDefinitionIsFoundByItsKey(t *testing.T) {
+	x := mustOpen(t, testOptions(t, t.TempDir()))
+	apply(t, x, example())
+	for _, want := range example().PutDefinitions {
+		got, found, err := x.Definition(want.Key)
+		if err != nil || !found || string(got.Value) != string(want.Value) || got.Queue != want.Queue || got.Order != want.Order {
+			t.Errorf("%q: %+v, %t, %v", want.Key, got, found, err)
+		}
+	}
+	if _, found, err := x.Definition("another"); found || err != nil {
+		t.Errorf("one that is not there: %t, %v", found, err)
+	}
+}

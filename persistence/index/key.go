@@ -121,25 +121,10 @@ func checksum(key, data []byte) uint32 {
 
 var errKey = errors.New("a key is not one of the index's")
 
-// names are keys of definitions, ascending, so that those who read definitions in this order need no string of their own for each: an
-// index may have hundreds of thousands.
-type names struct{ list []string }
-
-// of returns key as a string.
-func (n *names) of(key []byte) string {
-	for len(n.list) > 0 && n.list[0] < string(key) {
-		n.list = n.list[1:]
-	}
-	if len(n.list) > 0 && n.list[0] == string(key) {
-		return n.list[0]
-	}
-	return string(key)
-}
-
-// parseKey is the inverse of valueKey and removalKey. What is in known it need not make.
-func parseKey(key []byte, known *names) (d id, v version, removal bool, err error) {
+// parseKey is the inverse of valueKey and removalKey.
+func parseKey(key []byte) (d id, v version, removal bool, err error) {
 	if len(key) > 1 && key[0] == prefixRemoval && key[1] != prefixRemoval {
-		d, v, _, err = parseKey(key[1:], known)
+		d, v, _, err = parseKey(key[1:])
 		if err == nil && v.crc != checksum(key[:len(key)-4], nil) {
 			err = errKey
 		}
@@ -153,7 +138,7 @@ func parseKey(key []byte, known *names) (d id, v version, removal bool, err erro
 	d.kind = kind(key[0])
 	switch {
 	case d.kind == kindDefinition:
-		d.key = known.of(body)
+		d.key = string(body)
 	case d.kind == kindQueue && len(body) == 8:
 		d.queue = binary.BigEndian.Uint64(body)
 	case d.kind == kindChunk && len(body) == 16:
@@ -176,9 +161,13 @@ type tally struct {
 // add returns buf, which it writes to, grown where it was too short.
 func (t *tally) add(buf []byte, d id, v version) []byte {
 	buf = appendValueKey(buf[:0], d, v)
-	t.count++
-	t.sum += xxhash.Sum64(buf)
+	t.addKey(buf)
 	return buf
+}
+
+func (t *tally) addKey(key []byte) {
+	t.count++
+	t.sum += xxhash.Sum64(key)
 }
 
 func (t *tally) drop(d id, v version) {
@@ -249,10 +238,13 @@ func decodeRoot(b []byte) (*rootRecord, error) {
 }
 
 // tally returns how r accounts for kind k.
-func (r *rootRecord) tally(k kind) *tally {
+func (r *rootRecord) tally(k kind) *tally { return &r.tallies[k.place()] }
+
+// place is where k is among the kinds.
+func (k kind) place() int {
 	for i := range kinds {
 		if kinds[i] == k {
-			return &r.tallies[i]
+			return i
 		}
 	}
 	panic(fmt.Sprintf("index: no tally for kind %q", byte(k)))

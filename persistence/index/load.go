@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 
 	badger "github.com/dgraph-io/badger/v4"
@@ -22,7 +23,7 @@ func (x *Index) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := readKeys(ctx, db, root)
+	s, err := scanAll(ctx, db, root)
 	if err != nil {
 		return err
 	}
@@ -36,7 +37,7 @@ func (x *Index) load(ctx context.Context) error {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.cat, x.root, x.names = s.cat, root, names{s.names}
+	x.cat, x.root, x.held = s.cat, root, s.held
 	return nil
 }
 
@@ -63,13 +64,15 @@ func (x *Index) readRoot() (r *rootRecord, err error) {
 	return r, err
 }
 
-// scan is a reading of keys, of all or of some.
+// scan is a reading of keys and values, of all or of some.
 type scan struct {
-	root *rootRecord
-	cat  *catalogue
-	gen  uint64 // the highest generation met
+	root    *rootRecord
+	cat     *catalogue
+	gen     uint64            // the highest generation met
+	tallies [len(kinds)]tally // of what is in the catalogue
+	held    held
+	block   block
 
-	names    []string  // of definitions, as they were met
 	stale    []stale   // values that the root does not account for
 	removals []removal // removals, finished or not
 }
@@ -79,11 +82,10 @@ type removal struct {
 	gen uint64
 }
 
-// readKeys reads the keys, not the values: those of definitions, the most where there are many, beside the others.
-func readKeys(ctx context.Context, db *badger.DB, root *rootRecord) (*scan, error) {
-	s := &scan{root: root, cat: newCatalogueFor(root), gen: root.gen}
-	defs := &scan{root: root, cat: s.cat} // each fills its own maps
-	defs.names = make([]string, 0, room(root, kindDefinition))
+// scanAll reads what is there: definitions, the most where there are many, beside the rest.
+func scanAll(ctx context.Context, db *badger.DB, root *rootRecord) (*scan, error) {
+	s := &scan{root: root, cat: newCatalogueFor(root), gen: root.gen, held: held{}}
+	defs := &scan{root: root, cat: s.cat, held: held{}} // each fills its own maps
 	var err, defsErr error
 	var wg sync.WaitGroup
 	wg.Go(func() { defsErr = defs.read(ctx, db, []byte{byte(kindDefinition)}, []byte{byte(kindDefinition) + 1}) })
@@ -92,9 +94,19 @@ func readKeys(ctx context.Context, db *badger.DB, root *rootRecord) (*scan, erro
 		err = s.read(ctx, db, []byte{byte(kindDefinition) + 1}, nil)
 	}
 	wg.Wait()
-	s.gen, s.names = max(s.gen, defs.gen), defs.names
-	s.stale, s.removals = append(s.stale, defs.stale...), append(s.removals, defs.removals...)
+	s.add(defs)
 	return s, errors.Join(err, defsErr)
+}
+
+// add adds what another scan on the same catalogue has read.
+func (s *scan) add(o *scan) {
+	s.gen = max(s.gen, o.gen)
+	for i, t := range o.tallies {
+		s.tallies[i].count += t.count
+		s.tallies[i].sum += t.sum
+	}
+	maps.Copy(s.held, o.held)
+	s.stale, s.removals = append(s.stale, o.stale...), append(s.removals, o.removals...)
 }
 
 // read reads the keys from from up to to; nil is the end.
@@ -103,31 +115,32 @@ func (s *scan) read(ctx context.Context, db *badger.DB, from, to []byte) (err er
 	txn := db.NewTransaction(false)
 	defer txn.Discard()
 	opt := badger.DefaultIteratorOptions
-	opt.PrefetchValues = false
+	opt.PrefetchValues = false // they are in the tree: there is nothing to fetch ahead
 	it := txn.NewIterator(opt)
 	defer it.Close()
 	n := 0
 	for it.Seek(from); it.Valid(); it.Next() {
-		key := it.Item().Key()
-		if to != nil && bytes.Compare(key, to) >= 0 {
+		item := it.Item()
+		if to != nil && bytes.Compare(item.Key(), to) >= 0 {
 			return nil
 		}
 		if n++; n%4096 == 0 && ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err := s.see(key); err != nil {
+		if err := s.see(item); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// see takes one key into account.
-func (s *scan) see(key []byte) error {
+// see takes one key and its value into account.
+func (s *scan) see(item *badger.Item) error {
+	key := item.Key()
 	if len(key) == 1 && key[0] == prefixRoot {
 		return nil
 	}
-	d, v, isRemoval, err := parseKey(key, new(names))
+	d, v, isRemoval, err := parseKey(key)
 	if err != nil {
 		return fmt.Errorf("key %x: %w", key, err)
 	}
@@ -137,22 +150,26 @@ func (s *scan) see(key []byte) error {
 		return nil
 	}
 	known, found := s.cat.get(d)
-	switch {
-	case v.gen > s.root.gen: // of a checkpoint that was not finished
+	if v.gen > s.root.gen || // of a checkpoint that was not finished
+		found && known.gen > v.gen { // replaced
 		s.stale = append(s.stale, stale{id: d, ver: v})
-	case found && known.gen > v.gen: // replaced
-		s.stale = append(s.stale, stale{id: d, ver: v})
-	case found:
-		s.stale = append(s.stale, stale{id: d, ver: known})
-		s.cat.set(d, v)
-	default:
-		s.cat.set(d, v)
-		if d.kind == kindDefinition {
-			s.names = append(s.names, d.key)
-		}
+		return nil
 	}
+	if found {
+		s.stale = append(s.stale, stale{id: d, ver: known})
+		s.tally(d.kind).drop(d, known)
+	}
+	s.cat.set(d, v)
+	s.tally(d.kind).addKey(key)
+	list := s.held[d.kind]
+	if list == nil {
+		list = make([]value, 0, room(s.root, d.kind))
+	}
+	s.held[d.kind] = append(list, value{d, v, s.block.read(item, key, v)})
 	return nil
 }
+
+func (s *scan) tally(k kind) *tally { return &s.tallies[k.place()] }
 
 // endRemoved takes out of the catalogue what a finished checkpoint has removed without coming to delete it.
 func (s *scan) endRemoved() {
@@ -171,52 +188,32 @@ func (s *scan) endRemoved() {
 	}
 }
 
+// end takes out of the catalogue what ended with a generation, if it is older.
 func (s *scan) end(d id, gen uint64) {
 	if v, found := s.cat.get(d); found && v.gen < gen {
 		s.stale = append(s.stale, stale{id: d, ver: v})
 		s.cat.drop(d)
+		s.tally(d.kind).drop(d, v)
 	}
 }
 
-// verify compares what is there with what the root accounts for.
+// verify compares what is there with what the root accounts for, and lets go of the values that it does not.
 func (s *scan) verify() error {
-	var found rootRecord
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		var buf []byte
-		for key, v := range s.cat.definitions {
-			buf = found.tally(kindDefinition).add(buf, id{kind: kindDefinition, key: key}, v)
+	for queue, q := range s.cat.queues {
+		if !q.present && len(q.chunks) > 0 {
+			return fmt.Errorf("queue %d has chunks and is not there", queue)
 		}
-	})
-	err := s.count(&found)
-	wg.Wait()
-	if err != nil {
-		return err
 	}
 	names := [...]string{"definitions", "queues", "chunks", "segments"}
 	for i := range kinds {
-		if want, got := s.root.tallies[i], found.tallies[i]; want != got {
+		if want, got := s.root.tallies[i], s.tallies[i]; want != got {
 			return fmt.Errorf("the root of %v accounts for %d %s; %d are there, with sums %x and %x",
 				s.root.position, want.count, names[i], got.count, want.sum, got.sum)
 		}
 	}
-	return nil
-}
-
-// count counts all but definitions.
-func (s *scan) count(found *rootRecord) error {
-	var buf []byte
-	for number, v := range s.cat.segments {
-		buf = found.tally(kindSegment).add(buf, id{kind: kindSegment, number: number}, v)
-	}
-	for queue, q := range s.cat.queues {
-		if q.present {
-			buf = found.tally(kindQueue).add(buf, id{kind: kindQueue, queue: queue}, q.self)
-		} else if len(q.chunks) > 0 {
-			return fmt.Errorf("queue %d has chunks and is not there", queue)
-		}
-		for _, c := range q.chunks {
-			buf = found.tally(kindChunk).add(buf, id{kind: kindChunk, queue: queue, number: c.number}, c.version)
+	for k, list := range s.held {
+		if uint64(len(list)) != s.root.tally(k).count {
+			s.held[k] = s.cat.without(list)
 		}
 	}
 	return nil

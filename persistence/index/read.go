@@ -23,6 +23,24 @@ func (x *Index) Chunk(c ChunkID) ([]byte, bool, error) {
 	return data, found, err
 }
 
+// Definition returns a definition, and false when there is none of that key. Otherwise it is like Chunk.
+func (x *Index) Definition(key string) (Definition, bool, error) {
+	if err := x.usable(); err != nil {
+		return Definition{}, false, err
+	}
+	d := id{kind: kindDefinition, key: key}
+	data, found, err := x.get(d)
+	if err != nil && !errors.Is(err, ErrClosed) {
+		err = fmt.Errorf("read %v: %w", d, err)
+		x.fail(err)
+	}
+	if err != nil || !found {
+		return Definition{}, false, err
+	}
+	def, err := decodeDefinition(key, data)
+	return def, err == nil, err
+}
+
 // get reads d's value. The lock is held until it is read: what a checkpoint replaces is deleted after it had the lock.
 func (x *Index) get(d id) (data []byte, found bool, err error) {
 	defer caught(&err, "read badger")
@@ -119,6 +137,9 @@ func values[T any](x *Index, k kind, decode func(id, []byte) (T, error)) iter.Se
 
 // each calls f with every value of one kind until it returns false. x.writing is held, so that what is there is what the root accounts for.
 func (x *Index) each(k kind, f func(d id, data []byte) (bool, error)) error {
+	if list, ok := x.takeHeld(k); ok {
+		return x.eachHeld(list, f)
+	}
 	txn := x.db.NewTransaction(false)
 	defer txn.Discard()
 	opt := badger.DefaultIteratorOptions
@@ -126,15 +147,11 @@ func (x *Index) each(k kind, f func(d id, data []byte) (bool, error)) error {
 	opt.Prefix = []byte{byte(k)}
 	it := txn.NewIterator(opt)
 	defer it.Close()
-	var known names
-	if k == kindDefinition {
-		known = x.takeNames()
-	}
 	for more, err := next(it.Rewind, it); more || err != nil; more, err = next(it.Next, it) {
 		if err != nil {
 			return err
 		}
-		d, data, err := current(it, &known)
+		d, data, err := current(it)
 		if err != nil {
 			return err
 		}
@@ -145,15 +162,6 @@ func (x *Index) each(k kind, f func(d id, data []byte) (bool, error)) error {
 	return nil
 }
 
-// takeNames returns the keys of the definitions to their first reader, who is to share them with the catalogue.
-func (x *Index) takeNames() names {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	n := x.names
-	x.names = names{}
-	return n
-}
-
 // next moves an iterator and says whether it stands on an item.
 func next(move func(), it *badger.Iterator) (more bool, err error) {
 	defer caught(&err, "iterate badger")
@@ -162,10 +170,10 @@ func next(move func(), it *badger.Iterator) (more bool, err error) {
 }
 
 // current returns what an iterator stands on, verified.
-func current(it *badger.Iterator, known *names) (d id, data []byte, err error) {
+func current(it *badger.Iterator) (d id, data []byte, err error) {
 	defer caught(&err, "read badger")
 	item := it.Item()
-	d, v, _, err := parseKey(item.Key(), known)
+	d, v, _, err := parseKey(item.Key())
 	if err != nil {
 		return d, nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}

@@ -110,7 +110,7 @@ func (w *Writer) append(b []byte) (Place, error) {
 	if err := failpoint.At(failpoint.JournalWritten); err != nil {
 		return place, err
 	}
-	if err := w.file.Sync(); err != nil {
+	if err := w.sync(begun); err != nil {
 		return place, fmt.Errorf("sync journal segment %s: %w", w.id.File(), err)
 	}
 	if begun {
@@ -121,8 +121,21 @@ func (w *Writer) append(b []byte) (Place, error) {
 	return place, w.zeros.Load().failure()
 }
 
-// begin makes the next segment. Its header is durable before a group follows, and so is its name: the last segment of an epoch then is
-// the only one whose header can be torn, and a torn one holds nothing.
+// sync makes the last group durable, and of a segment that was begun for it the header and the name, at the same time.
+func (w *Writer) sync(begun bool) error {
+	if !begun {
+		return w.file.Sync()
+	}
+	var nameErr error
+	var naming sync.WaitGroup
+	naming.Go(func() { nameErr = w.opt.Files.SyncDir(w.opt.Dir) })
+	err := w.file.Sync()
+	naming.Wait()
+	return errors.Join(err, nameErr)
+}
+
+// begin makes the next segment, whose header and name become durable with its first group: the last segment of an epoch then is the only
+// one whose header can be torn or whose name can be lost, and then no group in it has passed.
 func (w *Writer) begin() error {
 	id := SegmentID{Epoch: w.opt.Epoch, Number: w.id.Number + 1}
 	h := Header{Store: w.opt.Store, ID: id, First: w.offset, Lineage: w.opt.Lineage}
@@ -138,13 +151,8 @@ func (w *Writer) begin() error {
 	top := h.encode()
 	w.file, w.id, w.groups, w.size = f, id, 0, int64(len(top))
 	w.zeros.Store(&ahead{opt: &w.opt, path: path, claimed: w.size})
-	if _, err := f.WriteAt(top, 0); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	return w.opt.Files.SyncDir(w.opt.Dir)
+	_, err = f.WriteAt(top, 0)
+	return err
 }
 
 // seal lets go of a segment that has ended at size: all of it is synced. What was filled for nothing is given back; that this may fail, or
