@@ -173,13 +173,19 @@ func (n *node) take(ctx context.Context, e uint64, seals int, store *filled) (*T
 	return t, err
 }
 
-// fits gives a claim in store its number, if it is there still and can hold the
-// lineage.
+// fits gives a claim in store its number, unless it has it, if it is there still
+// and can hold the lineage.
 func (n *node) fits(f *filled, e uint64, seals int) bool {
 	if activeCapacity(f.pages) <= seals {
 		return false
 	}
-	f.lease.epoch = e
+	hash := n.configHash()
+	if f.lease.epoch == e && f.lease.configHash == hash {
+		page, err := n.readPage(filepath.Join(f.temp, "lease"))
+		_, ok, err2 := decodeLease(page, n.id, e)
+		return err == nil && ok && err2 == nil
+	}
+	f.lease.epoch, f.lease.configHash = e, hash
 	page := alignedPages(1)
 	f.lease.encodeInto(page, n.id)
 	return n.overwrite(filepath.Join(f.temp, "lease"), page) == nil
@@ -227,9 +233,12 @@ func (n *node) fillIn(f *filled) error {
 	err = lock.Lock()
 	if errors.Is(err, errors.ErrUnsupported) {
 		f.lock = nil
-		return lock.Close()
+		err = lock.Close()
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return n.files.Sync(f.temp)
 }
 
 // place gives the filled claim its number. Whose it is, is told by the nonce found
@@ -238,6 +247,9 @@ func (n *node) fillIn(f *filled) error {
 func (n *node) place(ctx context.Context, f *filled) (*Tenure, error) {
 	l := f.lease
 	placeErr := n.files.Place(f.temp, n.claim(l.epoch))
+	if placeErr == nil && n.fresh != Cached {
+		placeErr = n.files.Sync(n.haDir())
+	}
 	var page []byte
 	err := n.await(ctx, placeErr == nil || errors.Is(placeErr, fs.ErrExist), func() (err error) {
 		page, err = n.readPage(n.path(l.epoch, "lease"))
@@ -262,12 +274,12 @@ func (n *node) place(ctx context.Context, f *filled) (*Tenure, error) {
 	return newTenure(n, l, page, f.pages)
 }
 
-// mark ends epoch f, for good. A fence that is not marked is a zombie that
-// promises: none is skipped.
+// mark ends epoch f, for good, as soon as it can be read. A fence that is not
+// marked is a zombie that promises: none is skipped.
 func (n *node) mark(ctx context.Context, f, successor uint64) error {
 	page := encodeFence(n.id, f, successor)
 	return n.missing(n.await(ctx, true, func() error {
-		return n.overwrite(n.path(f, "fence"), page)
+		return n.show(n.path(f, "fence"), page, 0)
 	}))
 }
 

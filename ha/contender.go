@@ -23,6 +23,7 @@ type contender struct {
 	refill  time.Time // when to try again to make one
 	seals   int       // length of the newest lineage when surveyed
 	lineage []Seal    // of the epoch probed last
+	marked  []string  // fences that were marked
 	damped  damping
 	stuck   string   // why this node let its turn pass, as logged last
 	timing  Takeover // of the turn under way
@@ -40,6 +41,11 @@ func (c *contender) contend(ctx context.Context) (*Tenure, error) {
 		c.tenure.source, err = c.node.sourceOf(e, c.lineage)
 		c.tenure.hasSource = true
 		c.tenure.source.Silence = max(c.tenure.source.Silence, time.Since(c.contest.since))
+	}
+	if err == nil {
+		// Nothing of this epoch may become durable before its claim has: a journal
+		// whose epoch ha/ does not know is damage.
+		err = c.node.settle(append(c.marked, c.node.haDir())...)
 	}
 	if err == nil {
 		err = failpoint.At(failpoint.TakeoverChosen)
@@ -87,6 +93,7 @@ func (c *contender) do(ctx context.Context, s step) (err error) {
 		}
 	case stepMark:
 		if err = n.mark(ctx, s.epoch, c.contest.epoch); err == nil {
+			c.marked = append(c.marked, n.path(s.epoch, "fence"))
 			c.contest.marked()
 			if c.contest.next().kind != stepMark {
 				err = failpoint.At(failpoint.TakeoverMarked)

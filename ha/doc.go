@@ -54,8 +54,9 @@
 //     standby's own monotonic clock, whatever the lock says: the host is gone, or
 //     the process is stopped.
 //
-// It looks every 25 ms where one kernel owns the file system, else every tenth of
-// a ttl. It contends only while it is eligible: Options.Preflight returns nil, follow
+// It looks every 25 ms where one kernel owns the file system, and on Linux as soon as
+// that kernel tells that the lease was written or the lock's file closed; elsewhere
+// every tenth of a ttl. It contends only while it is eligible: Options.Preflight returns nil, follow
 // reports no error, and a filled claim lies in store for it. Before it claims, the
 // preflight is made once more. Of several standbys those go first that have caught
 // up, then by name; each further one waits a fifteenth of a ttl longer, and some
@@ -73,14 +74,44 @@
 //	    what it has built where active finds it.
 //	  - active(ctx, t *Tenure) is a primary's life: open the store as t.Source says,
 //	    t.NameSegment before the first promise in a segment, t.Activate, t.Guard after
-//	    every fdatasync, t.Promised after that; t.Fresh before every delivery that no
-//	    client acknowledges. It returns nil after an orderly end, which it also makes
-//	    when t.HandoverRequested is closed; t.Successor says whom to send clients to.
+//	    every fdatasync, t.Promised after that; t.Settle beside that, once clients are
+//	    served; t.Fresh before every delivery that no client acknowledges. It returns nil
+//	    after an orderly end, which it also makes when t.HandoverRequested is closed;
+//	    t.Successor says whom to send clients to. It may call t.Release before it returns,
+//	    as soon as the journal is complete and nothing more can be promised.
 //	  - An error that is ErrLost ends the process, with an exit code that has its
 //	    supervisor start it again. ErrNamesake, ErrHeld, ErrStale, ErrDamage and
 //	    ErrNewer say what a person has to do. So does [NeedsChild], of a main
 //	    function that wants SelfKill.
 //	  - [ReadStatus], [Handover] and [Repair] are for commands that take no part.
+//
+// # What is durable when
+//
+// A takeover waits for the disk three times, where one kernel owns the file system:
+//
+//	shown: the claim, the marks on the fences      then synced, all at the same time
+//	shown: the journal's first segment, its group  then synced, file and directory
+//	shown: the first copy of the active file,      then synced, together
+//	       the segment's name in the lease
+//
+// and then reads its own fence. That what is shown counts before it is durable is safe:
+// who reads it there, a primary its fence, a contender a claim, is a process of that
+// same kernel, and the power cut that could take it away ends them all. What must
+// not come back in another order after a power cut is kept in order: the claim before
+// a journal segment of it, since a segment without a claim is damage; the journal's
+// first group before the active file that makes it history; all of that before a
+// promise. The second copy of the active file, the state in the lease and the floor
+// are needed by no promise, and come when clients are served (Settle); only the
+// floor must not be durable before the marks below it, and those are.
+//
+// Where other hosts' kernels write, too, showing is a synced write, one after the other.
+//
+// An end in order gives the epoch back when the journal is complete: its last group has
+// passed and nobody is left who could write or promise. That is all that a successor
+// depends on. It reads no index but its own, so the last checkpoint and the close of
+// this node's, which can take seconds, come after the release. A Guard that
+// began before the release may still succeed, as the guard of any group that was
+// synced before the fence was marked: the successor finds that group in the journal.
 //
 // # Vocabulary
 //

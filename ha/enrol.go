@@ -19,7 +19,7 @@ func (n *node) enrol(ctx context.Context, stop context.CancelCauseFunc) (*Standb
 		jitter: rand.Float64(), peers: map[string]*peer{},
 		self: presence{
 			Node: n.opt.Node, Nonce: fmt.Sprintf("%x", n.nonce), PID: n.pid, TTL: int64(n.opt.TTL),
-			Role: RoleStandby, ConfigHash: n.opt.ConfigHash, Advertise: n.opt.Advertise,
+			Role: RoleStandby, Advertise: n.opt.Advertise,
 		},
 	}
 	if n.opt.Preflight != nil {
@@ -121,9 +121,12 @@ func (s *Standby) read() (*presence, error) {
 
 // write is called by one goroutine at a time.
 func (s *Standby) write() error {
+	hash := s.node.configHash()
 	s.mu.Lock()
 	s.self.Counter++
+	s.self.ConfigHash = hash
 	s.self.Position, s.self.CaughtUp = s.progress.Position, s.progress.CaughtUp
+	s.self.BehindBytes, s.self.Behind = s.progress.BehindBytes, s.progress.Behind
 	s.self.Reason = ""
 	if err := s.ineligibleLocked(); err != nil && s.self.Role == RoleStandby {
 		s.self.Reason = err.Error()

@@ -6,6 +6,8 @@ package ha
 // Paths are absolute or relative as Options.Dir is, with the host's separators.
 // Errors name the operation and the file, as those of package os do. All reading
 // and writing is of whole pages at page offsets, from buffers of alignedPages.
+//
+//nolint:interfacebloat // one method for each kind of step that a crash can come between
 type Files interface {
 	// Fresh tells how a read of a file under dir, which another host may have
 	// written, is kept from being answered by a stale cache. It is called before
@@ -20,12 +22,24 @@ type Files interface {
 	// not exist (fs.ErrExist), without it must (fs.ErrNotExist).
 	Open(path string, create bool) (File, error)
 	// Place gives the file or directory temp, with all that is in it, the name
-	// path: durably, atomically, and never over an existing file or filled
-	// directory. Both are in one directory. A file temp is gone afterwards, also
-	// when path was there (fs.ErrExist); a directory then stays.
+	// path: atomically, and never over an existing file or filled directory. Both
+	// are in one directory, and the name is durable after a Sync of that. A file
+	// temp is gone afterwards, also when path was there (fs.ErrExist); a directory
+	// then stays.
 	Place(temp, path string) error
+	// Sync makes what was written to files, and the names in directories, durable.
+	// It takes about as long for all the paths as for one.
+	Sync(paths ...string) error
 	// Remove removes a directory that was never placed, with all that is in it.
 	Remove(temp string) error
+}
+
+// Watcher is what Files may be, too, where one kernel owns the file system: it spares
+// a standby the time until its next look.
+type Watcher interface {
+	// Watch signals that lease was written, or that lock may have become free, until
+	// stop is called. A sign may be missed, or tell nothing.
+	Watch(lease, lock string) (signs <-chan struct{}, stop func(), err error)
 }
 
 // File is an open file of Files.

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 )
 
@@ -89,18 +90,38 @@ func (*osFiles) Place(temp, path string) error {
 		return err
 	}
 	if !info.IsDir() {
-		if err := errors.Join(os.Link(temp, path), os.Remove(temp)); err != nil {
-			return err
-		}
-		return syncDir(filepath.Dir(path))
+		return errors.Join(os.Link(temp, path), os.Remove(temp))
 	}
-	if err := syncDir(temp); err != nil {
+	return os.Rename(temp, path)
+}
+
+// Sync syncs all paths at the same time: a disk is told once to keep what it was
+// sent, and a file system with a journal of its own writes that once.
+func (*osFiles) Sync(paths ...string) error {
+	errs := make([]error, len(paths))
+	var syncing sync.WaitGroup
+	for i, path := range paths {
+		syncing.Go(func() { errs[i] = syncPath(path) })
+	}
+	syncing.Wait()
+	return errors.Join(errs...)
+}
+
+// syncPath syncs a file through a descriptor of its own, which is told of errors
+// of writing back that nobody was told of yet.
+func syncPath(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
 		return err
 	}
-	if err := os.Rename(temp, path); err != nil {
+	if info.IsDir() {
+		return syncDir(path)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
+	return errors.Join(syncData(f), f.Close())
 }
 
 func (*osFiles) Remove(temp string) error { return os.RemoveAll(temp) }

@@ -38,8 +38,10 @@ type Options struct {
 	TTL time.Duration
 	// Advertise are the addresses clients reach this node at; others see them.
 	Advertise []string
-	// ConfigHash tells nodes with different configurations apart.
-	ConfigHash string
+	// ConfigHash tells nodes with different configurations apart. It is asked again and
+	// again, as a standby may read another configuration meanwhile, and must answer at
+	// once. Nil: nothing is told.
+	ConfigHash func() string
 	// Preflight tells what would keep this node from serving: a configuration that
 	// is not valid, space, permissions. A standby calls it again and again, and once
 	// more before it claims; while it fails the node does not contend. It is not

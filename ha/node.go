@@ -70,8 +70,15 @@ func newNode(opt Options) (*node, error) {
 func (n *node) newLease(epoch uint64) lease {
 	return lease{
 		epoch: epoch, nonce: n.nonce, counter: 1, ttl: n.opt.TTL, state: stateClaimed, pid: n.pid,
-		node: n.opt.Node, configHash: n.opt.ConfigHash, advertise: n.opt.Advertise,
+		node: n.opt.Node, configHash: n.configHash(), advertise: n.opt.Advertise,
 	}
+}
+
+func (n *node) configHash() string {
+	if n.opt.ConfigHash == nil {
+		return ""
+	}
+	return n.opt.ConfigHash()
 }
 
 // Paths below the shared directory.
@@ -186,7 +193,10 @@ func (n *node) install(path string, page []byte) error {
 	if err := n.create(temp, page); err != nil {
 		return err
 	}
-	return n.files.Place(temp, path)
+	if err := n.files.Place(temp, path); err != nil {
+		return err
+	}
+	return n.files.Sync(filepath.Dir(path))
 }
 
 func (n *node) create(path string, content []byte) error {
@@ -198,12 +208,28 @@ func (n *node) create(path string, content []byte) error {
 }
 
 // overwrite replaces the first bytes of a file that must exist.
-func (n *node) overwrite(path string, page []byte) error {
+func (n *node) overwrite(path string, page []byte) error { return n.write(path, page, 0, true) }
+
+// show is overwrite for all who read freshly. Where one kernel owns the file system,
+// what is shown is durable only after a Sync.
+func (n *node) show(path string, page []byte, off int64) error {
+	return n.write(path, page, off, n.fresh != Cached)
+}
+
+func (n *node) write(path string, b []byte, off int64, sync bool) error {
 	f, err := n.files.Open(path, false)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Write(page, 0, true), f.Close())
+	return errors.Join(f.Write(b, off, sync), f.Close())
+}
+
+// settle makes durable what was shown.
+func (n *node) settle(paths ...string) error {
+	if n.fresh != Cached {
+		return nil // it is
+	}
+	return n.files.Sync(paths...)
 }
 
 // closeRead closes a file that was only read: nothing is lost when that fails.

@@ -43,15 +43,19 @@ func (t *Takeover) Total() time.Duration { return t.Stop + t.Claim + t.Mark + t.
 //	32        36
 //	| n uint32 | n bytes of JSON | zero ...
 type presence struct {
-	Node       string    `json:"node"`
-	Nonce      string    `json:"nonce"` // of the process
-	PID        uint32    `json:"pid"`
-	Counter    uint64    `json:"counter"` // grows while the process lives
-	TTL        int64     `json:"ttl_ns"`
-	Role       Role      `json:"role"`
-	Epoch      uint64    `json:"epoch,omitempty"` // claimed by it, for a primary
-	Position   Position  `json:"position"`        // reached by follow
-	CaughtUp   bool      `json:"caught_up"`
+	Node     string   `json:"node"`
+	Nonce    string   `json:"nonce"` // of the process
+	PID      uint32   `json:"pid"`
+	Counter  uint64   `json:"counter"` // grows while the process lives
+	TTL      int64    `json:"ttl_ns"`
+	Role     Role     `json:"role"`
+	Epoch    uint64   `json:"epoch,omitempty"` // claimed by it, for a primary
+	Position Position `json:"position"`        // reached by follow
+	CaughtUp bool     `json:"caught_up"`
+
+	BehindBytes uint64        `json:"behind_bytes,omitempty"`
+	Behind      time.Duration `json:"behind_ns,omitempty"`
+
 	Reason     string    `json:"reason,omitempty"` // why it cannot take over; empty: it can
 	ConfigHash string    `json:"config_hash,omitempty"`
 	Advertise  []string  `json:"advertise,omitempty"`

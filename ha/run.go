@@ -78,9 +78,7 @@ func (n *node) serve(ctx context.Context, t *Tenure, active func(context.Context
 	if err != nil {
 		state = stateFailed
 	}
-	endErr := t.end(state)
-	n.log.Info("epoch given back", slog.Uint64("epoch", t.epoch), slog.String("state", state.String()))
-	return errors.Join(err, endErr)
+	return errors.Join(err, t.end(state))
 }
 
 // waiting is the time in which another broker lives: follow runs in it.
@@ -92,6 +90,10 @@ type waiting struct {
 	epoch  uint64 // whose holder was announced
 	cancel context.CancelFunc
 	done   chan error // follow's error
+
+	watched uint64          // whose claim is watched, if that is possible; 0: none
+	signs   <-chan struct{} // of it; nil: it is not
+	unwatch func()
 }
 
 // wait lets some time pass. It ends early when ctx does or follow fails.
@@ -107,10 +109,13 @@ func (w *waiting) wait(ctx context.Context, holder sighting) error {
 	if w.node.fresh == Cached {
 		d = min(d, lookEvery)
 	}
+	w.watch(holder.epoch)
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return nil
+	case <-w.signs:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -124,6 +129,31 @@ func (w *waiting) wait(ctx context.Context, holder sighting) error {
 		}
 		return pause(ctx, d) // having nothing to follow is no reason to stop waiting
 	}
+}
+
+// watch has the kernel tell of what epoch's holder does, where it can: otherwise the
+// next look shows it. An end of the wait must call unwatchHolder.
+func (w *waiting) watch(epoch uint64) {
+	if w.watched == epoch || w.standby == nil || w.node.fresh != Cached {
+		return
+	}
+	w.unwatchHolder()
+	w.watched = epoch
+	files, ok := w.node.files.(Watcher)
+	if !ok || epoch == 0 {
+		return
+	}
+	var err error
+	if w.signs, w.unwatch, err = files.Watch(w.node.path(epoch, "lease"), w.node.path(epoch, "lock")); err != nil {
+		w.node.log.Debug("the holder is not watched, only looked at", slog.Uint64("epoch", epoch), slog.Any("err", err))
+	}
+}
+
+func (w *waiting) unwatchHolder() {
+	if w.unwatch != nil {
+		w.unwatch()
+	}
+	w.watched, w.signs, w.unwatch = 0, nil, nil
 }
 
 // announce logs, once for each holder, that this node waits for it.
@@ -143,6 +173,7 @@ func (w *waiting) announce(holder sighting) {
 
 // stop ends follow and waits for it.
 func (w *waiting) stop() error {
+	w.unwatchHolder()
 	if w.cancel == nil {
 		return nil
 	}

@@ -61,6 +61,9 @@ func (b *broker) active(ctx context.Context, t *ha.Tenure) error {
 	}
 	b.passed.Store(t.Epoch())
 	t.Promised(t.Epoch()*1000, time.Unix(int64(t.Epoch()), 0))
+	if err := t.Settle(); err != nil {
+		return err
+	}
 	b.serving <- t
 	<-ctx.Done()
 	b.ctxErr.Store(context.Cause(ctx))

@@ -42,8 +42,11 @@ type Standby struct {
 // Progress is what follow reports.
 type Progress struct {
 	Position Position // up to which records are applied
-	CaughtUp bool     // within a few seconds of what was promised
-	Err      error    // what keeps this node from taking over; nil: nothing
+	CaughtUp bool     // everything was read that is known to be promised
+	// How far behind that it is: in bytes, and since when it is.
+	BehindBytes uint64
+	Behind      time.Duration
+	Err         error // what keeps this node from taking over; nil: nothing
 }
 
 // Holder is who holds the highest epoch, as its lease says.
@@ -58,11 +61,15 @@ type Holder struct {
 
 // Peer is another node that runs with Standby, or once did.
 type Peer struct {
-	Node       string    `json:"node"`
-	Role       Role      `json:"role"`
-	Alive      bool      `json:"alive"` // its counter moved within its ttl
-	Position   Position  `json:"position"`
-	CaughtUp   bool      `json:"caught_up"`
+	Node     string   `json:"node"`
+	Role     Role     `json:"role"`
+	Alive    bool     `json:"alive"` // its counter moved within its ttl
+	Position Position `json:"position"`
+	CaughtUp bool     `json:"caught_up"`
+
+	BehindBytes uint64        `json:"behind_bytes"` // of the primary's journal, not read yet
+	Behind      time.Duration `json:"behind_ns"`    // for how long it has not caught up
+
 	Reason     string    `json:"reason,omitempty"` // why it is not eligible
 	ConfigHash string    `json:"config_hash,omitempty"`
 	Advertise  []string  `json:"advertise,omitempty"`
@@ -85,7 +92,7 @@ func (p *peer) alive(now time.Time) bool {
 func (p *peer) public(now time.Time) Peer {
 	return Peer{
 		Node: p.Node, Role: p.Role, Alive: p.alive(now), Position: p.Position, CaughtUp: p.CaughtUp, Reason: p.Reason,
-		ConfigHash: p.ConfigHash, Advertise: p.Advertise, Takeover: p.Takeover,
+		BehindBytes: p.BehindBytes, Behind: p.Behind, ConfigHash: p.ConfigHash, Advertise: p.Advertise, Takeover: p.Takeover,
 	}
 }
 

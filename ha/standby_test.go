@@ -470,7 +470,7 @@ func TestStandby_FollowIsToldWhatToFollow(t *testing.T) {
 			<-ctx.Done()
 			return nil
 		}
-		a := newBroker(disk).start(t, ha.Options{Node: "a", Standby: true, Advertise: []string{"amqp://a"}, ConfigHash: "c1"}, nil)
+		a := newBroker(disk).start(t, ha.Options{Node: "a", Standby: true, Advertise: []string{"amqp://a"}, ConfigHash: hash("c1")}, nil)
 		tenure := a.serves(t)
 		b := newBroker(disk).start(t, ha.Options{Node: "c", Standby: true}, follow)
 		time.Sleep(time.Second)

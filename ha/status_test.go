@@ -13,6 +13,9 @@ import (
 	"github.com/batonmq/baton/ha/hatest"
 )
 
+// hash is an Options.ConfigHash that never changes.
+func hash(h string) func() string { return func() string { return h } }
+
 func statusOf(t *testing.T, disk *hatest.Disk) ha.Status {
 	t.Helper()
 	st, err := ha.ReadStatus(t.Context(), ha.Options{Dir: "data", Files: disk.Node()})
@@ -27,9 +30,9 @@ func TestStatus_TellsRolesAgesAndTimings(t *testing.T) {
 		disk := hatest.New()
 		serveOnce(t, disk)
 		a, freeze := frozenBroker(disk)
-		a.start(t, ha.Options{Node: "a/1", Standby: true, Advertise: []string{"amqp://a"}, ConfigHash: "c1"}, nil)
+		a.start(t, ha.Options{Node: "a/1", Standby: true, Advertise: []string{"amqp://a"}, ConfigHash: hash("c1")}, nil)
 		a.serves(t)
-		b := newBroker(disk).start(t, ha.Options{Node: "b", Standby: true, ConfigHash: "c2"},
+		b := newBroker(disk).start(t, ha.Options{Node: "b", Standby: true, ConfigHash: hash("c2")},
 			follower(ha.Progress{CaughtUp: true, Position: ha.Position{Epoch: 2, Offset: 7}}))
 		c := newBroker(disk).start(t, ha.Options{Node: "c", Standby: true, Preflight: func(context.Context) error {
 			return errors.New("configuration is broken")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -47,6 +46,10 @@ type Tenure struct {
 	stopRenewer context.CancelFunc
 	renewer     chan struct{} // closed when it has ended
 
+	over      atomic.Bool // given back: see Release
+	settling  sync.Once
+	settleErr error
+
 	loss sync.Once
 	lost chan struct{}
 	err  error // set before lost is closed
@@ -60,6 +63,7 @@ type Tenure struct {
 	leasePage []byte // as it is in the file
 	lease     lease
 	activated bool
+	proof     []byte // a copy of the active file; nil before Activate
 }
 
 // newTenure opens what the claim of l.epoch, which is ours, holds.
@@ -111,6 +115,17 @@ func (t *Tenure) Err() error {
 	}
 }
 
+// held is why nothing may be promised any more, nil while it may.
+func (t *Tenure) held() error {
+	if err := t.Err(); err != nil {
+		return err
+	}
+	if t.over.Load() {
+		return fmt.Errorf("%w: epoch %d was given back", ErrLost, t.epoch)
+	}
+	return nil
+}
+
 // lose ends the tenure for the first reason given, and returns that.
 func (t *Tenure) lose(reason error) error {
 	t.loss.Do(func() {
@@ -126,7 +141,7 @@ func (t *Tenure) lose(reason error) error {
 // is not may be made twice. Without Options.Standby nobody takes over by the clock,
 // and it is true while the tenure is held. It costs a look at the clock.
 func (t *Tenure) Fresh() bool {
-	if t.Err() != nil {
+	if t.held() != nil {
 		return false
 	}
 	return !t.node.opt.Standby || time.Since(t.born)-time.Duration(t.checked.Load()) <= t.node.opt.TTL/2
@@ -170,7 +185,7 @@ func (t *Tenure) Successor() (Peer, bool) {
 // It reads the fence, freshly, through a descriptor kept open: a fence replaced
 // by another file is found by the renewer.
 func (t *Tenure) Guard() error {
-	if err := t.Err(); err != nil {
+	if err := t.held(); err != nil {
 		return err
 	}
 	p := passage{step: passServe}
@@ -233,9 +248,13 @@ func (t *Tenure) reopenFence() error {
 // NameSegment durably names journal segment n in the lease. It must return
 // before the first promise whose records lie in n, so that a successor knows how
 // far to read where a directory listing may be stale. Segments number from 1;
-// naming one again, or a lower one, does nothing.
+// naming one again, or a lower one, does nothing. Activate makes durable what was
+// named before it: no promise comes earlier.
 func (t *Tenure) NameSegment(n uint64) error {
-	return t.writeLease(true, func(l *lease) bool {
+	t.leaseMu.Lock()
+	active := t.activated
+	t.leaseMu.Unlock()
+	return t.writeLease(active, func(l *lease) bool {
 		named := n <= l.segment
 		l.segment = max(n, l.segment)
 		return !named
@@ -286,7 +305,7 @@ func (t *Tenure) writeLease(durable bool, change func(*lease) bool) error {
 func (t *Tenure) putLease(change func(*lease) bool) (written bool, err error) {
 	t.leaseMu.Lock()
 	defer t.leaseMu.Unlock()
-	if err := t.Err(); err != nil {
+	if err := t.held(); err != nil {
 		return false, err
 	}
 	next := t.lease
@@ -406,104 +425,45 @@ func (t *Tenure) renew(ctx context.Context) {
 	}
 }
 
-// Activate makes the epoch primary: its active file, with the lineage it
-// continues, is on stable storage, and its fence was still unmarked after that.
-// No promise may be made before. The lineage is the source's (less the epochs of
-// which no journal segment is left) and then the source's own seal; it is empty
-// when there is no source.
-func (t *Tenure) Activate(lineage []Seal) error {
-	if err := t.checkLineage(lineage); err != nil {
-		return fmt.Errorf("activate epoch %d: %w", t.epoch, err)
-	}
-	begun := time.Now()
+// Release gives the epoch back before active returns: to be called once nothing
+// can be promised any more and the journal is complete, so that a successor need
+// not wait for what else is to be closed. Guard fails from then on; Lost stays open.
+func (t *Tenure) Release() error {
 	if err := t.Err(); err != nil {
 		return err
 	}
-	for p := (passage{}); p.step != passServe; {
-		var err error
-		if p.step == passActivate {
-			err = t.writeActive(lineage)
-			p.activated()
-		} else {
-			err = t.reopenFence()
-			p.checked(err == nil)
-		}
-		if err != nil {
-			return t.lose(fmt.Errorf("activate: %w", err))
-		}
-	}
-	if err := t.writeLease(true, func(l *lease) bool { l.state = stateServing; return true }); err != nil {
-		return err
-	}
-	if err := t.raiseFloor(); err != nil {
-		return t.lose(err)
-	}
-	t.timing.Open, t.timing.Activate = begun.Sub(t.lap), time.Since(begun)
-	took := t.timing
-	t.standby.took(took)
-	t.node.log.Info("epoch active",
-		slog.Uint64("epoch", t.epoch), slog.Int("lineage", len(lineage)), slog.Duration("took", took.Total()))
-	return nil
+	return t.giveBack(stateReleased)
 }
 
-func (t *Tenure) checkLineage(lineage []Seal) error {
-	if n := activeCapacity(t.pages); len(lineage) > n {
-		return fmt.Errorf("a lineage of %d epochs exceeds the %d that its active file was made for", len(lineage), n)
-	}
-	last := uint64(0)
-	for _, s := range lineage {
-		if s.Epoch <= last {
-			return errors.New("the lineage's epochs do not ascend")
-		}
-		last = s.Epoch
-	}
-	if last != t.source.Epoch {
-		return fmt.Errorf("the lineage ends with epoch %d, the source is epoch %d", last, t.source.Epoch)
-	}
-	t.leaseMu.Lock()
-	defer t.leaseMu.Unlock()
-	if t.activated {
-		return errors.New("it is active already")
-	}
-	t.activated = true
-	return nil
-}
-
-// writeActive syncs the first copy before it begins the second; see format.go.
-func (t *Tenure) writeActive(lineage []Seal) error {
-	f, err := t.node.files.Open(t.node.path(t.epoch, "active"), false)
-	if err != nil {
-		return err
-	}
-	record := encodeActive(t.pages, t.node.id, t.epoch, lineage)
-	err = f.Write(record, 0, true)
-	if err == nil {
-		err = f.Write(record, int64(len(record)), true)
-	}
-	return errors.Join(err, f.Close())
-}
-
-// raiseFloor spares later epochs what lies below this one: its fences are marked
-// and its lineage is in our active file. A floor that an older epoch writes over
-// ours is lower, which costs time and nothing else.
-func (t *Tenure) raiseFloor() error {
-	path, page := t.node.floorPath(), encodeFloor(t.node.id, t.epoch)
-	err := t.node.overwrite(path, page)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = t.node.install(path, page)
-	}
-	return err
-}
-
-// end gives the epoch back in the given state. Guard fails from then on.
-func (t *Tenure) end(state leaseState) error {
+// giveBack ends the renewals and writes the last state of the lease.
+func (t *Tenure) giveBack(state leaseState) error {
 	t.stopRenewer()
 	<-t.renewer
-	err := t.writeLease(true, func(l *lease) bool { l.state = state; return true })
-	_ = t.lose(fmt.Errorf("it was given back as %v", state)) // it was asked for, so end need not fail
+	err := t.writeLease(true, func(l *lease) bool {
+		l.state = state
+		t.over.Store(true)
+		return true
+	})
+	if t.watch != nil {
+		t.watch.Stop() // nobody renews any more
+	}
 	if t.kill != nil {
 		err = errors.Join(err, t.kill.Close())
 	}
+	t.node.log.Info("epoch given back", slog.Uint64("epoch", t.epoch), slog.String("state", state.String()))
+	return err
+}
+
+// end gives the epoch back in the given state, unless it was. Guard fails from then
+// on.
+func (t *Tenure) end(state leaseState) (err error) {
+	if t.proof != nil {
+		err = t.Settle()
+	}
+	if !t.over.Load() {
+		err = errors.Join(err, t.giveBack(state))
+	}
+	_ = t.lose(fmt.Errorf("it was given back as %v", state)) // it was asked for, so end need not fail
 	return errors.Join(err, t.close())
 }
 

@@ -166,6 +166,20 @@ func TestFailover_HandoverAndStop(t *testing.T) {
 	}
 }
 
+// statusTells waits until baton ha status shows text.
+func statusTells(t *testing.T, dir, text string) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; {
+		_, status, stderr := baton(t, nil, "ha", "status", "--data", dir)
+		if strings.Contains(status, text) {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the status does not tell %q:\n%s%s", text, status, stderr)
+		}
+	}
+}
+
 // What a standby has read last is in force when it takes over, and what it cannot read keeps it from that.
 func TestFailover_ConfigurationIsReadAgain(t *testing.T) {
 	dir := t.TempDir()
@@ -177,6 +191,7 @@ func TestFailover_ConfigurationIsReadAgain(t *testing.T) {
 	if s := second.standbyState(t).Standby; !s.ConfigDiffers {
 		t.Error("nobody is told that the two are configured differently")
 	}
+	statusTells(t, dir, "yes, configured differently")
 
 	rewrite := func(text string) {
 		t.Helper()
@@ -184,6 +199,10 @@ func TestFailover_ConfigurationIsReadAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	rewrite("")
+	second.awaitState(t, "configured as the primary, once its file is", func(s *admin.State) bool {
+		return s.Standby != nil && !s.Standby.ConfigDiffers
+	})
 	rewrite("amqp: {frame_max: lots}\n")
 	second.awaitState(t, "kept from taking over by its configuration", func(s *admin.State) bool {
 		return s.Standby != nil && !s.Standby.Eligible && strings.Contains(s.Reason, "second.yaml:1: amqp.frame_max")

@@ -3,7 +3,12 @@ package main
 import (
 	"runtime/debug"
 	"sync"
+	"time"
 )
+
+// settleAfter is for how long after a start the collector is left as it was during
+// that: the clients that come back just then need the processor.
+const settleAfter = 2 * time.Second
 
 // startGCPercent is the garbage collector's GOGC while the broker opens. Then
 // the heap only grows, by what stays: at 100 it would be marked anew each time it
@@ -24,6 +29,6 @@ func hurryGC() (settle func()) {
 	}
 	return sync.OnceFunc(func() {
 		debug.SetGCPercent(before)
-		go debug.FreeOSMemory() // some 100 ms beside the first clients; it ends by itself
+		go debug.FreeOSMemory() // some 100 ms beside the clients; it ends by itself
 	})
 }

@@ -162,7 +162,7 @@ func positionText(p *ha.Peer) string {
 	}
 	text := fmt.Sprintf("%d:%d", p.Position.Epoch, p.Position.Offset)
 	if !p.CaughtUp {
-		text += " (behind)"
+		text += fmt.Sprintf(" (%d bytes behind, for %v)", p.BehindBytes, round(p.Behind))
 	}
 	return text
 }

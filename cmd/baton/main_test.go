@@ -19,5 +19,5 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// runVariable has the test binary be the program.
-const runVariable = "BATON_TEST_RUN"
+// runVariable has the test binary be the program. It has no prefix of settings, which a drill takes from its brokers.
+const runVariable = "RUN_AS_BATON"

@@ -33,7 +33,6 @@ type node struct {
 
 	log      *slog.Logger
 	selfKill bool
-	hash     string // of boot
 	begin    time.Time
 	health   admin.Health
 	live     liveStats
@@ -44,7 +43,7 @@ type node struct {
 
 // serve runs a node until ctx ends, and returns nil for an orderly end.
 func serve(ctx context.Context, cfg *Config, load func() (*Config, error), selfKill bool, log *slog.Logger) error {
-	n := &node{boot: cfg, load: load, cfg: cfg, log: log, selfKill: selfKill, hash: cfg.hash(), begin: time.Now()}
+	n := &node{boot: cfg, load: load, cfg: cfg, log: log, selfKill: selfKill, begin: time.Now()}
 	log.Info("starting", slog.String("version", version()), slog.String("node", cfg.Node), slog.String("data", cfg.Data))
 	for _, name := range cfg.ignored {
 		log.Warn("environment variable names no setting", slog.String("variable", name))
@@ -174,8 +173,10 @@ func (n *node) active(ctx context.Context, t *ha.Tenure) error {
 	defer n.watchDoubt(t, broker)()
 	n.health.Set(admin.State{Role: admin.RolePrimary, Epoch: t.Epoch()})
 	n.tookOver(t, &took)
+	go func() { _ = t.Settle() }() // its error ends the tenure, whose own end waits for it
 	n.log.Info("Server startup complete", slog.Uint64("epoch", t.Epoch()), slog.Duration("took", time.Since(n.begin)))
-	settle()
+	settling := time.AfterFunc(settleAfter, settle)
+	defer settling.Stop()
 
 	select {
 	case <-ctx.Done():
@@ -327,8 +328,8 @@ func (n *node) cut(clients *frontEnds, epoch uint64, reason string, err error) e
 	return &exitError{exitLost, err}
 }
 
-// stop ends the service in order: no further connection, goodbyes, and the store
-// closed behind the last record. ha.Run releases the lease after it.
+// stop ends the service in order: no further connection, goodbyes, the journal
+// complete behind the last record, the lease released, and then the rest.
 func (n *node) stop(ctx context.Context, t *ha.Tenure, clients *frontEnds, broker *core.Broker, store *persistence.Store) error {
 	n.health.Set(admin.State{Role: admin.RoleStopping, Epoch: t.Epoch(), Reason: "the broker is stopping"})
 	n.log.Info("stopping")
@@ -339,7 +340,7 @@ func (n *node) stop(ctx context.Context, t *ha.Tenure, clients *frontEnds, broke
 	defer hung.Stop()
 
 	done := make(chan error, 1)
-	go func() { done <- n.stopOrderly(ctx, clients, broker, store) }()
+	go func() { done <- n.stopOrderly(ctx, t, clients, broker, store) }()
 	select {
 	case err := <-done:
 		return err
@@ -350,16 +351,27 @@ func (n *node) stop(ctx context.Context, t *ha.Tenure, clients *frontEnds, broke
 	}
 }
 
-// stopOrderly closes the store also behind clients that had to be cut.
-func (n *node) stopOrderly(ctx context.Context, clients *frontEnds, broker *core.Broker, store *persistence.Store) error {
+// stopOrderly closes the store also behind clients that had to be cut. The lease is
+// released as soon as the journal is complete and nothing can follow in it: nobody
+// else reads this node's index, so a successor does not wait for that.
+func (n *node) stopOrderly(ctx context.Context, t *ha.Tenure, clients *frontEnds, broker *core.Broker, store *persistence.Store) error {
 	begun := time.Now()
 	broker.Drain()
 	late := clients.stop(ctx)
 	left := time.Now()
 	broker.Close()
-	if err := store.Close(); err != nil {
+	if err := store.Finish(); err != nil {
 		return &exitError{exitLost, fmt.Errorf("close the store: %w", err)}
 	}
-	n.log.Info("store closed", slog.Duration("clients", left.Sub(begun)), slog.Duration("store", time.Since(left)))
+	finished := time.Now()
+	if err := t.Release(); err != nil {
+		return &exitError{exitLost, err}
+	}
+	released := time.Now()
+	if err := store.Close(); err != nil { // the next start reads more of the journal, or all of it
+		n.log.Warn("the index is not up to date", slog.Any("err", err))
+	}
+	n.log.Info("store closed", slog.Duration("clients", left.Sub(begun)), slog.Duration("journal", finished.Sub(left)),
+		slog.Duration("release", released.Sub(finished)), slog.Duration("index", time.Since(released)))
 	return late
 }

@@ -34,7 +34,8 @@ type following struct {
 type standbyView struct {
 	standby  *ha.Standby
 	progress persistence.Progress
-	promised uint64 // by the epoch that is followed, as its lease said last
+	promised uint64    // by the epoch that is followed, as its lease said last
+	caughtUp time.Time // when it had caught up last, or began
 }
 
 // follow is this node's life as a standby: dark, with its index kept close behind
@@ -42,7 +43,7 @@ type standbyView struct {
 // for active, or for the next call.
 func (n *node) follow(ctx context.Context, s *ha.Standby) error {
 	n.health.Set(admin.State{Role: admin.RoleStandby, Reason: "another broker is the primary"})
-	n.warm.view.Store(&standbyView{standby: s})
+	n.warm.view.Store(&standbyView{standby: s, caughtUp: time.Now()})
 	defer func() { n.begin = time.Now() }() // for how long a start takes: it begins now
 	for {
 		err := n.followOnce(ctx, s)
@@ -90,8 +91,14 @@ func (n *node) followOnce(ctx context.Context, s *ha.Standby) error {
 // report tells the others how far this node is. Damage does not keep it from
 // taking over: a start decides what that means, and nobody else would make one.
 func (n *node) report(s *ha.Standby, p persistence.Progress, promised uint64) {
-	n.warm.view.Store(&standbyView{s, p, promised})
-	report := ha.Progress{Position: ha.Position{Epoch: p.Epoch, Offset: p.Offset}, CaughtUp: p.CaughtUp}
+	v := &standbyView{s, p, promised, n.warm.view.Load().caughtUp}
+	if p.CaughtUp {
+		v.caughtUp = time.Now()
+	}
+	n.warm.view.Store(v)
+	report := ha.Progress{
+		Position: ha.Position{Epoch: p.Epoch, Offset: p.Offset}, CaughtUp: p.CaughtUp, BehindBytes: v.behind(), Behind: v.late(),
+	}
 	if p.Reason != "" && !p.Damaged {
 		report.Err = errors.New(p.Reason)
 	}
@@ -139,6 +146,15 @@ func (c *Config) hold(boot *Config) {
 			c.origin[s.key] = boot.origin[s.key]
 		}
 	}
+}
+
+// hash is that of the configuration in force, or, on a standby, of the one that would
+// be: as it was read last.
+func (n *node) hash() string {
+	if c := n.next.Load(); c != nil {
+		return c.hash()
+	}
+	return n.boot.hash()
 }
 
 // hash tells configurations apart that nodes of one store should have in common.
@@ -197,7 +213,7 @@ func (n *node) observe(s *admin.State) {
 		}
 	case admin.RoleStandby:
 		if v := n.warm.view.Load(); v != nil {
-			v.complete(s, n.hash)
+			v.complete(s, n.hash())
 		}
 	case admin.RoleStarting, admin.RoleStopping:
 	}
@@ -208,7 +224,7 @@ func (v *standbyView) complete(s *admin.State, hash string) {
 	holder, _ := v.standby.Holder()
 	sb := &admin.Standby{
 		Primary: holder.Node, PrimaryEpoch: holder.Epoch, Addresses: holder.Advertise,
-		CaughtUp: v.progress.CaughtUp, BehindBytes: v.behind(),
+		CaughtUp: v.progress.CaughtUp, BehindBytes: v.behind(), BehindSeconds: v.late().Seconds(),
 		ConfigDiffers: holder.ConfigHash != "" && holder.ConfigHash != hash,
 	}
 	s.Reason = fmt.Sprintf("node %q is the primary in epoch %d", holder.Node, holder.Epoch)
@@ -221,6 +237,14 @@ func (v *standbyView) complete(s *admin.State, hash string) {
 		s.Reason += "; its configuration differs from this node's"
 	}
 	s.Standby = sb
+}
+
+// late is for how long this node has not caught up.
+func (v *standbyView) late() time.Duration {
+	if v.progress.CaughtUp {
+		return 0
+	}
+	return time.Since(v.caughtUp)
 }
 
 // behind is how much of the primary's journal this node has not read yet. What

@@ -31,7 +31,7 @@ func TestPowerCut_KeepsWhatWasSynced(t *testing.T) {
 			t.Fatal(err)
 		}
 		create(t, n, "dir/temp", 'a', true)
-		if err := n.Place("dir/temp", "dir/placed"); err != nil {
+		if err := errors.Join(n.Place("dir/temp", "dir/placed"), n.Sync("dir")); err != nil {
 			t.Fatal(err)
 		}
 		f, err := n.Open("dir/placed", false)

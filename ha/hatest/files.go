@@ -108,7 +108,7 @@ func (n *Files) Mkdir(dir string) error {
 	if there, err := n.mkdir(dir); there || err != nil {
 		return err
 	}
-	return n.syncDir(filepath.Dir(dir))
+	return n.syncPath(filepath.Dir(dir))
 }
 
 func (n *Files) mkdir(dir string) (there bool, err error) {
@@ -124,16 +124,21 @@ func (n *Files) mkdir(dir string) (there bool, err error) {
 	return false, nil
 }
 
-func (n *Files) syncDir(dir string) error {
-	if err := n.begin("syncdir", dir); err != nil {
+func (n *Files) syncPath(path string) error {
+	if err := n.begin("sync", path); err != nil {
 		return err
 	}
 	defer n.disk.mu.Unlock()
-	d, err := n.disk.lookup(dir)
-	if err == nil {
-		d.syncNames()
+	node, err := n.disk.lookup(path)
+	switch {
+	case err != nil:
+		return err
+	case node.names != nil:
+		node.syncNames()
+	default:
+		node.sync()
 	}
-	return err
+	return nil
 }
 
 // Open implements ha.Files.
@@ -203,14 +208,20 @@ func (n *Files) Place(temp, path string) error {
 		dir.apply(change{name: node})
 		return nil
 	})
-	err = errors.Join(err, n.change("unlink", temp, func(dir *inode, name string) error {
+	return errors.Join(err, n.change("unlink", temp, func(dir *inode, name string) error {
 		dir.apply(change{name: nil})
 		return nil
 	}))
-	if err != nil {
-		return err
+}
+
+// Sync implements ha.Files.
+func (n *Files) Sync(paths ...string) error {
+	for _, path := range paths {
+		if err := n.syncPath(path); err != nil {
+			return err
+		}
 	}
-	return n.syncDir(filepath.Dir(path))
+	return nil
 }
 
 // Remove implements ha.Files.
@@ -222,10 +233,7 @@ func (n *Files) Remove(temp string) error {
 }
 
 func (n *Files) placeDir(temp, path string) error {
-	if err := n.syncDir(temp); err != nil {
-		return err
-	}
-	err := n.change("rename", path, func(dir *inode, name string) error {
+	return n.change("rename", path, func(dir *inode, name string) error {
 		if there := dir.names[name]; there != nil && len(there.names) > 0 {
 			return &fs.PathError{Op: "rename", Path: path, Err: fs.ErrExist}
 		}
@@ -233,10 +241,6 @@ func (n *Files) placeDir(temp, path string) error {
 		dir.apply(change{old: nil, name: dir.names[old]})
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	return n.syncDir(filepath.Dir(path))
 }
 
 func (n *Files) change(verb, path string, do func(dir *inode, name string) error) error {

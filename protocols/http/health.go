@@ -30,6 +30,7 @@ type Standby struct {
 	Ineligible    string   `json:"ineligible,omitempty"`    // why it would not
 	CaughtUp      bool     `json:"caught_up"`               // it has read all that the primary is known to have promised
 	BehindBytes   uint64   `json:"behind_bytes"`            // of the primary's journal, not read yet
+	BehindSeconds float64  `json:"behind_seconds"`          // for how long it has not caught up
 	ConfigDiffers bool     `json:"config_differs,omitzero"` // from the primary's
 }
 

@@ -121,10 +121,10 @@ type collector struct {
 	ready   *prometheus.Desc
 	epoch   *prometheus.Desc
 
-	takeover              func() map[string]time.Duration
-	role, phase           *prometheus.Desc
-	eligible, caughtUp    *prometheus.Desc
-	behind, configDiffers *prometheus.Desc
+	takeover                    func() map[string]time.Duration
+	role, phase                 *prometheus.Desc
+	eligible, caughtUp          *prometheus.Desc
+	behind, late, configDiffers *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*collector)(nil)
@@ -141,6 +141,7 @@ func newCollector(opt *Options) *collector {
 		eligible:      prometheus.NewDesc("baton_standby_eligible", "1 on a standby that would take over, else 0", nil, nil),
 		caughtUp:      prometheus.NewDesc("baton_standby_caught_up", "1 on a standby that has read all that is known to be promised, else 0", nil, nil),
 		behind:        prometheus.NewDesc("baton_standby_behind_bytes", "How much of the primary's journal a standby has not read yet", nil, nil),
+		late:          prometheus.NewDesc("baton_standby_behind_seconds", "For how long a standby has not read all that is known to be promised", nil, nil),
 		configDiffers: prometheus.NewDesc("baton_standby_config_differs", "1 on a standby whose configuration is not the primary's, else 0", nil, nil),
 	}
 	for _, m := range c.metrics {
@@ -156,7 +157,7 @@ func newCollector(opt *Options) *collector {
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.ready
 	ch <- c.epoch
-	for _, d := range []*prometheus.Desc{c.role, c.phase, c.eligible, c.caughtUp, c.behind, c.configDiffers} {
+	for _, d := range []*prometheus.Desc{c.role, c.phase, c.eligible, c.caughtUp, c.behind, c.late, c.configDiffers} {
 		ch <- d
 	}
 	for _, d := range c.descs {
@@ -198,6 +199,7 @@ func (c *collector) collectRole(ch chan<- prometheus.Metric, state *State) {
 		gauge(c.eligible, one(s.Eligible))
 		gauge(c.caughtUp, one(s.CaughtUp))
 		gauge(c.behind, float64(s.BehindBytes))
+		gauge(c.late, s.BehindSeconds)
 		gauge(c.configDiffers, one(s.ConfigDiffers))
 	}
 }

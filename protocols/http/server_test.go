@@ -179,7 +179,7 @@ func TestReadyz_Standby(t *testing.T) {
 	health.Set(State{Role: RoleStandby, Reason: "another broker is the primary"})
 	health.Observe(func(s *State) {
 		s.Standby = &Standby{
-			Primary: "a", PrimaryEpoch: 7, Addresses: []string{"amqp://a:5672"}, Ineligible: "the disk is full", CaughtUp: true, BehindBytes: 12,
+			Primary: "a", PrimaryEpoch: 7, Addresses: []string{"amqp://a:5672"}, Ineligible: "the disk is full", CaughtUp: true, BehindBytes: 12, BehindSeconds: 1.5,
 		}
 	})
 	s := start(t, Options{Health: health, Takeover: func() map[string]time.Duration {
@@ -188,7 +188,7 @@ func TestReadyz_Standby(t *testing.T) {
 	code, body := get(t, s.AdminAddrs()[0], "/readyz")
 	for _, want := range []string{
 		`"role":"standby"`, `"primary":"a"`, `"primary_epoch":7`, `"addresses":["amqp://a:5672"]`, `"eligible":false`,
-		`"ineligible":"the disk is full"`, `"behind_bytes":12`,
+		`"ineligible":"the disk is full"`, `"behind_bytes":12`, `"behind_seconds":1.5`,
 	} {
 		if code != 503 || !strings.Contains(body, want) {
 			t.Errorf("/readyz answers %d %s, want 503 and %s", code, body, want)
@@ -197,7 +197,7 @@ func TestReadyz_Standby(t *testing.T) {
 	_, body = get(t, s.MetricsAddrs()[0], "/metrics")
 	wantLines(t, body,
 		`baton_role{role="standby"} 1`, `baton_role{role="primary"} 0`, "baton_standby_eligible 0", "baton_standby_caught_up 1",
-		"baton_standby_behind_bytes 12", "baton_standby_config_differs 0", `baton_takeover_seconds{phase="open"} 0.02`,
+		"baton_standby_behind_bytes 12", "baton_standby_behind_seconds 1.5", "baton_standby_config_differs 0", `baton_takeover_seconds{phase="open"} 0.02`,
 	)
 }
 
