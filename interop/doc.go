@@ -37,6 +37,13 @@
 // logs the flags that repeat it, as far as the machine allows. -failover.starts=200
 // starts brokers at the same instant more often.
 //
+// Other tests have faults that need more than signals, or time: -failover.net cuts
+// networks and -enospc fills and freezes a disk, both as root; -sharedfs.netns cuts a host
+// from its storage; -failover.clock has a successor whose wall clock is wrong;
+// -failover.storm=10000 has as many clients come back at once; -failover.behind=2m keeps a
+// standby from reading. -failover.gap=N measures what a client sees of N takeovers of each
+// kind and prints a table.
+//
 // # Environment
 //
 // BATON_INTEROP_URL=amqp://… points the tests that neither end a broker nor look

@@ -10,6 +10,10 @@
 # has 107 bytes at most) and not on tmpfs (bricks need trusted attributes). BRICKS is
 # 1, or more for replicas. performance.quick-read is off, as Baton asks.
 #
+# GLUSTER_NETNS=NAME, of up, makes a network namespace of that name, through which
+# alone mount a reaches the volume: taking its device NAME down cuts mount a off. All
+# then listens on the other end of that wire.
+#
 # No service manager takes part: each process is started here and ended by its id.
 # All of them listen on GLUSTER_ADDRESS alone, by default 127.0.0.2: glusterd takes
 # 127.0.0.1 for a mistake. What they write lies below DIR, but for the bricks' logs
@@ -18,6 +22,7 @@
 set -eu
 
 address=${GLUSTER_ADDRESS:-127.0.0.2}
+wired=198.18.255.253 # instead, with GLUSTER_NETNS
 port=24007 # bricks ask for glusterd there, whatever it is told
 volume=baton
 
@@ -52,6 +57,30 @@ servers() {
 	return 0
 }
 none_serve() { [ -z "$(servers)" ]; }
+
+# wire makes the namespace. Its addresses are those for tests between networks.
+wire() {
+	echo "$1" >"$dir/netns"
+	ip netns list | grep -qw "$1" && return
+	ip netns add "$1"
+	ip link add "o$1" type veth peer name "$1" netns "$1"
+	ip addr add "$wired/30" dev "o$1"
+	ip link set "o$1" up
+	ip -n "$1" addr add "${wired%.*}.254/30" dev "$1"
+	ip -n "$1" link set lo up
+	ip -n "$1" link set "$1" up
+}
+
+# from HOST COMMAND... runs the command where that host's mount is.
+from() {
+	host=$1
+	shift
+	if [ "$host" = a ] && [ -e "$dir/netns" ]; then
+		nsenter --net="/run/netns/$(cat "$dir/netns")" -- "$@"
+	else
+		"$@"
+	fi
+}
 
 start_glusterd() {
 	mkdir -p "$dir/run" "$dir/log" "$dir/state"
@@ -95,11 +124,14 @@ start_volume() {
 
 up() {
 	bricks=${1:-1}
+	mkdir -p "$dir"
+	[ -z "${GLUSTER_NETNS:-}" ] || wire "$GLUSTER_NETNS"
+	[ ! -e "$dir/netns" ] || address=$wired
 	start_glusterd
 	start_volume
 	for host in a b; do
 		mkdir -p "$dir/$host"
-		mounted "$dir/$host" || glusterfs --volfile-server="$address" --volfile-server-port=$port --volfile-id=$volume \
+		mounted "$dir/$host" || from "$host" glusterfs --volfile-server="$address" --volfile-server-port=$port --volfile-id=$volume \
 			--pid-file="$dir/run/mount-$host.pid" --log-file="$dir/log/mount-$host.log" "$dir/$host"
 		within 100 mounted "$dir/$host" || die "$dir/$host is not mounted: see $dir/log"
 		within 100 stat "$dir/$host/." || die "$dir/$host does not answer: see $dir/log"
@@ -120,6 +152,7 @@ down() {
 	done
 	none_serve || die "these still run: $(servers)"
 	mounted "$dir/a" || mounted "$dir/b" && die "$dir is still mounted"
+	[ ! -e "$dir/netns" ] || ip netns del "$(cat "$dir/netns")"
 	slug=$(echo "${dir#/}" | tr / -)
 	rm -f /var/log/glusterfs/bricks/"$slug"-brick[0-9]*.log
 	rm -rf "$dir"
@@ -133,6 +166,7 @@ case $dir in
 /*/*) ;;
 *) die "$dir is not an absolute path below another directory" ;;
 esac
+[ ! -e "$dir/netns" ] || address=$wired
 case $verb in
 up | down) $verb "$@" ;;
 set) cli set $volume "$1" "$2" ;;
