@@ -47,14 +47,14 @@ var rules = []rule{
 
 	{"ha/...", []string{"std", "./ha/...", "./persistence/failpoint", "golang.org/x/sys"}, "fail-over knows neither queues nor protocols"},
 
-	{"protocols/listen", []string{"std", "./core", "./core/field", "github.com/pires/go-proxyproto", "golang.org/x/sys"}, "all protocols share the listeners, so they know none"},
+	{"protocols/listen", []string{"std", "./core", "./core/field", "github.com/pires/go-proxyproto", "golang.org/x/sys", "golang.org/x/time"}, "all protocols share the listeners, so they know none"},
 	{"protocols/outbox", []string{"std", "./core", "./core/field"}, "all protocols share the outbox, so it knows none"},
-	{"protocols/auth", []string{"std", "./core", "./core/field", "golang.org/x/crypto"}, "all protocols share the authenticators, so they know none"},
+	{"protocols/auth", []string{"std", "./core", "./core/field", "golang.org/x/crypto", "golang.org/x/sync", "github.com/dlclark/regexp2/v2", "github.com/golang-jwt/jwt/v5", "github.com/MicahParks/jwkset"}, "all protocols share the authenticators, so they know none"},
 	{"protocols/mqtt/wire/...", []string{"std", "./core/field", "./protocols/mqtt/wire/...", "github.com/mochi-mqtt/server/v2"}, "a codec knows bytes and not the engine"},
 	{"protocols/mqtt/bridge/...", []string{"std", "./core/field", "./protocols/mqtt/wire"}, "the bridge turns what the codec reads into what the engine keeps"},
 	{"protocols/*/wire/...", []string{"std", "./core/field", "./protocols/*/wire/..."}, "a codec knows bytes and not the engine"},
 	{"protocols/mqtt/...", append([]string{"./protocols/mqtt/...", "github.com/mochi-mqtt/server/v2", "github.com/coder/websocket"}, frontEnd...), "protocols meet in core, and mochi's types do not leave this folder"},
-	{"protocols/http/...", append([]string{"github.com/prometheus/client_golang", "github.com/coder/websocket"}, frontEnd...), "protocols meet in core; where data lies and who is primary is told to the admin port"},
+	{"protocols/http/...", append([]string{"./protocols/http/...", "github.com/prometheus/client_golang", "github.com/coder/websocket", "golang.org/x/sys"}, frontEnd...), "protocols meet in core; where data lies and who is primary is told to the admin port"},
 	{"protocols/*/...", frontEnd, "protocols meet in core, and know neither the store nor fail-over"},
 
 	{"cmd/baton/bench/...", []string{"std", "third-party", "./cmd/baton/bench/...", "./persistence/storebench"}, "the load generator is a client: it knows a broker by its port, and the store by what measures it"},
@@ -67,6 +67,9 @@ var confined = []struct{ lib, folder string }{
 	{"github.com/dgraph-io", "persistence/index"},
 	{"github.com/mochi-mqtt", "protocols/mqtt/..."},
 	{"github.com/spf13/cobra", "cmd/..."},
+	{"github.com/dlclark/regexp2", "protocols/auth"},
+	{"github.com/golang-jwt", "protocols/auth"},
+	{"github.com/MicahParks", "protocols/auth"},
 }
 
 // topLevel is the root of the repository: each name is there, and nothing else that .gitignore does not name.
@@ -148,6 +151,8 @@ func TestLayoutChecker_FindsWhatIsForbidden(t *testing.T) {
 		{"codec and core", "protocols/amqp091/wire/a.go", module + "/core", "package protocols/amqp091/wire imports"},
 		{"codec and field", "protocols/amqp091/wire/a.go", module + "/core/field", ""},
 		{"outbox and a protocol", "protocols/outbox/a.go", module + "/protocols/amqp091/wire", "package protocols/outbox imports"},
+		{"authenticators and their libraries", "protocols/auth/a.go", "github.com/dlclark/regexp2/v2", ""},
+		{"wiring and the engine of patterns", "cmd/baton/a.go", "github.com/dlclark/regexp2/v2", "stays in protocols/auth"},
 		{"bench and the engine", "cmd/baton/bench/a.go", module + "/core", "package cmd/baton/bench imports"},
 		{"interop and a client", "interop/a.go", "github.com/rabbitmq/amqp091-go", ""},
 		{"interop and the engine", "interop/a.go", module + "/core", "package interop imports"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/batonmq/baton/core"
@@ -110,9 +111,10 @@ func unexpected(m wire.Method, want wire.MethodID) error {
 
 // login sends connection.start and finds out who the client is.
 func (c *conn) login(ctx context.Context) error {
+	mechanisms := auth.Offers(c.srv.opt.Auth, auth.Credentials{RemoteAddr: c.nc.RemoteAddr()})
 	err := c.send(0, &wire.ConnectionStart{
 		VersionMajor: 0, VersionMinor: 9,
-		ServerProperties: c.srv.properties, Mechanisms: auth.Mechanisms, Locales: "en_US",
+		ServerProperties: c.srv.properties, Mechanisms: strings.Join(mechanisms, " "), Locales: "en_US",
 	})
 	if err != nil {
 		return err

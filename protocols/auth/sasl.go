@@ -4,28 +4,33 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/batonmq/baton/core/field"
 )
 
 // Names of the mechanisms.
 const (
-	PLAIN    = "PLAIN"
-	AMQPLAIN = "AMQPLAIN"
+	PLAIN     = "PLAIN"
+	AMQPLAIN  = "AMQPLAIN"
+	EXTERNAL  = "EXTERNAL"
+	ANONYMOUS = "ANONYMOUS"
 )
 
-// Mechanisms are those Parse knows, in order of preference and in the form of
-// connection.start.
-const Mechanisms = PLAIN + " " + AMQPLAIN
-
-// Parse reads the client's only response of a mechanism. All but RemoteAddr of
-// the result is set. The error is ErrMechanism, ErrMalformed or ErrRefused.
+// Parse reads the client's only response of a mechanism into what a response
+// can tell: mechanism, user name and password. The error is ErrMechanism,
+// ErrMalformed or ErrRefused.
 func Parse(mechanism string, response []byte) (Credentials, error) {
 	switch mechanism {
 	case PLAIN:
 		return parsePLAIN(response)
 	case AMQPLAIN:
 		return parseAMQPLAIN(response)
+	case EXTERNAL:
+		return parseEXTERNAL(response)
+	case ANONYMOUS:
+		// RFC 4505: the response is trace information, of which nothing follows.
+		return Credentials{Mechanism: ANONYMOUS}, nil
 	}
 	return Credentials{}, fmt.Errorf("mechanism %q: %w", mechanism, ErrMechanism)
 }
@@ -46,6 +51,15 @@ func parsePLAIN(response []byte) (Credentials, error) {
 		return Credentials{}, fmt.Errorf("PLAIN: user %q asks to act as %q: %w", username, authzid, ErrRefused)
 	}
 	return Credentials{Mechanism: PLAIN, Username: username, Password: password}, nil
+}
+
+// parseEXTERNAL reads RFC 4422's message, appendix A: the identity to act as, or
+// nothing for the one that the certificate names.
+func parseEXTERNAL(response []byte) (Credentials, error) {
+	if bytes.IndexByte(response, 0) >= 0 || !utf8.Valid(response) {
+		return Credentials{}, fmt.Errorf("EXTERNAL is not an identity in UTF-8: %w", ErrMalformed)
+	}
+	return Credentials{Mechanism: EXTERNAL, Username: string(response)}, nil
 }
 
 // parseAMQPLAIN reads the mechanism AMQP 0-9 defined for itself: the pairs of a

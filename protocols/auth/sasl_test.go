@@ -26,20 +26,20 @@ func TestParse(t *testing.T) {
 		want                      Credentials
 		err                       error
 	}{
-		{name: "PLAIN", mechanism: PLAIN, response: "\x00guest\x00secret", want: Credentials{PLAIN, "guest", "secret", nil}},
-		{name: "PLAIN with its own authzid", mechanism: PLAIN, response: "guest\x00guest\x00secret", want: Credentials{PLAIN, "guest", "secret", nil}},
+		{name: "PLAIN", mechanism: PLAIN, response: "\x00guest\x00secret", want: Credentials{Mechanism: PLAIN, Username: "guest", Password: "secret"}},
+		{name: "PLAIN with its own authzid", mechanism: PLAIN, response: "guest\x00guest\x00secret", want: Credentials{Mechanism: PLAIN, Username: "guest", Password: "secret"}},
 		{name: "PLAIN with another's authzid", mechanism: PLAIN, response: "root\x00guest\x00secret", err: ErrRefused},
-		{name: "PLAIN with empty password", mechanism: PLAIN, response: "\x00guest\x00", want: Credentials{PLAIN, "guest", "", nil}},
-		{name: "PLAIN with empty user", mechanism: PLAIN, response: "\x00\x00", want: Credentials{PLAIN, "", "", nil}},
-		{name: "PLAIN in UTF-8", mechanism: PLAIN, response: "\x00jürgen\x00пароль", want: Credentials{PLAIN, "jürgen", "пароль", nil}},
+		{name: "PLAIN with empty password", mechanism: PLAIN, response: "\x00guest\x00", want: Credentials{Mechanism: PLAIN, Username: "guest", Password: ""}},
+		{name: "PLAIN with empty user", mechanism: PLAIN, response: "\x00\x00", want: Credentials{Mechanism: PLAIN, Username: "", Password: ""}},
+		{name: "PLAIN in UTF-8", mechanism: PLAIN, response: "\x00jürgen\x00пароль", want: Credentials{Mechanism: PLAIN, Username: "jürgen", Password: "пароль"}},
 		{name: "PLAIN empty", mechanism: PLAIN, response: "", err: ErrMalformed},
 		{name: "PLAIN with one NUL", mechanism: PLAIN, response: "guest\x00secret", err: ErrMalformed},
 		{name: "PLAIN with three NULs", mechanism: PLAIN, response: "\x00guest\x00sec\x00ret", err: ErrMalformed},
-		{name: "AMQPLAIN captured", mechanism: AMQPLAIN, response: captured, want: Credentials{AMQPLAIN, "guest", "guest", nil}},
+		{name: "AMQPLAIN captured", mechanism: AMQPLAIN, response: captured, want: Credentials{Mechanism: AMQPLAIN, Username: "guest", Password: "guest"}},
 		{
 			name: "AMQPLAIN with more fields in another order", mechanism: AMQPLAIN,
 			response: string(pairs(t, field.Table{{Key: "PASSWORD", Value: "p"}, {Key: "x", Value: int32(7)}, {Key: "LOGIN", Value: []byte("u")}})),
-			want:     Credentials{AMQPLAIN, "u", "p", nil},
+			want:     Credentials{Mechanism: AMQPLAIN, Username: "u", Password: "p"},
 		},
 		{name: "AMQPLAIN without password", mechanism: AMQPLAIN, response: string(pairs(t, field.Table{{Key: "LOGIN", Value: "u"}})), err: ErrMalformed},
 		{name: "AMQPLAIN without login", mechanism: AMQPLAIN, response: string(pairs(t, field.Table{{Key: "PASSWORD", Value: "p"}})), err: ErrMalformed},
@@ -47,6 +47,12 @@ func TestParse(t *testing.T) {
 		{name: "AMQPLAIN empty", mechanism: AMQPLAIN, response: "", err: ErrMalformed},
 		{name: "AMQPLAIN cut short", mechanism: AMQPLAIN, response: captured[:len(captured)-1], err: ErrMalformed},
 		{name: "AMQPLAIN with trailing bytes", mechanism: AMQPLAIN, response: captured + "x", err: ErrMalformed},
+		{name: "EXTERNAL", mechanism: EXTERNAL, want: Credentials{Mechanism: EXTERNAL}},
+		{name: "EXTERNAL with an authzid", mechanism: EXTERNAL, response: "jürgen", want: Credentials{Mechanism: EXTERNAL, Username: "jürgen"}},
+		{name: "EXTERNAL with a NUL", mechanism: EXTERNAL, response: "a\x00b", err: ErrMalformed},
+		{name: "EXTERNAL not in UTF-8", mechanism: EXTERNAL, response: "\xff", err: ErrMalformed},
+		{name: "ANONYMOUS", mechanism: ANONYMOUS, want: Credentials{Mechanism: ANONYMOUS}},
+		{name: "ANONYMOUS with trace information", mechanism: ANONYMOUS, response: "sirhc", want: Credentials{Mechanism: ANONYMOUS}},
 		{name: "a mechanism not offered", mechanism: "SCRAM-SHA-256", response: "n,,n=guest", err: ErrMechanism},
 		{name: "mechanism names are upper case", mechanism: "plain", response: "\x00guest\x00secret", err: ErrMechanism},
 	} {
@@ -72,6 +78,8 @@ func FuzzParse(f *testing.F) {
 	f.Add(PLAIN, []byte("guest\x00guest\x00guest"))
 	f.Add(AMQPLAIN, []byte("\x05LOGINS\x00\x00\x00\x05guest\x08PASSWORDS\x00\x00\x00\x05guest"))
 	f.Add(AMQPLAIN, []byte("\x05LOGINS\xff\xff\xff\xffguest"))
+	f.Add(EXTERNAL, []byte("user"))
+	f.Add(ANONYMOUS, []byte("trace"))
 	f.Fuzz(func(t *testing.T, mechanism string, response []byte) {
 		c, err := Parse(mechanism, response)
 		if err != nil {
@@ -85,6 +93,8 @@ func FuzzParse(f *testing.F) {
 		switch mechanism {
 		case PLAIN:
 			again = []byte("\x00" + c.Username + "\x00" + c.Password)
+		case EXTERNAL:
+			again = []byte(c.Username)
 		case AMQPLAIN:
 			again = pairs(t, field.Table{{Key: "LOGIN", Value: c.Username}, {Key: "PASSWORD", Value: c.Password}})
 		}

@@ -61,6 +61,9 @@ func NewStatic(opt StaticOptions) (*Static, error) {
 
 // Authenticate compares name and password in a time that depends on neither.
 func (s *Static) Authenticate(_ context.Context, c Credentials) (Principal, error) {
+	if !c.byPassword() {
+		return Principal{}, fmt.Errorf("mechanism %q: %w", c.Mechanism, ErrMechanism)
+	}
 	// Sums have one length, so that the comparison does not tell the secret's;
 	// the & keeps it from stopping at the name.
 	name := sha256.Sum256([]byte(c.Username))
@@ -70,7 +73,7 @@ func (s *Static) Authenticate(_ context.Context, c Credentials) (Principal, erro
 	switch {
 	case good != 1:
 		return Principal{}, fmt.Errorf("user %q from %v: %w", c.Username, c.RemoteAddr, ErrBadCredentials)
-	case s.loopbackOnly && !isLocal(c.RemoteAddr):
+	case s.loopbackOnly && !IsLocal(c.RemoteAddr):
 		return Principal{}, fmt.Errorf("user %q from %v: %w", c.Username, c.RemoteAddr, ErrNotLoopback)
 	}
 	return Principal{Name: s.name}, nil

@@ -51,7 +51,7 @@ func TestStatic(t *testing.T) {
 				}
 				return
 			}
-			if !errors.Is(err, tt.err) || !errors.Is(err, ErrRefused) || p != (Principal{}) {
+			if !errors.Is(err, tt.err) || !errors.Is(err, ErrRefused) || p.Name != "" {
 				t.Errorf("Authenticate = %+v, %v; want %v", p, err, tt.err)
 			}
 		})
