@@ -6,10 +6,18 @@
 //     is one sentence that names it ([AddressError]).
 //   - A handler runs for each accepted connection, in a goroutine the [Listener]
 //     waits for; when the handler returns, its connection is closed.
-//   - At most Options.MaxConns connections are open; one more is closed at once
-//     and counted.
+//   - At most Options.MaxConns connections are open, and those of all listeners
+//     that share a [Budget] are within it; one more is closed at once and
+//     counted. One address cannot keep the others out: it leaves the last
+//     quarter of a budget to them, and its [Rate] is its own.
 //   - A connection arrives with a deadline. A peer that never finishes its
-//     handshake is cut without any help from the handler.
+//     handshake, TLS and protocol together, is cut without any help from the
+//     handler.
+//   - With Options.TLS a handler sees no connection whose handshake did not
+//     succeed, and no client certificate that is not verified and, as far as the
+//     revocation lists know, unrevoked; nor by resuming an earlier session.
+//   - New certificates, authorities and revocation lists are for new connections;
+//     open ones go on. Files that cannot be used change nothing but the log.
 //   - An accept loop that fails for want of resources (file descriptors,
 //     memory) backs off, says so once, and recovers by itself.
 //
@@ -32,14 +40,46 @@
 // clients. A connection ends for its own reasons; the registry only tells who
 // there is to be asked to, and waits.
 //
+// # TLS
+//
+// A [TLS] is made of files and made again when they change: on demand
+// ([TLS.Reload]) or seen by polling ([TLS.Watch]). What was read at one moment is
+// fixed, is what a connection's handshake is made with from begin to end, and
+// has the keys of its session tickets: with it, the sessions end that clients
+// might resume. Versions 1.2 and 1.3 are spoken, in the former only with
+// ephemeral keys and authenticated encryption (ECDHE; AES-GCM or
+// ChaCha20-Poly1305); key exchanges are Go's, the hybrid post-quantum ones first.
+//
+// A certificate whose issuer has no revocation list counts as not revoked. A
+// list is trusted if an authority in the CA file has signed it, so an
+// intermediate authority that publishes one has its certificate there; it is
+// then trusted by itself, and still refused when a list of its root revokes it.
+// Online queries (OCSP), indirect and delta lists other than as additions are
+// not known.
+//
+// # Limits
+//
+// An address, to a Budget or a Rate, is an IPv4 address or an IPv6 /64. Behind a
+// proxy that is the proxy's. A failure is a login that did not succeed, which
+// front-ends report by [Rate.RecordFailure], or a handshake of TLS that failed
+// for a reason an attacker can bring about; one that only looked whether the port
+// is open is not blamed.
+//
 // # Reader
 //
 // [Reader] is the read side of a connection, without a buffer while the
 // connection is idle. On unix systems it borrows one from a pool only once
-// bytes have arrived, so ten thousand quiet connections hold none. Elsewhere,
-// and for a net.Conn that is not a plain TCP connection, a waiting Reader holds
-// one buffer. So does, everywhere, one that waits for the rest of a frame: its
-// owner bounds that by a read deadline.
+// bytes have arrived, so ten thousand quiet connections hold none, with TLS or
+// without. Elsewhere, and for a net.Conn that is neither TCP nor TLS, a waiting
+// Reader holds one buffer. So does, everywhere, one that waits for the rest of a
+// frame: its owner bounds that by a read deadline.
+//
+// An idle connection, its goroutine included, was measured (linux, amd64) at 4
+// KiB of resident memory plain and 15 KiB with TLS 1.3 (12 KiB with 1.2; 3 KiB
+// more where the client has a certificate). crypto/tls keeps the room of the
+// longest record it has read: 24 KiB more after the peer sent full ones. A
+// handshake that does not go on holds 8 KiB, or 42 KiB after a first record made
+// to be large.
 //
 // # Who owns what
 //

@@ -25,8 +25,9 @@ var (
 const DefaultHandshakeTimeout = 10 * time.Second
 
 // A Handler serves one connection and returns when it is over. The connection
-// is a *net.TCPConn and arrives with a deadline, Options.HandshakeTimeout from
-// now, for reads and writes; the handler lifts it (conn.SetDeadline) when its
+// is a *net.TCPConn, or a *tls.Conn whose handshake is done (see [TLSState]). It
+// arrives with a deadline, Options.HandshakeTimeout from when it was accepted,
+// for reads and writes; the handler lifts it (conn.SetDeadline) when its own
 // handshake is done. The context ends with the cause [ErrStopping] or [ErrCut].
 type Handler func(ctx context.Context, conn net.Conn)
 
@@ -44,9 +45,24 @@ type Options struct {
 	// MaxConns bounds the open connections; zero is no bound.
 	MaxConns int
 
-	// HandshakeTimeout is the deadline a connection arrives with. Zero is
-	// DefaultHandshakeTimeout.
+	// HandshakeTimeout is the deadline a connection arrives with, that of TLS
+	// and of the protocol together. Zero is DefaultHandshakeTimeout.
 	HandshakeTimeout time.Duration
+
+	// TLS is what connections begin with; nil: they are plain.
+	TLS *TLS
+
+	// ALPN are the protocols that TLS offers, as "amqp", "mqtt" or "http/1.1".
+	// A client that names some, and none of these, is refused (RFC 7301); one
+	// that names none is not.
+	ALPN []string
+
+	// Budget bounds the connections of all listeners that share it; nil: it
+	// does not.
+	Budget *Budget
+
+	// Rate bounds how often one address connects; nil: it does not.
+	Rate *Rate
 
 	// Log receives the listener's own events; nil discards them.
 	Log *slog.Logger
@@ -79,9 +95,14 @@ func (o *Options) setDefaults() {
 
 // Stats counts what happened since Start.
 type Stats struct {
-	Open     int    // connections open now
-	Accepted uint64 // connections a handler was started for
-	Refused  uint64 // connections closed at once because of MaxConns
+	Open       int    // connections open now
+	Accepted   uint64 // connections that were not closed at once
+	Refused    uint64 // connections closed at once because of MaxConns
+	OverBudget uint64 // connections closed at once because of Budget
+	TooOften   uint64 // connections closed at once because of Rate
+
+	// Handshakes counts the TLS handshakes that failed, by HandshakeFailure.
+	Handshakes [handshakeFailures]uint64
 }
 
 // A Listener is a front-end's open addresses and the connections accepted on
@@ -98,8 +119,12 @@ type Listener struct {
 	accepting sync.WaitGroup     // accept loops
 	conns     Registry[net.Conn] // with a running handler each
 
-	refused atomic.Uint64
-	crowded atomic.Bool // a refusal has been logged since the limit was last left
+	refused    atomic.Uint64
+	overBudget atomic.Uint64
+	tooOften   atomic.Uint64
+	failures   [handshakeFailures]atomic.Uint64
+	crowded    atomic.Bool // a refusal has been logged since the limit was last left
+	complaints *complaints
 
 	mu       sync.Mutex
 	stopped  bool // the addresses are closed
@@ -125,6 +150,8 @@ func Start(ctx context.Context, opt Options) (*Listener, error) {
 		stop:      make(chan struct{}),
 		failed:    make(chan error, 1),
 		conns:     Registry[net.Conn]{Limit: opt.MaxConns},
+
+		complaints: newComplaints(),
 	}
 	ctx, l.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	for _, ln := range listeners {
@@ -151,7 +178,14 @@ func (l *Listener) Failed() <-chan error { return l.failed }
 // Stats returns the counters as they are now.
 func (l *Listener) Stats() Stats {
 	n := l.conns.Counts()
-	return Stats{Open: n.Open, Accepted: n.Opened, Refused: l.refused.Load()}
+	s := Stats{
+		Open: n.Open, Accepted: n.Opened,
+		Refused: l.refused.Load(), OverBudget: l.overBudget.Load(), TooOften: l.tooOften.Load(),
+	}
+	for i := range l.failures {
+		s.Handshakes[i] = l.failures[i].Load()
+	}
+	return s
 }
 
 // Stop closes the addresses, ends the handlers' context with the cause
@@ -196,10 +230,11 @@ func (l *Listener) stopAccepting() {
 	l.accepting.Wait()
 }
 
-// serve registers the connection and starts its handler, or closes it where the
-// listener is full or stopping.
+// serve registers the connection and starts its handler, or closes it where a
+// limit is reached or the listener is stopping. What is refused has cost its
+// accept and nothing else.
 func (l *Listener) serve(ctx context.Context, conn net.Conn) {
-	r, err := l.conns.Add(conn)
+	r, err := l.admit(conn)
 	if err != nil {
 		l.refuse(conn, err)
 		return
@@ -211,27 +246,74 @@ func (l *Listener) serve(ctx context.Context, conn net.Conn) {
 	go l.handle(ctx, r) // Stop waits for its registration to end
 }
 
+// admit asks the limits, those first that concern the address alone.
+func (l *Listener) admit(conn net.Conn) (*Registration[net.Conn], error) {
+	if !l.opt.Rate.allow(conn.RemoteAddr()) {
+		return nil, errTooOften
+	}
+	if first, err := l.opt.Budget.take(conn.RemoteAddr()); err != nil {
+		if first {
+			l.log.Warn("connection budget spent, refusing connections", slog.Any("err", err),
+				slog.Int("limit", l.opt.Budget.limit), slog.String("peer", conn.RemoteAddr().String()))
+		}
+		return nil, err
+	}
+	r, err := l.conns.Add(conn)
+	if err != nil {
+		l.opt.Budget.give(conn.RemoteAddr())
+	}
+	return r, err
+}
+
 func (l *Listener) refuse(conn net.Conn, err error) {
-	if errors.Is(err, ErrFull) {
+	peer := slog.String("peer", conn.RemoteAddr().String())
+	switch {
+	case errors.Is(err, errTooOften):
+		l.tooOften.Add(1)
+		if suppressed, ok := l.complaints.next(l.log, slog.LevelWarn); ok {
+			l.log.Warn("connection refused", peer, slog.Any("err", err), suppressed)
+		}
+	case errors.Is(err, errOverBudget), errors.Is(err, errOverShare):
+		l.overBudget.Add(1)
+	case errors.Is(err, ErrFull):
 		l.refused.Add(1)
 		if !l.crowded.Swap(true) { // once per crowd: the log must not grow with a reconnect storm
-			l.log.Warn("connection limit reached, refusing connections",
-				slog.Int("limit", l.opt.MaxConns), slog.String("peer", conn.RemoteAddr().String()))
+			l.log.Warn("connection limit reached, refusing connections", slog.Int("limit", l.opt.MaxConns), peer)
 		}
 	}
 	abort(conn)
 }
 
-// handle runs the handler for a registered connection.
+// handle runs the handler for a registered connection, after the handshake of
+// TLS. Its frame stays on the stack of each idle connection: what happens before
+// and after has frames of its own.
 func (l *Listener) handle(ctx context.Context, r *Registration[net.Conn]) {
-	defer l.conns.Remove(r)
-	// The handler may have closed it already; a second close says so and harms nothing.
-	defer r.Conn.Close()
-	// Absolute, so that a peer sending a byte a second does not move it.
-	if err := r.Conn.SetDeadline(time.Now().Add(l.opt.HandshakeTimeout)); err != nil {
-		return // closed between accept and here
+	defer l.end(r)
+	if conn, ok := l.begin(ctx, r.Conn); ok {
+		l.opt.Handler(ctx, conn)
+		_ = conn.Close() // the handler may have done so; of TLS, it tells the peer
 	}
-	l.opt.Handler(ctx, r.Conn)
+}
+
+// begin makes of an accepted connection what the handler is given, or reports
+// false.
+func (l *Listener) begin(ctx context.Context, conn net.Conn) (net.Conn, bool) {
+	// Absolute, so that a peer sending a byte a second does not move it.
+	if err := conn.SetDeadline(time.Now().Add(l.opt.HandshakeTimeout)); err != nil {
+		return nil, false // closed between accept and here
+	}
+	if l.opt.TLS == nil {
+		return conn, true
+	}
+	secure, ok := l.handshake(ctx, conn)
+	return secure, ok
+}
+
+// end closes a connection and takes it off the books.
+func (l *Listener) end(r *Registration[net.Conn]) {
+	_ = r.Conn.Close() // a second close says so and harms nothing
+	l.opt.Budget.give(r.Conn.RemoteAddr())
+	l.conns.Remove(r)
 }
 
 // abort closes the connection without waiting for unsent bytes: what has not

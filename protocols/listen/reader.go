@@ -36,6 +36,10 @@ type Reader struct {
 	need    int
 	n       int
 	err     error
+
+	// below is what carries conn where that is TLS and reads of it can be told
+	// not to wait, else nil.
+	below waiter
 }
 
 // NewReader returns a Reader of conn that buffers up to limit bytes: the longest
@@ -43,6 +47,7 @@ type Reader struct {
 func NewReader(conn net.Conn, limit int) *Reader {
 	r := &Reader{conn: conn, limit: max(limit, minBuffer)}
 	r.openRaw()
+	r.below = below(conn)
 	return r
 }
 
@@ -71,7 +76,7 @@ func (r *Reader) Discard(n int) {
 // io.EOF with nothing buffered and io.ErrUnexpectedEOF amid a stretch.
 func (r *Reader) Fill(least int) error {
 	if least > r.limit {
-		return fmt.Errorf("buffer %d bytes of at most %d: %w", least, r.limit, ErrLimit)
+		return r.overLimit(least)
 	}
 	for r.end-r.start < least {
 		if err := r.readSome(least); err != nil {
@@ -82,6 +87,11 @@ func (r *Reader) Fill(least int) error {
 		}
 	}
 	return nil
+}
+
+// overLimit is not in Fill, whose frame stays on the stack of those that wait.
+func (r *Reader) overLimit(least int) error {
+	return fmt.Errorf("buffer %d bytes of at most %d: %w", least, r.limit, ErrLimit)
 }
 
 // ReadFull fills p with the next bytes. What is buffered is copied; a long
@@ -128,16 +138,7 @@ func unexpected(err error, amid bool) error {
 // readSome reads once, with room for least bytes in all.
 func (r *Reader) readSome(least int) error {
 	if r.raw == nil {
-		r.makeRoom(least)
-		n, err := r.conn.Read(r.buf.data[r.end:])
-		r.end += n
-		if n > 0 {
-			return nil // an error beside bytes comes again
-		}
-		if r.start == r.end {
-			r.Release()
-		}
-		return err
+		return r.readOver(least)
 	}
 	r.need, r.n, r.err = least, 0, nil
 	err := r.raw.Read(r.tryRead)

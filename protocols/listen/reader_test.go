@@ -12,14 +12,15 @@ import (
 	"time"
 )
 
-// transports are the connections a Reader meets: one with a socket below it and
-// one without.
+// transports are the connections a Reader meets: with a socket below it, with none,
+// and with TLS in between.
 var transports = []struct {
 	name string
 	dial func(testing.TB) (client, server net.Conn)
 }{
 	{"tcp", tcpPair},
 	{"pipe", pipePair},
+	{"tls", tlsPair},
 }
 
 func pipePair(tb testing.TB) (client, server net.Conn) {

@@ -11,7 +11,7 @@ import (
 )
 
 // openRaw takes the socket below a TCP connection. Anything else (TLS, a pipe)
-// has no socket whose bytes are ours to take.
+// has no socket whose bytes are ours to take; for TLS see readOver.
 func (r *Reader) openRaw() {
 	tcp, ok := r.conn.(*net.TCPConn)
 	if !ok {
