@@ -52,6 +52,9 @@ func (c *conn) openChannel(f wire.Frame) error {
 		return wire.Errorf(wire.NotAllowed, m.ID(),
 			"channel number %d is higher than the negotiated channel_max (%d)", f.Channel, c.channelMax)
 	}
+	if err := c.session.OpenChannel(); err != nil {
+		return blame(m.ID(), err)
+	}
 	ch := &channel{c: c, id: f.Channel}
 	c.channels[f.Channel] = ch
 	c.count.channelsOpened.Add(1)
@@ -200,10 +203,11 @@ func (ch *channel) handleClosing(f wire.Frame) error {
 	return nil
 }
 
-// forget frees the channel's number.
+// forget frees the channel's number, and its place among those of the user.
 func (ch *channel) forget() {
 	delete(ch.c.channels, ch.id)
 	ch.c.last = nil
+	ch.c.session.CloseChannel()
 	ch.c.count.channelsClosed.Add(1)
 }
 

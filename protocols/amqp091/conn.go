@@ -2,8 +2,6 @@ package amqp091
 
 import (
 	"context"
-	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -12,6 +10,7 @@ import (
 
 	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/protocols/amqp091/wire"
+	"github.com/batonmq/baton/protocols/auth"
 	"github.com/batonmq/baton/protocols/listen"
 	"github.com/batonmq/baton/protocols/outbox"
 )
@@ -21,17 +20,23 @@ import (
 type conn struct {
 	srv       *Server
 	nc        net.Conn
-	log       *slog.Logger
 	in        *listen.Reader
 	out       *outbox.Outbox
 	interrupt context.CancelCauseFunc // from any goroutine: end the connection for this reason
+	entry     *listen.Registration[*conn]
 
-	// Agreed on in the handshake.
-	session    *core.Session
+	// Agreed on in the handshake, and the same from then on: info reads it.
 	user       string
-	client     clientProperties
+	vhost      string
+	mechanism  string
+	client     client
 	frameMax   uint32
 	channelMax uint16
+
+	session      *core.Session
+	rights       *auth.Renewable // what the session may do; nil: everything
+	expiry       *time.Timer     // of the credentials; nil: they do not expire
+	impersonator bool            // may publish in others' names
 
 	channels map[uint16]*channel
 	last     *channel // the one that the last frame was for
@@ -40,6 +45,7 @@ type conn struct {
 
 	heart   heart
 	reading atomic.Bool // the reader waits for the client, not for the broker
+	blocked atomic.Bool // it waits for an alarm to end
 	count   counters
 
 	confirmMu  sync.Mutex
@@ -52,7 +58,6 @@ func newConn(s *Server, nc net.Conn, interrupt context.CancelCauseFunc) *conn {
 	c := &conn{
 		srv:       s,
 		nc:        nc,
-		log:       s.opt.Log.With(slog.String("conn", nc.RemoteAddr().String())),
 		in:        listen.NewReader(nc, handshakeFrameMax),
 		interrupt: interrupt,
 		frameMax:  handshakeFrameMax,
@@ -60,6 +65,12 @@ func newConn(s *Server, nc net.Conn, interrupt context.CancelCauseFunc) *conn {
 	}
 	c.out = outbox.New(nc, c, s.opt.Outbox)
 	return c
+}
+
+// log returns the connection's logger. It is made for each line: one that is kept
+// would cost every quiet connection more than all that is known of its client.
+func (c *conn) log() *slog.Logger {
+	return c.srv.opt.Log.With(slog.String("conn", c.nc.RemoteAddr().String()))
 }
 
 // serve is the reader: from the protocol header to the goodbye.
@@ -135,6 +146,7 @@ func (c *conn) fill(least int) error {
 			return err
 		}
 		c.count.bytesRead.Add(uint64(len(c.in.Buffered()) - before))
+		c.count.reads.Add(1)
 	}
 }
 
@@ -170,12 +182,10 @@ func (c *conn) finish(ctx context.Context, ch *channel, err error) error {
 	}
 	e := fault(ch.method, err)
 	if e == nil || e.Code.Hard() {
-		if e != nil {
-			return e
-		}
-		return err
+		return blame(ch.method, err)
 	}
-	c.log.Warn("channel closed for an error", slog.Int("channel", int(ch.id)), slog.Any("err", err))
+	c.log().Warn("channel closed for an error", slog.Int("channel", int(ch.id)), slog.String("user", c.user),
+		slog.Int("code", int(e.Code)), slog.Any("err", err))
 	return ch.fail(e)
 }
 
@@ -202,7 +212,7 @@ func (c *conn) control(ctx context.Context, f wire.Frame) error {
 func (c *conn) closedByClient(m *wire.ConnectionClose) error {
 	c.release()
 	if m.ReplyCode != wire.ReplySuccess {
-		c.log.Info("client reports an error", slog.Int("code", int(m.ReplyCode)), slog.String("text", m.ReplyText))
+		c.log().Info("client reports an error", slog.Int("code", int(m.ReplyCode)), slog.String("text", m.ReplyText))
 	}
 	if err := c.send(0, &wire.ConnectionCloseOK{}); err != nil {
 		return err
@@ -229,86 +239,10 @@ func (c *conn) release() {
 	c.count.channelsClosed.Add(uint64(len(c.channels)))
 	clear(c.channels)
 	c.last = nil
+	c.expireAt(time.Time{})
 	if c.session != nil && !c.released {
 		c.released = true
 		c.session.Close(outstanding...)
-	}
-}
-
-// goodbye logs why the connection ends, tells the client if the protocol has a
-// word for it, and writes what is queued.
-func (c *conn) goodbye(err error) {
-	until := time.Now().Add(c.srv.opt.DrainTimeout)
-	e, isFault := errors.AsType[*wire.Error](err)
-	polite := true
-	switch {
-	case errors.Is(err, errClosed):
-		c.log.Info("connection closed")
-	case isFault:
-		if e.Code == wire.ConnectionForced {
-			c.log.Info("connection closed by the broker", slog.Any("err", err))
-		} else {
-			c.log.Warn("connection closed for an error", slog.Any("err", err))
-		}
-		_ = c.send(0, &wire.ConnectionClose{ // its text is cut to fit, so it can be encoded
-			ReplyCode: e.Code, ReplyText: e.ReplyText(), ClassID: e.Method.Class(), MethodID: e.Method.Method(),
-		})
-		c.awaitCloseOK(until)
-	case errors.Is(err, errHungUp):
-		c.log.Warn("connection refused", slog.Any("err", err))
-	case errors.Is(err, io.EOF) && c.count.bytesRead.Load() == 0:
-		c.log.Debug("connection ended before a byte came") // as port checks do
-		polite = false
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		c.log.Warn("client went away without closing the connection")
-		polite = false
-	default:
-		c.log.Warn("connection cut", slog.Any("err", err))
-		polite = false
-	}
-	if !polite {
-		_ = c.nc.Close() // which also ends the writer
-	}
-	if c.out.Close(time.Until(until)) == nil && polite {
-		c.linger(until)
-	}
-}
-
-// awaitCloseOK waits for the answer to connection.close and drops everything
-// else (section 1.4 of the class reference, connection.close).
-func (c *conn) awaitCloseOK(until time.Time) {
-	_ = c.nc.SetReadDeadline(until)
-	for {
-		f, err := c.nextFrame()
-		if err != nil {
-			return
-		}
-		if f.Type != wire.FrameMethod || f.Channel != 0 {
-			continue
-		}
-		switch id, _, _ := wire.ParseMethod(f.Payload); id {
-		case wire.ConnectionCloseOKID:
-			return
-		case wire.ConnectionCloseID: // both closed at once
-			_ = c.send(0, &wire.ConnectionCloseOK{})
-		default:
-		}
-	}
-}
-
-// linger lets the last bytes arrive, for a second at most: closing a socket that has unread input
-// resets the connection, and the reset overtakes what was written.
-func (c *conn) linger(until time.Time) {
-	half, ok := c.nc.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
-		return
-	}
-	if soon := time.Now().Add(time.Second); soon.Before(until) {
-		until = soon
-	}
-	_ = c.nc.SetReadDeadline(until)
-	for c.in.Fill(1) == nil {
-		c.in.Discard(len(c.in.Buffered()))
 	}
 }
 

@@ -98,7 +98,7 @@ func (k *consumer) Cancelled(*core.Consumer) {
 		return
 	}
 	if err := ch.send(&wire.BasicCancel{ConsumerTag: k.tag, NoWait: true}); err != nil {
-		ch.c.log.Error("basic.cancel could not be encoded", slog.Any("err", err))
+		ch.c.log().Error("basic.cancel could not be encoded", slog.Any("err", err))
 	}
 }
 

@@ -15,6 +15,20 @@
 //   - A channel error closes the channel and nothing else; a connection error
 //     closes the connection with the protocol's own reply code. A client that
 //     does not speak the protocol is cut, with one line in the log.
+//   - A client is let in by the authenticators alone, by one of the mechanisms
+//     that they offer it, and does what their authorizer allows. A refusal is
+//     403 and closes the channel; where there is none, 530 and the connection.
+//     Its text names the object and the user, never the cause, which is in the
+//     log. Secrets are in neither.
+//   - When its credentials expire, its user or its vhost is deleted, or somebody
+//     ends it, a connection is closed with 320 and the reason, whatever it waits
+//     for. New credentials (connection.update-secret) count at once, for what is
+//     asked from then on.
+//   - A client that waits because of an alarm, and understands
+//     connection.blocked, is told so and when it goes on. Heartbeats are sent
+//     meanwhile, and none are missed.
+//   - Every connection leaves one line in the log at its end, with the reason; one
+//     whose login failed with who it claimed to be.
 //   - A connection uses no more memory than its limits say: frame_max for the
 //     read buffer, the outbox's high mark and one delivery for the write side
 //     (four times the mark and one message for answers that the client asks for
@@ -28,8 +42,12 @@
 //
 // # What it does not guarantee
 //
-//   - Transactions, connection.blocked and direct reply-to are not implemented
-//     and not announced: tx methods are answered with 540.
+//   - Transactions and direct reply-to are not implemented and not announced: tx
+//     methods are answered with 540.
+//   - A consumer goes on when the right to read its queue is taken away: consuming
+//     is asked for once. Tags count as they were at the login, but for
+//     impersonator, which new credentials give and take.
+//   - Mechanisms of several steps (connection.secure) are not offered.
 //   - The headers CC and BCC are not acted on yet: a message goes where its
 //     routing key leads it and nowhere else, and consumers see both headers.
 //   - A message whose expiration is over may wait behind one whose expiration is
@@ -44,13 +62,15 @@
 // Soft and hard errors are those that close the channel and the connection
 // (AMQP 0-9-1 section 2.2.7 and 1.2 of the class reference). An outstanding
 // delivery is one that was sent, with a tag, and not yet settled. A publication
-// is a message of which not everything has arrived.
+// is a message of which not everything has arrived. A connection is blocking while
+// an alarm is set, and blocked once it has published meanwhile and waits.
 //
 // # Who owns what
 //
 // A connection's reader goroutine, which is the one that called Serve, owns all
-// protocol state: channels, publications, what was negotiated. Only two things
-// are shared, each behind its own mutex: a channel's outstanding deliveries and
+// protocol state: channels, publications, what was negotiated. The latter does not
+// change once the handshake is over, so that lists of connections may read it,
+// beside counters, from any goroutine. Only two things are shared, each behind its own mutex: a channel's outstanding deliveries and
 // consumers (channel.mu), because queues deliver from any goroutine; and the
 // confirms that wait to be sent (conn.confirmMu), because the store's committer
 // completes them. Lock order: queue → channel.mu → outbox → conn.confirmMu.

@@ -14,6 +14,15 @@ var (
 	// errClosed: the client closed the connection as the protocol wants it.
 	errClosed = errors.New("closed by the client")
 
+	// errGone: the client's end of the connection is closed.
+	errGone = errors.New("the client went away without closing the connection")
+
+	// errExpired: the credentials are good no longer.
+	errExpired = errors.New("credential expired")
+
+	// errNotOffered: a mechanism that is known here, and not to this client.
+	errNotOffered = errors.New("SASL mechanism that was not offered")
+
 	// errHungUp: everything there was to say has been said.
 	errHungUp = errors.New("hung up")
 
@@ -27,10 +36,12 @@ var (
 // replyCode is the one place where an engine's error becomes a reply code. What
 // a code does, close the channel or the connection, is the code's own property.
 // There is no channel to close for a vhost that cannot be opened, because it
-// does not exist, is not for this user, or takes no further connection: that is
-// NOT_ALLOWED, as in RabbitMQ.
+// does not exist, is not for this user, or takes no further connection, nor for a
+// channel too many: that is NOT_ALLOWED, as in RabbitMQ.
 func replyCode(method wire.MethodID, k core.Kind) wire.ReplyCode {
-	if method == wire.ConnectionOpenID && (k == core.NotFound || k == core.Refused || k == core.Exhausted) {
+	switch {
+	case method == wire.ConnectionOpenID && (k == core.NotFound || k == core.Refused),
+		(method == wire.ConnectionOpenID || method == wire.ChannelOpenID) && k == core.Exhausted:
 		return wire.NotAllowed
 	}
 	switch k {
@@ -70,6 +81,34 @@ func fault(method wire.MethodID, err error) *wire.Error {
 		text = e.Op + " " + e.Name + ": " + e.Kind.String()
 	}
 	return &wire.Error{Code: replyCode(method, e.Kind), Method: method, Text: text}
+}
+
+// blamed is an error, and what the client is told of it: never the cause.
+type blamed struct {
+	told  *wire.Error
+	cause error
+}
+
+func (b *blamed) Error() string   { return b.cause.Error() }
+func (b *blamed) Unwrap() []error { return []error{b.told, b.cause} }
+
+// blame returns err, which method has caused, with what the client is told; as it
+// is where that is nothing.
+func blame(method wire.MethodID, err error) error {
+	told := fault(method, err)
+	if told == nil || errors.Is(err, told) {
+		return err
+	}
+	return &blamed{told: told, cause: err}
+}
+
+// forced is the end of a connection for somebody's reason.
+func forced(reason error) error {
+	text := reason.Error()
+	if e := fault(0, reason); e != nil {
+		text = e.Text
+	}
+	return &blamed{told: wire.Errorf(wire.ConnectionForced, 0, "%s", text), cause: reason}
 }
 
 // ending returns why a connection ends whose reader has met err: an interrupt

@@ -3,6 +3,8 @@ package amqp091_test
 import (
 	"fmt"
 	"io"
+	"math"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -34,7 +36,7 @@ func TestConnectionStart_WhatClientsGoBy(t *testing.T) {
 		for key, want := range map[string]bool{
 			"publisher_confirms": true, "basic.nack": true, "consumer_cancel_notify": true,
 			"exchange_exchange_bindings": true, "authentication_failure_close": true, "per_consumer_qos": true,
-			"connection.blocked": false, "direct_reply_to": false,
+			"connection.blocked": true, "direct_reply_to": false,
 		} {
 			if got, _ := caps.(field.Table).Get(key); got != want {
 				t.Errorf("capability %s is %v, want %v", key, got, want)
@@ -188,7 +190,8 @@ func TestAHandshakeThatTakesTooLongIsCut(t *testing.T) {
 		{"a header and no more", wire.ProtocolHeader},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			inBubble(t, nil, func(b *bed) {
+			blamed := 0
+			inBubble(t, func(s *setup) { s.server.LoginFailed = func(net.Addr) { blamed++ } }, func(b *bed) {
 				t := b.t
 				begin := time.Now()
 				p := b.dial()
@@ -198,6 +201,9 @@ func TestAHandshakeThatTakesTooLongIsCut(t *testing.T) {
 				_, _ = io.ReadAll(p.nc)
 				if d := time.Since(begin); d != 10*time.Second {
 					t.Errorf("cut after %v, want 10s", d)
+				}
+				if b.serving.Wait(); blamed != 1 {
+					t.Errorf("its address was blamed %d times", blamed)
 				}
 			})
 		})
@@ -315,15 +321,6 @@ func TestShutdown(t *testing.T) {
 	})
 }
 
-func TestUpdateSecret(t *testing.T) {
-	inBubble(t, nil, func(b *bed) {
-		p := b.connect()
-		p.call(0, &wire.ConnectionUpdateSecret{NewSecret: "guest", Reason: "rotation"}, &wire.ConnectionUpdateSecretOK{})
-		p.send(0, &wire.ConnectionUpdateSecret{NewSecret: "wrong", Reason: "rotation"})
-		p.connectionClosed(530, "NOT_ALLOWED - New secret was refused by one of the backends", wire.ConnectionUpdateSecretID)
-	})
-}
-
 func TestOptionsAreChecked(t *testing.T) {
 	b := newBed(t, nil)
 	good := amqp091.Options{Broker: b.broker, Auth: refuseAll{}}
@@ -338,6 +335,8 @@ func TestOptionsAreChecked(t *testing.T) {
 		{"heartbeat of half a second", func(o *amqp091.Options) { o.Heartbeat = time.Second / 2 }},
 		{"heartbeat too long", func(o *amqp091.Options) { o.Heartbeat = 65536 * time.Second }},
 		{"negative handshake timeout", func(o *amqp091.Options) { o.HandshakeTimeout = -1 }},
+		{"negative message rate", func(o *amqp091.Options) { o.MessageRate = -1 }},
+		{"byte rate that is no number", func(o *amqp091.Options) { o.ByteRate = math.NaN() }},
 		{"negative drain timeout", func(o *amqp091.Options) { o.DrainTimeout = -1 }},
 		{"message size too large", func(o *amqp091.Options) { o.MaxMessageSize = 1 << 31 }},
 	} {

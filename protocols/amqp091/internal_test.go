@@ -205,9 +205,25 @@ func TestEveryKindHasItsReplyCode(t *testing.T) {
 		if got := replyCode(wire.ConnectionOpenID, kind); got != want.onOpen {
 			t.Errorf("%v: %d for connection.open, want %d", kind, got, want.onOpen)
 		}
+		if got := replyCode(wire.ChannelOpenID, kind); got != want.onChannel && (kind != core.Exhausted || got != want.onOpen) {
+			t.Errorf("%v: %d for channel.open", kind, got)
+		}
 	}
 	e := fault(wire.QueueBindID, &core.Error{Kind: core.NotFound, Op: "bind", Name: "queue 'q'"})
 	if e == nil || e.ReplyText() != "NOT_FOUND - bind queue 'q': not found" || e.Method != wire.QueueBindID {
 		t.Errorf("an error without a text becomes %+v", e)
+	}
+}
+
+// TestReasonsOfAlarms are RabbitMQ's words.
+func TestReasonsOfAlarms(t *testing.T) {
+	for alarms, want := range map[core.Alarms]string{
+		{Memory: true}:             "low on memory",
+		{Disk: true}:               "low on disk",
+		{Memory: true, Disk: true}: "low on memory & disk",
+	} {
+		if got := lowOn(alarms); got != want {
+			t.Errorf("%+v is %q, want %q", alarms, got, want)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
 	"runtime"
 	"time"
 
@@ -22,6 +23,14 @@ type Options struct {
 
 	// Auth decides who may connect. Required.
 	Auth auth.Authenticator
+
+	// LoginFailed is told of the address that a login failed from, or that did not
+	// finish its handshake in time. Nil: nobody is.
+	LoginFailed func(net.Addr)
+
+	// MessageRate and ByteRate are how much each connection may publish in a
+	// second. Zero is no limit.
+	MessageRate, ByteRate float64
 
 	// FrameMax is the largest frame offered, between 4096 and 1 GiB. Zero is
 	// 131072.
@@ -88,6 +97,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("amqp: handshake timeout %v is negative", o.HandshakeTimeout)
 	case o.DrainTimeout < 0:
 		return fmt.Errorf("amqp: drain timeout %v is negative", o.DrainTimeout)
+	case !(o.MessageRate >= 0 && o.ByteRate >= 0): // NaN, too
+		return fmt.Errorf("amqp: rates of %v messages and %v bytes cannot be", o.MessageRate, o.ByteRate)
 	case o.MaxMessageSize < 0 || o.MaxMessageSize > maxMessageSize:
 		return fmt.Errorf("amqp: message size limit %d is not between 0 and %d", o.MaxMessageSize, maxMessageSize)
 	}
@@ -105,6 +116,9 @@ func (o *Options) setDefaults() {
 	setDefault(&o.Product, "RabbitMQ")
 	setDefault(&o.Version, "3.13.7")
 	setDefault(&o.ClusterName, "baton")
+	if o.LoginFailed == nil {
+		o.LoginFailed = func(net.Addr) {}
+	}
 	o.Outbox.Largest = o.MaxMessageSize
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -39,6 +39,7 @@ type setup struct {
 	store  memstore.Options
 	broker core.Options
 	server amqp091.Options
+	auth   func(*core.Broker) auth.Authenticator // nil: the default user alone
 }
 
 // newBed starts a server; it ends with the test.
@@ -54,11 +55,10 @@ func newBed(tb testing.TB, change func(*setup)) *bed {
 	if b.broker, err = core.Open(tb.Context(), b.store, s.broker); err != nil {
 		tb.Fatal(err)
 	}
-	users, err := auth.NewStatic(auth.StaticOptions{})
-	if err != nil {
-		tb.Fatal(err)
+	if s.auth == nil {
+		s.auth = func(*core.Broker) auth.Authenticator { return defaultUser(tb) }
 	}
-	s.server.Broker, s.server.Auth = b.broker, users
+	s.server.Broker, s.server.Auth = b.broker, s.auth(b.broker)
 	if b.server, err = amqp091.New(s.server); err != nil {
 		tb.Fatal(err)
 	}
@@ -70,6 +70,15 @@ func newBed(tb testing.TB, change func(*setup)) *bed {
 		_ = b.store.Close() // some tests have made it fail
 	})
 	return b
+}
+
+func defaultUser(tb testing.TB) auth.Authenticator {
+	tb.Helper()
+	users, err := auth.NewStatic(auth.StaticOptions{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return users
 }
 
 // inBubble runs f with a bed in a synctest bubble.
@@ -292,17 +301,39 @@ func (p *peer) gone() {
 // handshake opens the connection.
 func (p *peer) handshake(properties field.Table, frameMax uint32, heartbeat uint16) {
 	p.t.Helper()
+	p.login(properties, "guest", "guest")
+	p.next(0) // tune
+	p.frameMax = frameMax
+	p.open("/", heartbeat)
+	p.expect(0, &wire.ConnectionOpenOK{})
+}
+
+// login gives a name and a password.
+func (p *peer) login(properties field.Table, user, password string) {
+	p.t.Helper()
 	p.write([]byte(wire.ProtocolHeader))
 	p.next(0) // start
 	p.send(0, &wire.ConnectionStartOK{
-		ClientProperties: properties, Mechanism: "PLAIN", Response: "\x00guest\x00guest", Locale: "en_US",
+		ClientProperties: properties, Mechanism: "PLAIN", Response: "\x00" + user + "\x00" + password, Locale: "en_US",
 	})
-	p.next(0) // tune
-	p.frameMax = frameMax
+}
+
+// open asks for a vhost.
+func (p *peer) open(vhost string, heartbeat uint16) {
+	p.t.Helper()
 	p.send(0,
-		&wire.ConnectionTuneOK{ChannelMax: 2047, FrameMax: frameMax, Heartbeat: heartbeat},
-		&wire.ConnectionOpen{VirtualHost: "/"})
+		&wire.ConnectionTuneOK{ChannelMax: 2047, FrameMax: p.frameMax, Heartbeat: heartbeat},
+		&wire.ConnectionOpen{VirtualHost: vhost})
+}
+
+// as opens a connection for a user in a vhost.
+func (p *peer) as(user, password, vhost string) *peer {
+	p.t.Helper()
+	p.login(clientProperties(), user, password)
+	p.next(0) // tune
+	p.open(vhost, 0)
 	p.expect(0, &wire.ConnectionOpenOK{})
+	return p
 }
 
 func (p *peer) openChannel(id uint16) {

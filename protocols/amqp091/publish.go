@@ -150,7 +150,7 @@ func (p *publication) readHeaders(s *field.Summary) {
 // checkProperties checks those that the broker itself goes by. lifetime is that
 // of a message with an expiration.
 func (ch *channel) checkProperties(s *field.Summary) (lifetime time.Duration, err error) {
-	if s.UserID != nil && string(s.UserID) != ch.c.user {
+	if s.UserID != nil && string(s.UserID) != ch.c.user && !ch.c.impersonator {
 		return 0, wire.Errorf(wire.PreconditionFailed, wire.BasicPublishID,
 			"user_id property set to '%s' but authenticated user was '%s'", s.UserID, ch.c.user)
 	}

@@ -53,6 +53,7 @@ func (s *Server) Serve(ctx context.Context, nc net.Conn) {
 		return
 	}
 	defer s.remove(r)
+	c.entry = r
 	c.serve(ctx)
 }
 
@@ -85,7 +86,7 @@ func serverProperties(opt *Options) field.Table {
 			{Key: "exchange_exchange_bindings", Value: true},
 			{Key: "basic.nack", Value: true},
 			{Key: "consumer_cancel_notify", Value: true},
-			{Key: "connection.blocked", Value: false},
+			{Key: "connection.blocked", Value: true},
 			{Key: "consumer_priorities", Value: false},
 			{Key: "authentication_failure_close", Value: true},
 			{Key: "per_consumer_qos", Value: true},

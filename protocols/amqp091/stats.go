@@ -41,8 +41,8 @@ type counters struct {
 
 	channelsOpened, channelsClosed, loginsRefused atomic.Uint64
 
-	bytesRead atomic.Uint64
-	consumers atomic.Int64
+	bytesRead, reads atomic.Uint64
+	consumers        atomic.Int64
 }
 
 // addTo adds the connection's counts to s.

@@ -98,6 +98,7 @@ type Outbox struct {
 	size    atomic.Int64  // bytes appended and not yet written
 	waiting atomic.Bool   // Ready was false since Room was last called
 	written atomic.Uint64 // bytes written, ever
+	writes  atomic.Uint64 // of those, how often
 
 	mu       sync.Mutex
 	buf      *Buffer       // what the writer takes next; nil when empty
@@ -223,6 +224,9 @@ func (o *Outbox) Size() int64 {
 // Written is the number of bytes written so far.
 func (o *Outbox) Written() uint64 { return o.written.Load() }
 
+// Writes is the number of writes so far.
+func (o *Outbox) Writes() uint64 { return o.writes.Load() }
+
 // Close takes no more appends, writes what was appended before within drain,
 // and returns when the writer has ended. The connection is left open. Close may
 // be called again.
@@ -317,6 +321,7 @@ func (o *Outbox) write(b *Buffer) error {
 		n, done, err := b.writeSome(o.conn)
 		o.size.Add(int64(-n))
 		o.written.Add(uint64(n))
+		o.writes.Add(1)
 		switch {
 		case err == nil && done:
 			return nil
