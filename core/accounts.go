@@ -36,7 +36,8 @@ func (a *Access) PutUser(ctx context.Context, u User) (created bool, err error) 
 	return created, p.wait(ctx)
 }
 
-// DeleteUser deletes a user with its permissions, and asks its connections to end.
+// DeleteUser deletes a user with its permissions and its wills, and asks its connections to end. Subscribers that are away stay: they
+// belong to whoever has the name next.
 func (a *Access) DeleteUser(ctx context.Context, name string) (existed bool, err error) {
 	a.mu.Lock()
 	old := a.account(name)
@@ -44,6 +45,10 @@ func (a *Access) DeleteUser(ctx context.Context, name string) (existed bool, err
 	if old == nil {
 		p = a.broker.commit(false, Op{Kind: OpNone})
 	} else {
+		// First the wills: a broker that died in between would come back, and publish them for a user who is not there.
+		for _, v := range a.broker.vhosts.Load().all() {
+			v.forgetWills(name)
+		}
 		p = a.broker.commit(false, old.removal()...)
 		a.show(func(users pmap[*account]) pmap[*account] { return users.without(name) })
 	}

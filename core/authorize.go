@@ -120,7 +120,8 @@ func (s *Session) noEntry() string {
 	return fmt.Sprintf("access to %s refused for %s", vhostName(s.vhost.name), userName(s.opt.User))
 }
 
-// errAskAgain is returned under a lock by a declaration that would make what existed when it asked: to make it takes more rights.
+// errAskAgain is returned under a lock by a verb that finds something else than what it asked about, which may take more rights: by a
+// declaration that would make what existed then, and by a binding to an exchange that was made since, as one of topics perhaps.
 var errAskAgain = errors.New("more rights are needed")
 
 // mayDeclareExchange asks for what a declaration needs that gets so far; fresh says that there is no such exchange.
@@ -164,22 +165,26 @@ func (s *Session) mayDeclareQueue(spec *QueueSpec, fresh bool) error {
 	return s.allow(op, ExchangeClass, Write, deadLetters, "")
 }
 
-// mayBind asks for what it needs to make or to end a binding.
-func (s *Session) mayBind(op string, spec *BindingSpec) error {
+// mayBind asks for what it needs to make or to end a binding. x is the source as it was asked about, nil if there is none.
+func (s *Session) mayBind(op string, spec *BindingSpec) (x *Exchange, err error) {
 	source, dest, class := cleanName(spec.Source), cleanName(spec.Dest), QueueClass
+	x = s.vhost.exchange(source)
 	if spec.DestExchange {
 		class = ExchangeClass
 	}
 	if s.opt.Access == nil || source == "" || class == ExchangeClass && dest == "" {
-		return nil
+		return x, nil
 	}
 	if err := s.allow(op, class, Write, dest, ""); err != nil {
-		return err
+		return nil, err
 	}
 	if err := s.allow(op, ExchangeClass, Read, source, ""); err != nil {
-		return err
+		return nil, err
 	}
-	return s.allowTopic(op, Read, source, spec.Key)
+	if s.topicRules(x) {
+		err = s.allow(op, TopicClass, Read, source, spec.Key)
+	}
+	return x, err
 }
 
 // mayHaveSubscriber asks for the queue of a subscriber that outlives its link, and for the will.
@@ -198,7 +203,13 @@ func (s *Session) mayHaveSubscriber(spec *SubscriberSpec) error {
 	if spec.Will == nil {
 		return nil
 	}
-	m := spec.Will.Message
+	return s.mayLeave(spec.Will)
+}
+
+// mayLeave asks for what it needs to publish a will.
+func (s *Session) mayLeave(w *Will) error {
+	const op = "link"
+	m := w.Message
 	if err := s.allow(op, ExchangeClass, Write, m.Exchange, ""); err != nil {
 		return err
 	}

@@ -388,6 +388,24 @@ func TestFewKeysAreRemembered(t *testing.T) {
 	g.expect(g.published("x", fmt.Sprintf("k%d", keys-1)))
 }
 
+// Nor long ones: those of MQTT have 64 KiB, and idle sessions are many.
+func TestLongKeysAreNotRemembered(t *testing.T) {
+	g := newGuarded(t, "")
+	for length, want := range map[int]int{255: 1, 256: 2} {
+		key, n := strings.Repeat("k", length), 0
+		for range 2 {
+			for _, asked := range g.published("x", key) {
+				if strings.HasPrefix(asked, "write topic k") {
+					n++
+				}
+			}
+		}
+		if n != want {
+			t.Errorf("a key of %d bytes was asked about %d times in 2, want %d", length, n, want)
+		}
+	}
+}
+
 func TestRefusalsAreNotRemembered(t *testing.T) {
 	g := newGuarded(t, "write exchange y")
 	for range 2 {
@@ -407,6 +425,26 @@ func TestExchangeMadeAgainAsTopicsIsAskedAboutAnew(t *testing.T) {
 	g.must(g.free.DeleteExchange(t.Context(), "y", false, false))
 	g.must(g.free.DeclareExchange(t.Context(), core.ExchangeSpec{Name: "y", Kind: "topic"}))
 	g.expect(g.published("y", "k"), "write topic k of y")
+}
+
+// Nor may who binds while an exchange is being made get around the rules of its topics.
+func TestBindingToExchangeMadeMeanwhileIsAskedAboutAnew(t *testing.T) {
+	for name, before := range map[string]string{"none before": "new", "one of another type before": "y"} {
+		t.Run(name, func(t *testing.T) {
+			g := newGuarded(t, "read topic # of "+before)
+			g.rec.visit = func(asked string) {
+				if asked == "read exchange "+before {
+					g.rec.visit = nil
+					g.must(g.free.DeleteExchange(t.Context(), before, false, false))
+					g.must(g.free.DeclareExchange(t.Context(), core.ExchangeSpec{Name: before, Kind: "topic"}))
+				}
+			}
+			err := g.session.Bind(t.Context(), core.BindingSpec{Source: before, Dest: "q", Key: "#"})
+			if core.KindOf(err) != core.Refused {
+				t.Errorf("bind: %v, after %q", err, g.rec.asked)
+			}
+		})
+	}
 }
 
 // First the right, then whether it exists: who may not write does not learn which exchanges there are.

@@ -36,6 +36,7 @@ type Broker struct {
 	stops     atomic.Uint32 // why publishers wait; 0: they need not
 	gate      gate
 	doubt     doubt
+	arriving  arriving
 
 	access   Access
 	sessions sessions
@@ -62,6 +63,7 @@ func Open(ctx context.Context, store Store, opt Options) (*Broker, error) {
 	b.resumes.signal = make(chan struct{}, 1)
 	b.expiries.signal = make(chan struct{}, 1)
 	b.gate.opened, b.gate.news = make(chan struct{}), make(chan struct{}, 1)
+	b.arriving.limit = opt.ArrivingBytes
 	b.access.broker = b
 	b.access.accounts.Store(&accounts{generation: 1})
 	if err := b.recover(ctx); err != nil {

@@ -23,6 +23,8 @@
 //   - What waits in memory is bounded: messages that the store can read back leave memory when the budget is half used; when the
 //     rest reaches the budget, publishers wait. What is handed out counts elsewhere: for a link, and for a consumer without a prefetch
 //     limit, in Options.OpenBytes. A front-end may let go of the message of what is out (Delivery.Unload): it is read back if it returns.
+//   - What has arrived of messages that are not complete is bounded over all sessions, where front-ends say how much it is
+//     (Session.Arriving): whose have been under way for longest is ended.
 //   - With an Authorizer, a session's verb asks for its rights before anything else, in RabbitMQ's order: one that is refused has changed
 //     nothing and does not tell whether what it named exists. No lock is held while the answer is awaited. What was allowed is remembered
 //     for publishing and getting, as long as the Authorizer's generation is the same; what was refused is not.

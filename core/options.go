@@ -28,6 +28,10 @@ type Options struct {
 	// beyond that each of them goes on until it has OpenFloor. 0 means half of MemoryBudget.
 	OpenBytes int64
 
+	// ArrivingBytes is how much may have arrived, over all sessions, of messages that are not complete; see Session.Arriving. 0 means a
+	// quarter of MemoryBudget, or 64 MiB where that is more.
+	ArrivingBytes int64
+
 	// Subscriptions is how many subscriptions one subscriber may have. 0 means 10,000.
 	Subscriptions int
 
@@ -41,7 +45,7 @@ const OpenFloor = 256
 func (o *Options) validate() error {
 	for name, v := range map[string]int64{
 		"memory budget": o.MemoryBudget, "page-at": o.PageAt, "pending limit": o.PendingLimit,
-		"open window": int64(o.OpenWindow), "open bytes": o.OpenBytes,
+		"open window": int64(o.OpenWindow), "open bytes": o.OpenBytes, "arriving bytes": o.ArrivingBytes,
 		"subscriptions": int64(o.Subscriptions),
 	} {
 		if v < 0 {
@@ -54,6 +58,7 @@ func (o *Options) validate() error {
 	setDefault(&o.PendingLimit, 64<<20)
 	setDefault(&o.OpenWindow, 1<<18)
 	setDefault(&o.OpenBytes, o.MemoryBudget/2)
+	setDefault(&o.ArrivingBytes, max(o.MemoryBudget/4, 64<<20))
 	setDefault(&o.Subscriptions, 10_000)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -15,8 +15,13 @@ type rights struct {
 	oldest     int
 }
 
-// rightsKept is how many grants are remembered; the exchange that was published to last, which most have only one of, comes beside.
-const rightsKept = 12
+const (
+	// rightsKept is how many grants are remembered; the exchange that was published to last, which most have only one of, comes beside.
+	rightsKept = 12
+
+	// longestKept is the longest key that is: AMQP's have no more. A session that remembered MQTT's 64 KiB would hold on to a megabyte.
+	longestKept = 255
+)
 
 type grant struct {
 	class     Class
@@ -66,6 +71,9 @@ func (s *Session) allowAgain(r *rights, op string, g grant) error {
 	}
 	if err := s.allow(op, g.class, g.right, g.name, g.key); err != nil {
 		return err
+	}
+	if len(g.key) > longestKept {
+		return nil
 	}
 	g.name, g.key = strings.Clone(g.name), strings.Clone(g.key) // they may be part of a whole message
 	if len(r.granted) < rightsKept {

@@ -66,6 +66,7 @@ type Session struct {
 	sweepAt   int
 	exclusive map[*Queue]struct{} // nil until there is one
 	gets      int                 // messages got and not settled
+	arriving  int64               // as said last; 0: not counted
 
 	link *Link // to the subscriber that the connection is
 
@@ -111,5 +112,6 @@ func (s *Session) Close(outstanding ...Delivery) {
 		s.vhost.deleteExclusive(q)
 	}
 	clear(s.exclusive)
+	s.Arriving(0)
 	s.broker.sessions.remove(s)
 }

@@ -122,6 +122,7 @@ type Link struct {
 	window   *Window
 	consumer *Consumer   // from Start on; guarded by sub.gate
 	accepted bool        // the link was on record while it held the subscriber; guarded by vhost.mu
+	allowed  uint64      // the generation of the rights by which it has its will; guarded by vhost.mu
 	started  atomic.Bool // the front-end has answered its client
 
 	passing atomic.Int64 // bytes of messages that wait until the record of their id has passed
@@ -142,16 +143,18 @@ func (l *Link) holds() bool { return l.sub.link.Load() == l }
 // A session of another user than the subscriber's is refused, and what would need space on a full disk; neither disturbs the link
 // there is.
 func (s *Session) Subscriber(ctx context.Context, spec SubscriberSpec) (l *Link, present bool, err error) {
-	v := s.vhost
+	v, allowed := s.vhost, s.generation()
 	if err := s.mayHaveSubscriber(&spec); err != nil {
 		return nil, false, err
 	}
+	silenced := v.silenced(spec.Name)
 	v.mu.Lock()
 	if err := s.mayLink(&spec); err != nil {
 		v.mu.Unlock()
 		return nil, false, err
 	}
-	l, present, ops := s.newLink(&spec)
+	l, present, ops := s.newLink(&spec, silenced)
+	l.allowed = allowed
 	p := v.commit(false, ops...)
 	v.mu.Unlock()
 	if err := p.wait(ctx); err != nil {
@@ -201,13 +204,14 @@ func (s *Session) mayLink(spec *SubscriberSpec) error {
 	return nil
 }
 
-// newLink takes the subscriber over or makes it. Nothing stands in the way. vhost.mu is held.
-func (s *Session) newLink(spec *SubscriberSpec) (l *Link, present bool, ops []Op) {
+// newLink takes the subscriber over or makes it. Nothing stands in the way. silenced is the link, if any, whose will is not published
+// although it is broken off. vhost.mu is held.
+func (s *Session) newLink(spec *SubscriberSpec, silenced *Link) (l *Link, present bool, ops []Op) {
 	v := s.vhost
 	sub := v.subscriber(spec.Name)
 	if sub != nil {
 		if old := sub.link.Load(); old != nil {
-			ops = append(ops, sub.detach(old, false)...)
+			ops = append(ops, sub.detach(old, old == silenced)...)
 			old.receiver.TakenOver()
 		}
 		if spec.Fresh && !sub.ended {
@@ -300,10 +304,12 @@ func (l *Link) Start() {
 }
 
 // Detach ends the link. goodbye says that the client left in good order, so that its will is forgotten; without it the will is
-// published. expiry, when not nil, replaces the subscriber's; one that ends with its link cannot be given one.
+// published, unless the client may not publish it any more. expiry, when not nil, replaces the subscriber's; one that ends with its link
+// cannot be given one.
 func (l *Link) Detach(goodbye bool, expiry *time.Duration) {
 	sub := l.sub
 	v := sub.vhost
+	goodbye = goodbye || l.isSilenced()
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if !l.holds() {

@@ -28,17 +28,17 @@ func (r topicRouter) match(m *Message, to []*binding) []*binding {
 		return to
 	}
 	var buf [3][8]*topicNode
-	active, next, sticky := buf[0][:0], buf[1][:0], buf[2][:0]
+	active, next, sticky := buf[0][:0], buf[1][:0], stickyNodes{list: buf[2][:0]}
 	active, sticky = r.root.enter(active, sticky)
 	for key, end := m.Key, m.Key == ""; !end; {
 		var word string
 		word, key, end = cutWord(key)
 		next = next[:0]
-		waiting := len(sticky) // what a # is reached by now takes only the words to come
+		waiting := sticky.list // what a # is reached by now takes only the words to come
 		for _, n := range active {
 			next, sticky = n.step(word, next, sticky)
 		}
-		for _, n := range sticky[:waiting] {
+		for _, n := range waiting {
 			next, sticky = n.step(word, next, sticky)
 		}
 		active, next = next, active
@@ -46,22 +46,22 @@ func (r topicRouter) match(m *Message, to []*binding) []*binding {
 	for _, n := range active {
 		to = append(to, n.here...)
 	}
-	for _, n := range sticky {
+	for _, n := range sticky.list {
 		to = append(to, n.here...)
 	}
 	return to
 }
 
 // enter adds n to the nodes reached, and what follows a # there to those that stay.
-func (n *topicNode) enter(active, sticky []*topicNode) (_, _ []*topicNode) {
-	if n.hash != nil && !slices.Contains(sticky, n.hash) {
-		sticky = append(sticky, n.hash)
+func (n *topicNode) enter(active []*topicNode, sticky stickyNodes) ([]*topicNode, stickyNodes) {
+	if n.hash != nil {
+		sticky = sticky.with(n.hash)
 	}
 	return append(active, n), sticky
 }
 
 // step enters the nodes that word leads to.
-func (n *topicNode) step(word string, next, sticky []*topicNode) (_, _ []*topicNode) {
+func (n *topicNode) step(word string, next []*topicNode, sticky stickyNodes) ([]*topicNode, stickyNodes) {
 	if child, ok := n.words.get(word); ok {
 		next, sticky = child.enter(next, sticky)
 	}
@@ -69,6 +69,35 @@ func (n *topicNode) step(word string, next, sticky []*topicNode) (_, _ []*topicN
 		next, sticky = n.star.enter(next, sticky)
 	}
 	return next, sticky
+}
+
+// stickyNodes is a set in the order in which it was filled. It is handed on by value: a pointer to it would cost every match an
+// allocation.
+type stickyNodes struct {
+	list []*topicNode
+	all  map[*topicNode]struct{} // what is in list, once that is too long to be looked through for each node
+}
+
+// with adds n, in place.
+func (s stickyNodes) with(n *topicNode) stickyNodes {
+	const long = 32
+	if len(s.list) < long {
+		if !slices.Contains(s.list, n) {
+			s.list = append(s.list, n)
+		}
+		return s
+	}
+	if s.all == nil {
+		s.all = make(map[*topicNode]struct{}, 2*long)
+		for _, n := range s.list {
+			s.all[n] = struct{}{}
+		}
+	}
+	if _, there := s.all[n]; !there {
+		s.all[n] = struct{}{}
+		s.list = append(s.list, n)
+	}
+	return s
 }
 
 func (r topicRouter) with(b *binding) router {

@@ -143,3 +143,39 @@ func TestTopicMatchOfManyHashesIsQuick(t *testing.T) {
 		t.Errorf("%d bindings match, want 1", len(found))
 	}
 }
+
+// hashBomb is a table of n patterns, each of whose # a key of nothing but a reaches, by another way.
+func hashBomb(n int) (r topicRouter) {
+	signs := []string{"a.", "*."}
+	for i := 1; i <= n; i++ {
+		var pattern strings.Builder
+		for rest := i; rest > 0; rest /= 2 {
+			pattern.WriteString(signs[rest%2])
+		}
+		pattern.WriteString("#.a.#")
+		r = r.adding(&binding{key: pattern.String()}).(topicRouter)
+	}
+	return r
+}
+
+// The # reached are as many as there are patterns: to look through them all for each step would take half a minute.
+func TestTopicMatchOfManyPatternsIsQuick(t *testing.T) {
+	const patterns = 5000
+	key := strings.Repeat("a.", 126) + "a"
+	if found := hashBomb(patterns).match(&Message{Key: key}, nil); len(found) != patterns {
+		t.Errorf("%d bindings match, want %d", len(found), patterns)
+	}
+}
+
+func BenchmarkTopicMatchOfHashes(b *testing.B) {
+	for _, n := range []int{4, 100, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			r, m := hashBomb(n), &Message{Key: strings.Repeat("a.", 126) + "a"}
+			var found []*binding
+			b.ReportAllocs()
+			for b.Loop() {
+				found = r.match(m, found[:0])
+			}
+		})
+	}
+}

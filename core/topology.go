@@ -363,19 +363,33 @@ func (s *Session) Bind(ctx context.Context, spec BindingSpec) error {
 }
 
 func (s *Session) bind(spec BindingSpec) (promise, error) {
+	for {
+		x, err := s.mayBind("bind", &spec)
+		if err != nil {
+			return nil, err
+		}
+		p, err := s.bindTo(x, spec)
+		if !errors.Is(err, errAskAgain) {
+			return p, err
+		}
+	}
+}
+
+// bindTo adds a binding if its source is x still.
+func (s *Session) bindTo(x *Exchange, spec BindingSpec) (promise, error) {
 	const op = "bind"
 	v := s.vhost
-	if err := s.mayBind(op, &spec); err != nil {
-		return nil, err
-	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if err := v.mayMake(op); err != nil {
 		return nil, err
 	}
 	b, id, err := s.newBinding(op, spec)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case b.source != x:
+		return nil, errAskAgain
 	}
 	if _, ok := b.source.outbound[id]; ok {
 		return v.known(spec.NoWait, b.declared.durable), nil
@@ -444,7 +458,7 @@ func (s *Session) Unbind(ctx context.Context, spec BindingSpec) error {
 func (s *Session) unbind(spec BindingSpec) (promise, error) {
 	const op = "unbind"
 	v := s.vhost
-	if err := s.mayBind(op, &spec); err != nil {
+	if _, err := s.mayBind(op, &spec); err != nil {
 		return nil, err
 	}
 	v.mu.Lock()

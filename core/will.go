@@ -1,11 +1,13 @@
 package core
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
 
-// Will is a message that is published when its owner goes without a goodbye. One that comes due while publishers must wait is tried
+// Will is a message that is published when its owner goes without a goodbye. Whether the owner may publish it is asked when it is set, and
+// again when he goes if rights have changed since; what is taken away later, while it is delayed, does not concern it. One that comes due while publishers must wait is tried
 // again every willRetry, and published at once when its owner comes back: it must neither be lost nor be what fills the broker up when
 // very many owners go at the same time.
 type Will struct {
@@ -47,6 +49,45 @@ func (sub *Subscriber) setWill(w *Will) []Op {
 		return []Op{{Kind: OpRemove, Key: sub.key(keyWill)}}
 	}
 	return nil
+}
+
+// isSilenced reports that there is a will which may not be published any more, as rights have changed since it was set. One of which that
+// cannot be found out may: it was allowed then. No lock is held.
+func (l *Link) isSilenced() bool {
+	v, s := l.sub.vhost, l.session
+	v.mu.Lock()
+	will, allowed, holds := l.sub.will, l.allowed, l.holds()
+	v.mu.Unlock()
+	return holds && will != nil && allowed != s.generation() && errors.Is(s.mayLeave(will), ErrDenied)
+}
+
+// silenced returns the link of a subscriber if it is so.
+func (v *VHost) silenced(name string) *Link {
+	if sub := v.subscriber(name); sub != nil {
+		if l := sub.link.Load(); l != nil && l.isSilenced() {
+			return l
+		}
+	}
+	return nil
+}
+
+// forgetWills forgets the wills of a user, those included of which nothing else is left.
+func (v *VHost) forgetWills(user string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	u := units{broker: v.broker}
+	for _, sub := range v.subscribers.Load().all() {
+		if sub.user == user {
+			u.add(sub.setWill(nil)...)
+		}
+	}
+	for name, sub := range v.orphans {
+		if sub.user == user {
+			delete(v.orphans, name)
+			u.add(sub.setWill(nil)...)
+		}
+	}
+	u.flush()
 }
 
 func (sub *Subscriber) willDelay() time.Duration {

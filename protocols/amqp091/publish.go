@@ -214,6 +214,7 @@ func (ch *channel) arrive(n int) error {
 	c := ch.c
 	ch.publication.arrived += int64(n)
 	c.arriving += int64(n)
+	c.session.Arriving(c.arriving)
 	if most := c.srv.maxArriving; c.arriving > most {
 		return wire.Errorf(wire.ResourceError, wire.BasicPublishID,
 			"messages under way on this connection exceed %d bytes: send one after the other, or on more connections", most)
@@ -255,6 +256,7 @@ func (ch *channel) dropPublication() {
 func (ch *channel) endPublication() {
 	p := &ch.publication
 	ch.c.arriving -= p.arrived
+	ch.c.session.Arriving(ch.c.arriving)
 	p.state, p.block, p.arrived = awaitMethod, nil, 0
 }
 
