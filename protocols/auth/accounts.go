@@ -27,8 +27,8 @@ var _ Users = (*core.Access)(nil)
 type AccountsOptions struct {
 	Users Users // required
 
-	// LoopbackOnly are the users that may log in from this machine only,
-	// however they prove who they are. Nil is the default user alone; an empty
+	// LoopbackOnly are the users that may log in from this machine only, by
+	// password as by certificate. Nil is the default user alone; an empty
 	// list is nobody.
 	LoopbackOnly []string
 

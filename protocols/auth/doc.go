@@ -9,8 +9,8 @@
 //     contains a password, a token or a hash.
 //   - A malformed response is an error ([ErrMalformed]), never a panic and
 //     never half a credential.
-//   - Users on the loopback-only list (the well-known default user) are accepted
-//     from this machine only, however they prove who they are.
+//   - Accounts on the loopback-only list (the well-known default user) are
+//     accepted from this machine only, by password as by certificate.
 //   - A password is verified once, not for every connection: what was verified
 //     is remembered as a keyed hash, and ten thousand clients that come back at
 //     once wait for one verification for each user. The memory that hashing
@@ -26,6 +26,10 @@
 //   - that a loopback peer is a local user. A proxy on the same machine makes all
 //     its clients look local; whoever puts one in front replaces the default
 //     user first.
+//   - that a name is one person's whoever vouches for it. What a token or the HTTP
+//     backend calls a user has that user's limits, and his MQTT sessions, also
+//     where there is an account of the same name; the loopback-only list is about
+//     accounts alone.
 //   - that guessing is slow. A front-end delays its answer to a refusal, and the
 //     listener limits connections. A flood of wrong passwords does hold up first
 //     logins with right ones, as they wait for the same room; clients that come

@@ -23,7 +23,7 @@ type HTTPOptions struct {
 	Method        string        // GET or POST; empty: POST, which leaves no passwords in the backend's log
 	TLS           ClientTLS     // for https addresses
 	Timeout       time.Duration // of a question, waiting for its turn included; zero: 5 s
-	MaxConcurrent int           // questions under way at a time; zero: 32
+	MaxConcurrent int           // questions under way at a time, of which logins are three quarters at most; zero: 32
 
 	// For how long an answer holds. Zero: 15 s; negative: for the one question.
 	AllowTTL, DenyTTL time.Duration

@@ -17,7 +17,7 @@ const maxAnswerBytes = 8 << 10
 type question struct {
 	url    string
 	form   strings.Builder
-	tagged bool // "allow" may be followed by tags
+	tagged bool // it is a login: "allow" may be followed by tags
 }
 
 func (q *question) add(name, value string) {
@@ -46,7 +46,11 @@ type answer struct {
 type backend struct {
 	client *http.Client
 	method string
-	turns  chan struct{} // holds an element for each question under way
+
+	// Each holds an element for each question under way, logins one for each
+	// that is a login. Those have fewer turns: whoever is in asks, too, and must
+	// not have to wait behind everybody who guesses passwords.
+	turns, logins chan struct{}
 }
 
 func newBackend(opt *HTTPOptions) (*backend, error) {
@@ -57,16 +61,23 @@ func newBackend(opt *HTTPOptions) (*backend, error) {
 	if opt.transport != nil {
 		client.Transport = opt.transport
 	}
-	return &backend{client: client, method: opt.Method, turns: make(chan struct{}, opt.MaxConcurrent)}, nil
+	return &backend{
+		client: client, method: opt.Method,
+		turns: make(chan struct{}, opt.MaxConcurrent), logins: make(chan struct{}, opt.MaxConcurrent-opt.MaxConcurrent/4),
+	}, nil
 }
 
 // ask waits for a turn and for the answer, as long as ctx lasts. Its errors have
 // no part of the question's parameters.
 func (b *backend) ask(ctx context.Context, q *question) (answer, error) {
-	select {
-	case b.turns <- struct{}{}:
-	case <-ctx.Done():
-		return answer{}, fmt.Errorf("all %d requests are under way: %w", cap(b.turns), context.Cause(ctx))
+	if q.tagged {
+		if err := enter(ctx, b.logins); err != nil {
+			return answer{}, err
+		}
+		defer func() { <-b.logins }()
+	}
+	if err := enter(ctx, b.turns); err != nil {
+		return answer{}, err
 	}
 	defer func() { <-b.turns }()
 	req, err := b.request(ctx, q)
@@ -86,6 +97,16 @@ func (b *backend) ask(ctx context.Context, q *question) (answer, error) {
 		return answer{}, fmt.Errorf("read the answer: %w", err)
 	}
 	return parseAnswer(body, q.tagged)
+}
+
+// enter waits for a turn.
+func enter(ctx context.Context, turns chan<- struct{}) error {
+	select {
+	case turns <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("all %d requests are under way: %w", cap(turns), context.Cause(ctx))
+	}
 }
 
 func (b *backend) request(ctx context.Context, q *question) (*http.Request, error) {

@@ -400,6 +400,43 @@ func TestHTTP_ConcurrencyIsBounded(t *testing.T) {
 	})
 }
 
+// Who is in must not lose a channel because strangers guess passwords.
+func TestHTTP_LoginsDoNotHoldUpThoseWhoAreIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s service
+		s.answer = func(_ string, form url.Values) (int, string) {
+			if form.Get("password") == "guess" {
+				time.Sleep(3 * time.Second) // a hash, as likely as not
+				return 200, "deny"
+			}
+			return 200, "allow"
+		}
+		opt := s.options()
+		opt.MaxConcurrent = 4
+		h := newHTTP(t, opt)
+		p, err := h.Authenticate(t.Context(), alice())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 100 {
+			go func() {
+				c := alice()
+				c.Username, c.Password = fmt.Sprint("user", i), "guess"
+				_, _ = h.Authenticate(t.Context(), c)
+			}()
+		}
+		synctest.Wait()
+		began := time.Now()
+		if err := p.Access(Variables{}).Allow(core.Request{VHost: "v", Name: "q"}); err != nil {
+			t.Errorf("during a flood of guesses: %v", err)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("it waited %v for guesses", took)
+		}
+		time.Sleep(time.Minute) // until all have given up
+	})
+}
+
 func TestHTTP_TLSWithClientCertificate(t *testing.T) {
 	pair := newCertificatePair(t)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -53,9 +53,15 @@ func parsePLAIN(response []byte) (Credentials, error) {
 	return Credentials{Mechanism: PLAIN, Username: username, Password: password}, nil
 }
 
+// noIdentity is what RabbitMQ's Go client sends with EXTERNAL, in place of nothing.
+const noIdentity = "\x00*\x00*"
+
 // parseEXTERNAL reads RFC 4422's message, appendix A: the identity to act as, or
 // nothing for the one that the certificate names.
 func parseEXTERNAL(response []byte) (Credentials, error) {
+	if string(response) == noIdentity {
+		return Credentials{Mechanism: EXTERNAL}, nil
+	}
 	if bytes.IndexByte(response, 0) >= 0 || !utf8.Valid(response) {
 		return Credentials{}, fmt.Errorf("EXTERNAL is not an identity in UTF-8: %w", ErrMalformed)
 	}

@@ -49,6 +49,7 @@ func TestParse(t *testing.T) {
 		{name: "AMQPLAIN with trailing bytes", mechanism: AMQPLAIN, response: captured + "x", err: ErrMalformed},
 		{name: "EXTERNAL", mechanism: EXTERNAL, want: Credentials{Mechanism: EXTERNAL}},
 		{name: "EXTERNAL with an authzid", mechanism: EXTERNAL, response: "jürgen", want: Credentials{Mechanism: EXTERNAL, Username: "jürgen"}},
+		{name: "EXTERNAL of a client that fills the response", mechanism: EXTERNAL, response: "\x00*\x00*", want: Credentials{Mechanism: EXTERNAL}},
 		{name: "EXTERNAL with a NUL", mechanism: EXTERNAL, response: "a\x00b", err: ErrMalformed},
 		{name: "EXTERNAL not in UTF-8", mechanism: EXTERNAL, response: "\xff", err: ErrMalformed},
 		{name: "ANONYMOUS", mechanism: ANONYMOUS, want: Credentials{Mechanism: ANONYMOUS}},

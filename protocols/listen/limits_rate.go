@@ -62,9 +62,11 @@ func (o *RateOptions) validate() error {
 //
 // Two token buckets are kept for an address: one for connections, and one for
 // failed logins, in debt at most by its own size. While the latter is empty the
-// address is refused. So wrong passwords are tried at FailuresPerSecond at
-// most, and an address gets in again (2 * FailureBurst / FailuresPerSecond)
-// after its last failure at the latest.
+// address is refused. So who waits for each answer tries wrong passwords at
+// FailuresPerSecond at most. Who opens many connections first, and tries one on
+// each, has as many tries for what is paid back in 2 * FailureBurst /
+// FailuresPerSecond: how many connections there can be is what bounds that. An
+// address gets in again so long after its last failure at the latest.
 type Rate struct {
 	opt     RateOptions
 	refused atomic.Uint64
