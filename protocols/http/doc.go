@@ -6,17 +6,23 @@
 //	GET /readyz        200 on the active primary whose store answers, else 503; JSON {role, epoch, reason, standby}
 //	GET /metrics       Prometheus text; the only path of a metrics-only address
 //	GET /debug/pprof/  loopback peers only, else 403
+//	/api/…, /alarms    the management API: package api
 //
 // It guarantees:
 //   - /livez waits for no lock of the broker: it answers as long as the process
 //     schedules goroutines, so a broker that is busy is not restarted for it.
 //   - /readyz says 200 only after cmd has said that this node serves, and stops
 //     saying so before the first client is told to leave.
-//   - No request can hold a connection for ever: headers, writes and idle
-//     connections have deadlines.
+//   - No request can hold a connection for ever: handshakes, headers, bodies,
+//     answers and idle connections have deadlines. Connections are bounded, on
+//     each kind of address and, with the front-ends', all together.
+//   - The admin socket is for the user of the process and for root, by the mode of
+//     the file and, where the system tells, by who is at the other end. It is made
+//     in a directory that nobody else can write to, and takes the place of a file
+//     only if nobody answers there.
 //
-// It does not guarantee secrecy: whoever reaches an address reads health and
-// metrics. A proxy on the same machine makes every peer a loopback peer.
+// It does not guarantee secrecy of health and metrics: whoever reaches an address
+// reads them. A proxy on the same machine makes every peer a loopback peer.
 //
 // # Metrics
 //
@@ -26,6 +32,6 @@
 //
 // # Who owns what
 //
-// The [Server] owns its sockets and one goroutine per socket, and waits for them
+// The [Server] owns its sockets, and a few goroutines for them that it waits for
 // in Close. [Health] is written by whoever runs the broker and read here.
 package admin

@@ -34,18 +34,15 @@ type Stats struct {
 	ExpiredTotal                                           uint64 // of SettledTotal
 
 	PublishersBlocked bool // publishers wait until memory or disk space is free
+	MemoryAlarm       bool // if they do, it is for want of memory: of the budget, or above the watermark
 	DiskLow           bool // if they do, it is for want of disk space
 
-	MemoryBytes, MemoryLimitBytes int64 // message bodies and entries held in memory, and their budget
-	DiskFreeBytes, DiskLimitBytes int64 // of the data directory, and where publishers begin to wait
+	MemoryBytes, MemoryLimitBytes       int64 // message bodies and entries held in memory, and their budget
+	ProcessBytes, ProcessWatermarkBytes int64 // memory the process uses, and above which publishers wait (0: none)
+	ProcessLimitBytes                   int64 // memory there is for it; 0: not known
+	DiskFreeBytes, DiskLimitBytes       int64 // of the data directory, and where publishers begin to wait
 
 	Store StoreStats
-}
-
-// memoryFull reports whether publishers wait for memory. They do so from the
-// limit on, and until somewhat less is held.
-func (s *Stats) memoryFull() bool {
-	return s.PublishersBlocked && (!s.DiskLow || s.MemoryBytes >= s.MemoryLimitBytes)
 }
 
 // one is how Prometheus spells a truth.
@@ -95,7 +92,7 @@ func brokerMetrics() []metric {
 		{"rabbitmq_global_messages_acknowledged_total", "Messages acknowledged by consumers", counter, func(s *Stats) float64 { return float64(s.AcknowledgedTotal) }},
 		{"rabbitmq_disk_space_available_bytes", "Free space of the data directory's file system", gauge, func(s *Stats) float64 { return float64(s.DiskFreeBytes) }},
 		{"rabbitmq_disk_space_available_limit_bytes", "Free space below which publishers wait", gauge, func(s *Stats) float64 { return float64(s.DiskLimitBytes) }},
-		{"rabbitmq_alarms_memory_used_watermark", "1 while publishers wait for memory, else 0", gauge, func(s *Stats) float64 { return one(s.memoryFull()) }},
+		{"rabbitmq_alarms_memory_used_watermark", "1 while publishers wait for memory, else 0", gauge, func(s *Stats) float64 { return one(s.MemoryAlarm) }},
 		{"rabbitmq_alarms_free_disk_space_watermark", "1 while publishers wait for disk space, else 0", gauge, func(s *Stats) float64 { return one(s.DiskLow) }},
 		{"baton_publishers_blocked", "1 while publishers wait for memory or disk space, else 0", gauge, func(s *Stats) float64 { return one(s.PublishersBlocked) }},
 		{"baton_vhosts", "Virtual hosts", gauge, func(s *Stats) float64 { return float64(s.VHosts) }},
@@ -106,6 +103,9 @@ func brokerMetrics() []metric {
 		{"baton_received_bytes_total", "Bytes read from clients", counter, func(s *Stats) float64 { return float64(s.BytesReadTotal) }},
 		{"baton_sent_bytes_total", "Bytes written to clients", counter, func(s *Stats) float64 { return float64(s.BytesWrittenTotal) }},
 		{"baton_connections_refused_total", "Connections refused by the connection limit", counter, func(s *Stats) float64 { return float64(s.ConnectionsRefusedTotal) }},
+		{"baton_process_memory_bytes", "Memory in use that cannot be given back: what the watermark is about", gauge, func(s *Stats) float64 { return float64(s.ProcessBytes) }},
+		{"rabbitmq_resident_memory_limit_bytes", "Memory in use above which publishers wait, 0 for none", gauge, func(s *Stats) float64 { return float64(s.ProcessWatermarkBytes) }},
+		{"baton_process_memory_limit_bytes", "Memory there is for the process, 0 where it is not known", gauge, func(s *Stats) float64 { return float64(s.ProcessLimitBytes) }},
 		{"baton_message_memory_bytes", "Memory held by messages", gauge, func(s *Stats) float64 { return float64(s.MemoryBytes) }},
 		{"baton_message_memory_limit_bytes", "Memory messages may hold before publishers wait", gauge, func(s *Stats) float64 { return float64(s.MemoryLimitBytes) }},
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/batonmq/baton/protocols/http/api"
 	"github.com/batonmq/baton/protocols/listen"
 )
 
@@ -22,25 +23,57 @@ import (
 // profiles that take longer.
 const (
 	headerTimeout = 10 * time.Second
+	readTimeout   = 20 * time.Second // with its body, which is small
 	writeTimeout  = 30 * time.Second
 	idleTimeout   = 2 * time.Minute
 
 	maxHeaderBytes = 16 << 10
 )
 
-// maxScrapes bounds the scrapes in flight: each holds a snapshot and its text.
-const maxScrapes = 4
+const (
+	// maxScrapes bounds the scrapes in flight: each holds a snapshot and its text.
+	maxScrapes = 4
+
+	// DefaultMaxConns bounds the connections to admin, and those to metrics.
+	DefaultMaxConns = 256
+)
 
 // Options say where to listen and what to tell.
 type Options struct {
 	// Admin are the HOST:PORT addresses that serve everything; none is allowed.
 	Admin []string
 
+	// AdminTLS are those that do so with TLS; none is allowed. TLS is required
+	// with them.
+	AdminTLS []string
+	TLS      *listen.TLS
+
+	// Socket is the path of a unix socket that serves everything, to the user
+	// of this process and to root, who are administrators there; empty: none.
+	Socket string
+
+	// SocketOptional has the server do without the socket where that cannot be
+	// opened, and log why.
+	SocketOptional bool
+
 	// Metrics are the addresses that serve /metrics alone; none is allowed.
 	Metrics []string
 
+	// MaxConns bounds the open connections of each kind of address. Zero is
+	// DefaultMaxConns.
+	MaxConns int
+
+	// Budget and Rate are shared with the other front-ends; nil: there are none.
+	Budget *listen.Budget
+	Rate   *listen.Rate
+
 	// Health is what /readyz tells. Required.
 	Health *Health
+
+	// Primary returns what this node serves with, nil where it does not: what
+	// the management API is about. It is called per request. Nil: it never does.
+	// Its listeners are the front-ends'; the admin ones are added here.
+	Primary func() *api.Primary
 
 	// Stats returns the broker's counters; false where no broker runs, as on a
 	// standby. It is called per scrape. Nil: no broker runs here.
@@ -50,21 +83,37 @@ type Options struct {
 	// name; none where it has made none. Nil: it makes none.
 	Takeover func() map[string]time.Duration
 
-	// Node and Version appear in the metrics' identity.
+	// Node and Version appear in the metrics' identity and in the overview.
 	Node, Version string
 
-	// Log receives refused and failed requests; nil discards them.
+	// Compatible is the version of RabbitMQ that clients of the management API
+	// are told. Empty: Version.
+	Compatible string
+
+	// Log receives refused and failed requests, and what administrators do; nil
+	// discards them.
 	Log *slog.Logger
 }
 
 func (o *Options) validate() error {
-	if o.Health == nil {
+	switch {
+	case o.Health == nil:
 		return errors.New("admin: no health to tell")
+	case len(o.AdminTLS) > 0 && o.TLS == nil:
+		return errors.New("admin: an address with TLS, and no certificate")
+	case o.MaxConns < 0:
+		return fmt.Errorf("admin: connection limit %d is negative", o.MaxConns)
 	}
 	return nil
 }
 
 func (o *Options) setDefaults() {
+	if o.MaxConns == 0 {
+		o.MaxConns = DefaultMaxConns
+	}
+	if o.Primary == nil {
+		o.Primary = func() *api.Primary { return nil }
+	}
 	if o.Stats == nil {
 		o.Stats = func() (Stats, bool) { return Stats{}, false }
 	}
@@ -76,14 +125,16 @@ func (o *Options) setDefaults() {
 	}
 }
 
-// A Server is the open admin and metrics addresses.
+// A Server is the open admin and metrics addresses, and the admin socket.
 type Server struct {
-	log            *slog.Logger
-	admin, metrics *http.Server
-	adminAddrs     []net.Addr
-	metricsAddrs   []net.Addr
+	opt                     Options
+	log                     *slog.Logger
+	admin, adminTLS, scrape *listen.Listener // nil: no address of this kind
+	servers                 []*http.Server
+	closed                  chan struct{}
+	closeOnce               sync.Once
 
-	serving sync.WaitGroup // one per address
+	serving sync.WaitGroup // one per server, and per listener
 }
 
 // Start opens all addresses and answers on them until Close.
@@ -92,78 +143,154 @@ func Start(ctx context.Context, opt Options) (*Server, error) {
 		return nil, err
 	}
 	opt.setDefaults()
-	adminLns, err := listen.Open(ctx, "admin", opt.Admin)
+	s := &Server{opt: opt, log: opt.Log, closed: make(chan struct{})}
+	manage, err := newAPI(&opt, s.listeners)
 	if err != nil {
 		return nil, err
 	}
-	metricsLns, err := listen.Open(ctx, "metrics", opt.Metrics)
-	if err != nil {
-		for _, ln := range adminLns {
-			_ = ln.Close() // nothing was accepted on it
-		}
-		return nil, err
-	}
-	s := &Server{log: opt.Log}
 	scrape := promhttp.HandlerFor(newRegistry(&opt), promhttp.HandlerOpts{
 		ErrorLog:            slog.NewLogLogger(opt.Log.Handler(), slog.LevelError),
 		MaxRequestsInFlight: maxScrapes,
 	})
-	s.admin = s.newServer(adminMux(opt.Health, scrape))
-	s.metrics = s.newServer(metricsMux(scrape))
-	s.adminAddrs = s.serve("admin", s.admin, adminLns)
-	s.metricsAddrs = s.serve("metrics", s.metrics, metricsLns)
+	if err := s.open(ctx, adminMux(opt.Health, scrape, manage), metricsMux(scrape)); err != nil {
+		return nil, errors.Join(err, s.Close(context.WithoutCancel(ctx)))
+	}
 	return s, nil
 }
 
+// open opens what the options name.
+func (s *Server) open(ctx context.Context, admin, metrics http.Handler) (err error) {
+	adminDoor, metricsDoor := newDoor(), newDoor()
+	s.serve(s.newServer(admin, adminDoor.state), adminDoor)
+	s.serve(s.newServer(metrics, metricsDoor.state), metricsDoor)
+	if s.admin, err = s.listen(ctx, "admin", s.opt.Admin, adminDoor, nil); err != nil {
+		return err
+	}
+	if s.adminTLS, err = s.listen(ctx, "admin-tls", s.opt.AdminTLS, adminDoor, s.opt.TLS); err != nil {
+		return err
+	}
+	if s.scrape, err = s.listen(ctx, "metrics", s.opt.Metrics, metricsDoor, nil); err != nil {
+		return err
+	}
+	if s.opt.Socket == "" {
+		return nil
+	}
+	ln, err := openSocket(ctx, s.opt.Socket)
+	switch {
+	case err != nil && s.opt.SocketOptional:
+		s.log.Warn("no admin socket", slog.Any("err", err))
+		return nil
+	case err != nil:
+		return err
+	}
+	s.log.Info("listening", slog.String("listener", socketName), slog.String("addr", s.opt.Socket))
+	socket := s.newServer(ownersOnly(admin), limitConns(maxSocketConns))
+	socket.ConnContext = s.identify
+	s.serve(socket, ln)
+	return nil
+}
+
+// listen opens addresses whose connections go through the door.
+func (s *Server) listen(ctx context.Context, name string, addresses []string, d *door, secure *listen.TLS) (*listen.Listener, error) {
+	if len(addresses) == 0 {
+		return nil, nil //nolint:nilnil // off is no listener and no error
+	}
+	l, err := listen.Start(ctx, listen.Options{
+		Name: name, Addresses: addresses, Handler: d.handle, MaxConns: s.opt.MaxConns, HandshakeTimeout: headerTimeout,
+		TLS: secure, ALPN: []string{"http/1.1"}, Budget: s.opt.Budget, Rate: s.opt.Rate, Log: s.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.serving.Go(func() {
+		select {
+		case err := <-l.Failed():
+			s.log.Error("cannot answer on this address any more", slog.String("listener", name), slog.Any("err", err))
+		case <-s.closed:
+		}
+	})
+	return l, nil
+}
+
 // AdminAddrs returns the opened addresses that serve everything.
-func (s *Server) AdminAddrs() []net.Addr { return s.adminAddrs }
+func (s *Server) AdminAddrs() []net.Addr { return addrs(s.admin) }
+
+// AdminTLSAddrs returns those that do so with TLS.
+func (s *Server) AdminTLSAddrs() []net.Addr { return addrs(s.adminTLS) }
 
 // MetricsAddrs returns the opened addresses that serve metrics alone.
-func (s *Server) MetricsAddrs() []net.Addr { return s.metricsAddrs }
+func (s *Server) MetricsAddrs() []net.Addr { return addrs(s.scrape) }
+
+func addrs(l *listen.Listener) []net.Addr {
+	if l == nil {
+		return nil
+	}
+	return l.Addrs()
+}
+
+// listeners are the admin addresses as the overview lists them.
+func (s *Server) listeners() []api.Listener {
+	var all []api.Listener
+	for _, addr := range s.AdminAddrs() {
+		all = append(all, api.Listener{Protocol: "http", Addr: addr})
+	}
+	for _, addr := range s.AdminTLSAddrs() {
+		all = append(all, api.Listener{Protocol: "https", Addr: addr, TLS: true})
+	}
+	for _, addr := range s.MetricsAddrs() {
+		all = append(all, api.Listener{Protocol: "http/prometheus", Addr: addr})
+	}
+	return all
+}
 
 // Close stops accepting, lets requests in flight finish until ctx ends, cuts
-// the others and waits for the server's goroutines.
+// the others and waits for the server's goroutines. It may be called again.
 func (s *Server) Close(ctx context.Context) error {
 	var errs []error
-	for _, srv := range []*http.Server{s.admin, s.metrics} {
+	for _, srv := range s.servers {
 		if err := srv.Shutdown(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("close admin connections: %w", err), srv.Close())
+		}
+	}
+	s.closeOnce.Do(func() { close(s.closed) })
+	for _, l := range []*listen.Listener{s.admin, s.adminTLS, s.scrape} {
+		if l != nil {
+			l.CloseAll() // what is left is in its handshake
+			errs = append(errs, l.Stop(context.WithoutCancel(ctx)))
 		}
 	}
 	s.serving.Wait()
 	return errors.Join(errs...)
 }
 
-func (s *Server) newServer(h http.Handler) *http.Server {
+func (s *Server) newServer(h http.Handler, state func(net.Conn, http.ConnState)) *http.Server {
 	return &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnState:         state,
 		// Debug: a scanner's broken requests are not the broker's trouble.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 }
 
-// serve answers on each listener from a goroutine of the server.
-func (s *Server) serve(name string, srv *http.Server, lns []net.Listener) []net.Addr {
-	addrs := make([]net.Addr, len(lns))
-	for i, ln := range lns {
-		addrs[i] = ln.Addr()
-		s.log.Info("listening", slog.String("listener", name), slog.String("addr", addrs[i].String()))
-		s.serving.Go(func() {
-			if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-				s.log.Error("cannot answer on this address any more",
-					slog.String("listener", name), slog.String("addr", ln.Addr().String()), slog.Any("err", err))
-			}
-		})
-	}
-	return addrs
+// serve answers what comes through ln from a goroutine of the server.
+func (s *Server) serve(srv *http.Server, ln net.Listener) {
+	s.servers = append(s.servers, srv)
+	s.serving.Go(func() {
+		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			s.log.Error("cannot answer on this address any more", slog.String("addr", ln.Addr().String()), slog.Any("err", err))
+		}
+	})
 }
 
-func adminMux(health *Health, scrape http.Handler) *http.ServeMux {
+func adminMux(health *Health, scrape, manage http.Handler) *http.ServeMux {
 	mux := metricsMux(scrape)
+	mux.Handle("/api/", manage)
+	mux.Handle("/alarms", manage)
 	mux.HandleFunc("GET /livez", livez)
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { readyz(w, health.State()) })
 	for path, h := range map[string]http.HandlerFunc{
@@ -202,10 +329,13 @@ func readyz(w http.ResponseWriter, state State) {
 func loopbackOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		peer, err := netip.ParseAddrPort(r.RemoteAddr)
-		if err != nil || !peer.Addr().Unmap().IsLoopback() {
+		_, socket := r.Context().Value(http.LocalAddrContextKey).(*net.UnixAddr)
+		if !socket && (err != nil || !peer.Addr().Unmap().IsLoopback()) {
 			http.Error(w, "profiles are for loopback peers only", http.StatusForbidden)
 			return
 		}
+		// A profile takes longer than a request may, and ends when its connection cannot be read.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // fails only on a connection that is gone
 		next.ServeHTTP(w, r)
 	})
 }

@@ -212,10 +212,9 @@ func TestMetrics_PublishersBlocked(t *testing.T) {
 		blocked, memory, disk string
 	}{
 		{"nobody waits", Stats{MemoryBytes: 99, MemoryLimitBytes: 100}, "0", "0", "0"},
-		{"for memory", Stats{PublishersBlocked: true, MemoryBytes: 100, MemoryLimitBytes: 100}, "1", "1", "0"},
-		{"still for memory, until somewhat less is held", Stats{PublishersBlocked: true, MemoryBytes: 95, MemoryLimitBytes: 100}, "1", "1", "0"},
-		{"for both", Stats{PublishersBlocked: true, DiskLow: true, MemoryBytes: 100, MemoryLimitBytes: 100}, "1", "1", "1"},
-		{"for disk space", Stats{PublishersBlocked: true, DiskLow: true, MemoryBytes: 99, MemoryLimitBytes: 100}, "1", "0", "1"},
+		{"for memory", Stats{PublishersBlocked: true, MemoryAlarm: true, MemoryLimitBytes: 100}, "1", "1", "0"},
+		{"for both", Stats{PublishersBlocked: true, MemoryAlarm: true, DiskLow: true, MemoryLimitBytes: 100}, "1", "1", "1"},
+		{"for disk space", Stats{PublishersBlocked: true, DiskLow: true, MemoryLimitBytes: 100}, "1", "0", "1"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			stats = row.stats
@@ -245,7 +244,7 @@ func TestProfilesAreForLoopbackPeersOnly(t *testing.T) {
 	if code, body := get(t, s.AdminAddrs()[0], "/debug/pprof/goroutine?debug=1"); code != 200 || !strings.Contains(body, "goroutine profile") {
 		t.Errorf("from loopback: %d %.80s", code, body)
 	}
-	mux := adminMux(new(Health), http.NotFoundHandler())
+	mux := adminMux(new(Health), http.NotFoundHandler(), http.NotFoundHandler())
 	for peer, want := range map[string]int{
 		"127.0.0.1:4000": 200, "127.8.8.8:1": 200, "[::1]:4000": 200, "[::ffff:127.0.0.1]:4000": 200,
 		"192.0.2.1:4000": 403, "[2001:db8::1]:4000": 403, "": 403, "127.0.0.1": 403,

@@ -1,0 +1,103 @@
+package api
+
+import (
+	"log/slog"
+	"net/http"
+)
+
+// failedCheck is a health check's answer where something is wrong.
+type failedCheck struct {
+	Status string     `json:"status"`
+	Reason string     `json:"reason"`
+	Alarms []inEffect `json:"alarms"`
+}
+
+type inEffect struct {
+	Node     string `json:"node"`
+	Resource string `json:"resource"`
+}
+
+func checkAlarms(c *call) (any, error) {
+	return c.checkAlarms("There are alarms in effect in the cluster")
+}
+
+func checkLocalAlarms(c *call) (any, error) {
+	return c.checkAlarms("There are alarms in effect on the node")
+}
+
+// checkAlarms tells of the one node whose alarms count: that which serves.
+func (c *call) checkAlarms(reason string) (any, error) {
+	alarms := c.primary.Broker.Alarms()
+	failed := failedCheck{Status: "failed", Reason: reason}
+	if alarms.Memory {
+		failed.Alarms = append(failed.Alarms, inEffect{c.api.opt.Node, "memory"})
+	}
+	if alarms.Disk {
+		failed.Alarms = append(failed.Alarms, inEffect{c.api.opt.Node, "disk"})
+	}
+	if failed.Alarms != nil {
+		return verdict{http.StatusServiceUnavailable, failed}, nil
+	}
+	return struct {
+		Status string `json:"status"`
+	}{"ok"}, nil
+}
+
+// alarms is Baton's own: what the alarms are about.
+type alarms struct {
+	Memory memoryAlarm `json:"memory"`
+	Disk   diskAlarm   `json:"disk"`
+}
+
+type memoryAlarm struct {
+	Alarm     bool  `json:"alarm"`
+	Used      int64 `json:"used"`
+	Watermark int64 `json:"watermark"`
+}
+
+type diskAlarm struct {
+	Alarm     bool  `json:"alarm"`
+	Free      int64 `json:"free"`
+	Watermark int64 `json:"watermark"`
+}
+
+func getAlarms(c *call) (any, error) {
+	set := c.primary.Broker.Alarms()
+	a := alarms{Memory: memoryAlarm{Alarm: set.Memory}, Disk: diskAlarm{Alarm: set.Disk}}
+	if c.primary.Levels != nil {
+		l := c.primary.Levels()
+		a.Memory.Used, a.Memory.Watermark = l.MemoryUsed, l.MemoryWatermark
+		a.Disk.Free, a.Disk.Watermark = l.DiskFree, l.DiskWatermark
+	}
+	return a, nil
+}
+
+// putAlarms sets the memory watermark until the process ends. null is what is
+// configured.
+func putAlarms(c *call) (any, error) {
+	var body struct {
+		Memory *struct {
+			Watermark *int64 `json:"watermark"`
+		} `json:"memory"`
+	}
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	switch {
+	case body.Memory == nil:
+		return nil, missing("memory")
+	case c.primary.SetMemoryWatermark == nil:
+		return nil, badRequest("the memory watermark cannot be changed here")
+	}
+	watermark := int64(-1)
+	if w := body.Memory.Watermark; w != nil {
+		if watermark = *w; watermark < 0 {
+			return nil, badRequest("memory.watermark should not be negative")
+		}
+	}
+	c.note(slog.Int64("memory_watermark", watermark))
+	if err := c.primary.SetMemoryWatermark(watermark); err != nil {
+		return nil, badRequest("memory.watermark: %s", err)
+	}
+	return done, nil
+}

@@ -1,0 +1,140 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+
+	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/protocols/auth"
+)
+
+// Options say what there is to administrate.
+type Options struct {
+	// Node is the node's name; Cluster is what the brokers of one directory are
+	// called together, empty: as the node.
+	Node, Cluster string
+
+	// Version is the broker's; Compatible is the version of RabbitMQ that clients
+	// are told, empty: Version.
+	Version, Compatible string
+
+	// Primary returns what this node serves with; nil while it does not serve.
+	// It is called with each request. Required.
+	Primary func() *Primary
+
+	// Absent says, for an operator, why this node does not serve, and which one
+	// does. Required.
+	Absent func() string
+
+	// Totals returns the counters of the overview. Nil: there are none.
+	Totals func() Totals
+
+	// LoginFailed is told of the address that a wrong password came from. Nil:
+	// nobody is.
+	LoginFailed func(net.Addr)
+
+	// Log receives the audit and what fails; nil discards both.
+	Log *slog.Logger
+}
+
+// Primary is a node's broker while it serves.
+type Primary struct {
+	Broker *core.Broker       // required
+	Auth   auth.Authenticator // decides who gets in; required
+
+	// Listeners are the open addresses.
+	Listeners []Listener
+
+	// Levels returns what the alarms are about. Nil: only whether they are set
+	// is known.
+	Levels func() Levels
+
+	// SetMemoryWatermark changes until the end of the process how much memory
+	// may be in use before publishers wait; a negative number restores what is
+	// configured. Nil: it cannot be changed.
+	SetMemoryWatermark func(bytes int64) error
+}
+
+// A Listener is an open address.
+type Listener struct {
+	Protocol string // "amqp", "amqp/ssl", "mqtt", "http" …
+	Addr     net.Addr
+	TLS      bool
+}
+
+// Levels are the measures behind the alarms, in bytes.
+type Levels struct {
+	MemoryUsed, MemoryWatermark int64 // publishers wait above the watermark
+	DiskFree, DiskWatermark     int64 // publishers wait below it
+}
+
+// Totals are counters over the whole broker. Those that end in Total only grow
+// while the process lives.
+type Totals struct {
+	Connections, Channels, Consumers, Exchanges, Queues int
+
+	Ready, Unacked int64 // messages
+
+	ConnectionsOpenedTotal, ConnectionsClosedTotal      uint64
+	ChannelsOpenedTotal, ChannelsClosedTotal            uint64
+	PublishedTotal, ConfirmedTotal                      uint64
+	DroppedTotal, ReturnedTotal                         uint64 // that reached no queue
+	DeliveredManualTotal, DeliveredAutoTotal            uint64 // to consumers, by who acknowledges
+	GotManualTotal, GotAutoTotal, GotNothingTotal       uint64
+	DeliveredTotal, RedeliveredTotal, AcknowledgedTotal uint64
+}
+
+func (o *Options) validate() error {
+	if o.Primary == nil || o.Absent == nil {
+		return errors.New("api: nobody says what is served, or why nothing is")
+	}
+	return nil
+}
+
+func (o *Options) setDefaults() {
+	if o.Cluster == "" {
+		o.Cluster = o.Node
+	}
+	if o.Compatible == "" {
+		o.Compatible = o.Version
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+// API answers the requests below /api, and /alarms.
+type API struct {
+	opt    Options
+	routes []route
+	origin *http.CrossOriginProtection
+	turn   chan struct{} // holds one token while somebody changes something, or hashes
+}
+
+var _ http.Handler = (*API)(nil)
+
+// New returns the API.
+func New(opt Options) (*API, error) {
+	if err := opt.validate(); err != nil {
+		return nil, err
+	}
+	opt.setDefaults()
+	return &API{opt: opt, routes: routes(), origin: http.NewCrossOriginProtection(), turn: make(chan struct{}, 1)}, nil
+}
+
+// ServeHTTP answers one request.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := &call{api: a, w: w, r: r}
+	c.reply(c.serve())
+}
+
+type principalKey struct{}
+
+// WithPrincipal returns a context whose requests are p's where they name nobody:
+// their connection proves who is at its other end.
+func WithPrincipal(ctx context.Context, p auth.Principal) context.Context {
+	return context.WithValue(ctx, principalKey{}, p)
+}

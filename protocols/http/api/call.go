@@ -1,0 +1,241 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/protocols/auth"
+)
+
+const (
+	// maxBody bounds what a request may send.
+	maxBody = 1 << 20
+
+	// changeTimeout bounds the wait for one's turn and for the disk: less than
+	// the server waits for an answer to be written.
+	changeTimeout = 20 * time.Second
+)
+
+// A call is one request.
+type call struct {
+	api     *API
+	w       http.ResponseWriter
+	r       *http.Request
+	names   map[string]string
+	primary *Primary
+	actor   auth.Principal
+	audit   []slog.Attr // what there is to say of a change beside its object
+}
+
+// outcome is the status of an answer that has no body.
+type outcome int
+
+// The outcomes.
+const (
+	created outcome = http.StatusCreated
+	done    outcome = http.StatusNoContent
+)
+
+func createdOrDone(isNew bool) outcome {
+	if isNew {
+		return created
+	}
+	return done
+}
+
+// verdict is an answer with a status of its own.
+type verdict struct {
+	status int
+	body   any
+}
+
+// access is what most verbs work with.
+func (c *call) access() *core.Access { return c.primary.Broker.Access() }
+
+// serve does what is asked. The order is RabbitMQ's: the path, the method, who
+// asks, what they may, and then the object.
+func (c *call) serve() (any, error) {
+	if c.primary = c.api.opt.Primary(); c.primary == nil {
+		return nil, unavailable(c.api.opt.Absent())
+	}
+	route, names, err := c.api.find(c.r.URL.EscapedPath())
+	if err != nil {
+		return nil, err
+	}
+	c.names = names
+	method := c.r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	verb, ok := route.verbs[method]
+	if !ok {
+		c.w.Header().Set("Allow", route.methods())
+		if method == http.MethodOptions {
+			return verdict{status: http.StatusOK}, nil
+		}
+		return nil, &problem{http.StatusMethodNotAllowed, "method_not_allowed", method + " is not possible here"}
+	}
+	if err := c.login(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(c.r.Context(), changeTimeout)
+	defer cancel()
+	c.r = c.r.WithContext(ctx)
+	if verb.does == "" && method == http.MethodGet {
+		return c.look(&verb)
+	}
+	return c.change(&verb)
+}
+
+func (c *call) look(v *verb) (any, error) {
+	if err := c.mayBe(v.may); err != nil {
+		return nil, err
+	}
+	result, err := v.run(c)
+	if err != nil {
+		return nil, err
+	}
+	return c.shape(result)
+}
+
+// change runs a verb that changes something, and says in the log what came of it.
+func (c *call) change(v *verb) (result any, err error) {
+	defer func() {
+		if err != nil {
+			err = c.problem(err)
+		}
+		c.logChange(v, result, err)
+	}()
+	if err := c.api.origin.Check(c.r); err != nil {
+		return nil, &problem{http.StatusForbidden, "forbidden", "this request comes from another site"}
+	}
+	if err := c.mayBe(v.may); err != nil {
+		return nil, err
+	}
+	select {
+	case c.api.turn <- struct{}{}:
+		defer func() { <-c.api.turn }()
+	case <-c.r.Context().Done():
+		return nil, unavailable("other changes wait for the disk; nothing was changed")
+	}
+	return v.run(c)
+}
+
+func (c *call) logChange(v *verb, result any, err error) {
+	if v.does == "" {
+		return
+	}
+	level, said := slog.LevelInfo, "done"
+	switch {
+	case err != nil:
+		level, said = slog.LevelWarn, err.Error()
+	case result == created:
+		said = "created"
+	}
+	c.api.opt.Log.LogAttrs(c.r.Context(), level, "administration", append([]slog.Attr{
+		slog.String("actor", c.actor.Name), slog.String("peer", c.peer().String()),
+		slog.String("action", v.does), slog.String("object", c.object()), slog.String("result", said),
+	}, c.audit...)...)
+}
+
+// object is what the path names.
+func (c *call) object() string {
+	var parts []string
+	for _, kind := range []string{"limit", "exchange", "connection", "user", "vhost"} {
+		if name, ok := c.names[kind]; ok {
+			parts = append(parts, fmt.Sprintf("%s '%s'", kind, name))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// note adds to the log line of the change.
+func (c *call) note(a slog.Attr) { c.audit = append(c.audit, a) }
+
+// decode reads the body into v. No body is an object without keys.
+func (c *call) decode(v any) error {
+	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return badRequest("the body is larger than %d bytes", maxBody)
+		}
+		return badRequest("the body could not be read")
+	}
+	body = bytes.TrimSpace(body)
+	if len(body) == 0 {
+		return nil
+	}
+	if body[0] != '{' || !json.Valid(body) {
+		return badRequest("not_json")
+	}
+	err = json.Unmarshal(body, v)
+	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return badRequest("%s should be a %s, actually was a %s", e.Field, typeName(e.Type.Kind().String()), e.Value)
+	}
+	if err != nil {
+		return badRequest("%s", err)
+	}
+	return nil
+}
+
+// typeName is JSON's name of a type.
+func typeName(kind string) string {
+	switch kind {
+	case "string", "struct", "map":
+		return strings.NewReplacer("struct", "object", "map", "object").Replace(kind)
+	case "bool":
+		return "boolean"
+	case "slice":
+		return "list"
+	}
+	return "number"
+}
+
+// reply writes the answer.
+func (c *call) reply(result any, err error) {
+	header := c.w.Header()
+	header.Set("Cache-Control", "no-cache")
+	header.Set("X-Content-Type-Options", "nosniff")
+	status := http.StatusOK
+	if err != nil {
+		p := c.problem(err)
+		status, result = p.Status, p
+	}
+	switch r := result.(type) {
+	case outcome:
+		c.w.WriteHeader(int(r))
+		return
+	case verdict:
+		status, result = r.status, r.body
+	}
+	if result == nil {
+		c.w.WriteHeader(status)
+		return
+	}
+	body, err := encode(result)
+	if err != nil {
+		c.api.opt.Log.Error("cannot encode an answer", slog.String("path", c.r.URL.Path), slog.Any("err", err))
+		status, body = http.StatusInternalServerError, []byte(`{"error":"internal_error","reason":"the answer could not be encoded"}`)
+	}
+	header.Set("Content-Type", "application/json")
+	c.w.WriteHeader(status)
+	_, _ = c.w.Write(body) // a peer that went away needs no answer
+}
+
+// encode leaves "->" in names of connections as it is: nobody shows this as HTML.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+}

@@ -1,0 +1,59 @@
+// Package api is the broker's management API: RabbitMQ's paths below /api, with
+// its names, fields, status codes and error bodies, and /alarms, which is Baton's
+// own. One handler serves the admin addresses and the admin socket.
+//
+// It guarantees:
+//   - A 2xx of a change is a promise: what it says has passed, or was so before.
+//     Changes are made one at a time, so none is lost between two administrators.
+//   - Only the node that serves answers. Everywhere else every request gets 503
+//     and learns which node to ask; nothing is decided from what a standby knows.
+//   - Who may not do something learns that before anything about it: whether an
+//     object exists is told to those only who may see it.
+//   - A request costs a bounded amount: 1 MiB of body, one password hash at a
+//     time, patterns that match in linear time.
+//   - Every change, made or refused, is one log line with who asked, from where,
+//     for what, and how it ended. No line and no error has a password or a hash
+//     in it; hashes are in the answers to administrators alone.
+//
+// It does not guarantee:
+//   - one moment for a list: it is put together while the broker goes on.
+//   - that a change which was answered with 503 was not made: it may be waiting
+//     for the disk. Each of them can be asked for again.
+//   - rates: counters are totals since the process started.
+//
+// # Who may do what
+//
+// A user needs one of RabbitMQ's tags to get in: administrator, monitoring,
+// policymaker or management. An administrator may do everything. Monitoring sees
+// what is not secret of all vhosts; it does not close other users' connections.
+// The others see vhosts in which they have a permission, and their own connections.
+// Credentials are those of HTTP basic authentication, or a token (Bearer); what a
+// request says counts before what its connection proves, which is [WithPrincipal].
+// A page of another site that a browser shows cannot change anything: there are no
+// CORS headers, and requests that come across sites are refused.
+//
+// # Where it differs from RabbitMQ
+//
+//   - Wrong types are 400 with a reason where RabbitMQ has a 500. What it takes and
+//     cannot use is refused: unknown hashing algorithms and queue types, damaged
+//     hashes, and tracing, which there is none of here.
+//   - A negative limit is no limit, and is not listed.
+//   - Every list can be paginated, filtered, sorted and reduced to columns.
+//   - bulk-delete deletes all or, if one of the users does not exist, none.
+//   - hash_password answers with an argon2id hash, which describes itself. It takes
+//     the password in the body of a POST only: paths are logged.
+//   - The overview of a user without the monitoring tag has its own connections and
+//     channels, and no numbers of queues and exchanges.
+//
+// # Vocabulary
+//
+// A route is a path with its verbs, which are HTTP's methods. A call is one request
+// on its way through a verb. An actor is who calls. A problem is an answer with
+// RabbitMQ's error body.
+//
+// # Who owns what
+//
+// The [API] owns no goroutine and keeps nothing between calls: the broker that it
+// administrates is asked for with each call. A call belongs to the goroutine of its
+// request.
+package api

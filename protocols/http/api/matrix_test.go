@@ -1,0 +1,131 @@
+package api
+
+import (
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/batonmq/baton/core"
+)
+
+// Every verb of every route, by who asks. The columns are the statuses for adm,
+// mon, pol, mgt (who may enter v1) and non. Rows run in order, each on a broker of
+// its own.
+var matrix = []struct {
+	method, path, body      string
+	adm, mon, pol, mgt, non int
+}{
+	{"GET", "/api/overview", "", 200, 200, 200, 200, 401},
+	{"GET", "/api/whoami", "", 200, 200, 200, 200, 401},
+	{"POST", "/api/auth/hash_password", `{"password":"x"}`, 200, 401, 401, 401, 401},
+	{"GET", "/api/health/checks/alarms", "", 200, 200, 200, 200, 401},
+	{"GET", "/api/health/checks/local-alarms", "", 200, 200, 200, 200, 401},
+
+	{"GET", "/api/vhosts", "", 200, 200, 200, 200, 401},
+	{"GET", "/api/vhosts/v1", "", 200, 401, 401, 401, 401},
+	{"PUT", "/api/vhosts/new", "", 201, 401, 401, 401, 401},
+	{"PUT", "/api/vhosts/v1", "", 204, 401, 401, 401, 401},
+	{"DELETE", "/api/vhosts/v1", "", 204, 401, 401, 401, 401},
+	{"GET", "/api/vhosts/v1/permissions", "", 200, 401, 401, 401, 401},
+	{"GET", "/api/vhosts/v1/topic-permissions", "", 200, 401, 401, 401, 401},
+	{"GET", "/api/vhosts/v1/connections", "", 200, 401, 401, 200, 401},
+	{"GET", "/api/vhosts/v2/connections", "", 200, 401, 401, 401, 401},
+	{"GET", "/api/vhost-limits", "", 200, 200, 200, 200, 401},
+	{"GET", "/api/vhost-limits/v1", "", 200, 200, 401, 200, 401},
+	{"GET", "/api/vhost-limits/v2", "", 200, 200, 401, 401, 401},
+	{"PUT", "/api/vhost-limits/v1/max-queues", `{"value":1}`, 204, 401, 401, 401, 401},
+	{"DELETE", "/api/vhost-limits/v1/max-queues", "", 204, 401, 401, 401, 401},
+
+	{"GET", "/api/users", "", 200, 401, 401, 401, 401},
+	{"GET", "/api/users/without-permissions", "", 200, 401, 401, 401, 401},
+	{"POST", "/api/users/bulk-delete", `{"users":["non"]}`, 204, 401, 401, 401, 401},
+	{"GET", "/api/users/mgt", "", 200, 401, 401, 401, 401},
+	{"PUT", "/api/users/new", `{"tags":""}`, 201, 401, 401, 401, 401},
+	{"PUT", "/api/users/mgt", `{"tags":""}`, 204, 401, 401, 401, 401},
+	{"DELETE", "/api/users/mgt", "", 204, 401, 401, 401, 401},
+	{"GET", "/api/users/mgt/permissions", "", 200, 401, 401, 401, 401},
+	{"GET", "/api/users/mgt/topic-permissions", "", 200, 401, 401, 401, 401},
+	{"GET", "/api/user-limits", "", 200, 200, 200, 200, 401},
+	{"GET", "/api/user-limits/non", "", 200, 200, 200, 200, 401},
+	{"PUT", "/api/user-limits/non/max-channels", `{"value":1}`, 204, 401, 401, 401, 401},
+	{"DELETE", "/api/user-limits/non/max-channels", "", 204, 401, 401, 401, 401},
+
+	{"GET", "/api/permissions", "", 200, 401, 401, 401, 401},
+	{"GET", "/api/permissions/v1/mgt", "", 200, 401, 401, 401, 401},
+	{"PUT", "/api/permissions/v2/mgt", `{"configure":"","write":"","read":""}`, 201, 401, 401, 401, 401},
+	{"DELETE", "/api/permissions/v1/mgt", "", 204, 401, 401, 401, 401},
+	{"GET", "/api/topic-permissions", "", 200, 401, 401, 401, 401},
+	{"GET", "/api/topic-permissions/v1/mgt", "", 200, 401, 401, 401, 401},
+	{"PUT", "/api/topic-permissions/v2/mgt", `{"exchange":"x","write":"","read":""}`, 201, 401, 401, 401, 401},
+	{"DELETE", "/api/topic-permissions/v1/mgt", "", 204, 401, 401, 401, 401},
+	{"DELETE", "/api/topic-permissions/v1/mgt/amq.topic", "", 204, 401, 401, 401, 401},
+
+	{"GET", "/api/connections", "", 200, 200, 200, 200, 401},
+	{"GET", "/api/connections/of-mgt", "", 200, 200, 401, 200, 401},
+	{"DELETE", "/api/connections/of-mgt", "", 204, 401, 401, 204, 401},
+	{"DELETE", "/api/connections/of-adm", "", 204, 401, 401, 401, 401},
+	{"GET", "/api/connections/nothing", "", 404, 404, 401, 401, 401},
+	{"GET", "/api/connections/username/mgt", "", 200, 200, 401, 200, 401},
+	{"DELETE", "/api/connections/username/mgt", "", 204, 401, 401, 204, 401},
+
+	{"GET", "/alarms", "", 200, 200, 401, 401, 401},
+	{"PUT", "/alarms", `{"memory":{"watermark":1}}`, 204, 401, 401, 401, 401},
+}
+
+func TestEveryVerbByRole(t *testing.T) {
+	for _, row := range matrix {
+		t.Run(row.method+" "+row.path, func(t *testing.T) {
+			f := newFixture(t)
+			f.primary.SetMemoryWatermark = func(int64) error { return nil }
+			f.attach(t, core.ConnectionInfo{Name: "of-mgt", User: "mgt", VHost: "v1"})
+			f.attach(t, core.ConnectionInfo{Name: "of-adm", User: "adm", VHost: "v1"})
+			generation := f.broker.Access().Generation()
+			check := func(who string, w *httptest.ResponseRecorder, want int, code string) {
+				t.Helper()
+				if w.Code != want || code != "" && !strings.HasPrefix(w.Body.String(), `{"error":"`+code+`"`) {
+					t.Errorf("%s: %d %s, want %d %s", who, w.Code, w.Body, want, code)
+				}
+			}
+			check("nobody", f.send(t, request{method: row.method, path: row.path, body: row.body}), 401, "not_authorized")
+			check("a wrong password", f.send(t, request{user: "adm", password: "p", method: row.method, path: row.path, body: row.body}),
+				401, "not_authorized")
+			for _, who := range []struct {
+				name string
+				want int
+			}{{"non", row.non}, {"pol", row.pol}, {"mon", row.mon}} {
+				code := ""
+				if who.want == 401 {
+					code = "not_authorised"
+				}
+				check(who.name, f.as(t, who.name, row.method, row.path, row.body), who.want, code)
+			}
+			if row.mgt == 401 && f.broker.Access().Generation() != generation {
+				t.Error("who may not changed something")
+			}
+			check("mgt", f.as(t, "mgt", row.method, row.path, row.body), row.mgt, "")
+			check("adm", f.as(t, "adm", row.method, row.path, row.body), row.adm, "")
+
+			f.primary = nil
+			check("on a standby", f.as(t, "adm", row.method, row.path, row.body), 503, "service_unavailable")
+		})
+	}
+}
+
+func TestEveryVerbIsInTheMatrix(t *testing.T) {
+	f := newFixture(t)
+	tested := map[string]bool{}
+	for _, row := range matrix {
+		route, _, err := f.find(row.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tested[row.method+" "+strings.Join(route.elements, "/")] = true
+	}
+	for _, r := range f.routes {
+		for method := range r.verbs {
+			if name := method + " " + strings.Join(r.elements, "/"); !tested[name] {
+				t.Errorf("%s has no row", name)
+			}
+		}
+	}
+}

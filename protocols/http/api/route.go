@@ -1,0 +1,143 @@
+package api
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// A route is a path and what can be done with it.
+type route struct {
+	elements []string // "{name}" stands for any
+	verbs    map[string]verb
+}
+
+// A verb is what one method does.
+type verb struct {
+	may  role
+	does string // for the audit; empty: it changes nothing
+	run  func(*call) (any, error)
+}
+
+// routes is the table of all there is. The first path that matches is it, so
+// those with a word come before those with a name in its place.
+func routes() []route {
+	type verbs = map[string]verb
+	const get, put, del, post = http.MethodGet, http.MethodPut, http.MethodDelete, http.MethodPost
+	table := []struct {
+		path  string
+		verbs verbs
+	}{
+		{"/api/overview", verbs{get: {management, "", getOverview}}},
+		{"/api/whoami", verbs{get: {management, "", whoami}}},
+		{"/api/auth/hash_password", verbs{post: {administrator, "", hashPassword}}},
+		{"/api/health/checks/alarms", verbs{get: {management, "", checkAlarms}}},
+		{"/api/health/checks/local-alarms", verbs{get: {management, "", checkLocalAlarms}}},
+
+		{"/api/vhosts", verbs{get: {management, "", listVHosts}}},
+		{"/api/vhosts/{vhost}", verbs{
+			get: {administrator, "", getVHost}, put: {administrator, "put vhost", putVHost}, del: {administrator, "delete vhost", deleteVHost},
+		}},
+		{"/api/vhosts/{vhost}/permissions", verbs{get: {administrator, "", listPermissions}}},
+		{"/api/vhosts/{vhost}/topic-permissions", verbs{get: {administrator, "", listTopicPermissions}}},
+		{"/api/vhosts/{vhost}/connections", verbs{get: {management, "", listConnectionsOfVHost}}},
+		{"/api/vhost-limits", verbs{get: {management, "", listVHostLimits}}},
+		{"/api/vhost-limits/{vhost}", verbs{get: {management, "", getVHostLimits}}},
+		{"/api/vhost-limits/{vhost}/{limit}", verbs{
+			put: {administrator, "set limit", putVHostLimit}, del: {administrator, "clear limit", deleteVHostLimit},
+		}},
+
+		{"/api/users", verbs{get: {administrator, "", listUsers}}},
+		{"/api/users/without-permissions", verbs{get: {administrator, "", listUsersWithoutPermissions}}},
+		{"/api/users/bulk-delete", verbs{post: {administrator, "delete users", deleteUsers}}},
+		{"/api/users/{user}", verbs{
+			get: {administrator, "", getUser}, put: {administrator, "put user", putUser}, del: {administrator, "delete user", deleteUser},
+		}},
+		{"/api/users/{user}/permissions", verbs{get: {administrator, "", listPermissions}}},
+		{"/api/users/{user}/topic-permissions", verbs{get: {administrator, "", listTopicPermissions}}},
+		{"/api/user-limits", verbs{get: {management, "", listUserLimits}}},
+		{"/api/user-limits/{user}", verbs{get: {management, "", getUserLimits}}},
+		{"/api/user-limits/{user}/{limit}", verbs{
+			put: {administrator, "set limit", putUserLimit}, del: {administrator, "clear limit", deleteUserLimit},
+		}},
+
+		{"/api/permissions", verbs{get: {administrator, "", listPermissions}}},
+		{"/api/permissions/{vhost}/{user}", verbs{
+			get: {administrator, "", getPermission}, put: {administrator, "set permission", putPermission},
+			del: {administrator, "clear permission", deletePermission},
+		}},
+		{"/api/topic-permissions", verbs{get: {administrator, "", listTopicPermissions}}},
+		{"/api/topic-permissions/{vhost}/{user}", verbs{
+			get: {administrator, "", getTopicPermissions}, put: {administrator, "set topic permission", putTopicPermission},
+			del: {administrator, "clear topic permission", deleteTopicPermission},
+		}},
+		{"/api/topic-permissions/{vhost}/{user}/{exchange}", verbs{
+			del: {administrator, "clear topic permission", deleteTopicPermission},
+		}},
+
+		{"/api/connections", verbs{get: {management, "", listConnections}}},
+		{"/api/connections/username/{user}", verbs{
+			get: {management, "", listConnectionsOfUser}, del: {management, "close connections", closeConnectionsOfUser},
+		}},
+		{"/api/connections/{connection}", verbs{
+			get: {management, "", getConnection}, del: {management, "close connection", closeConnection},
+		}},
+
+		{"/alarms", verbs{get: {monitoring, "", getAlarms}, put: {administrator, "set alarm", putAlarms}}},
+	}
+	all := make([]route, len(table))
+	for i, t := range table {
+		all[i] = route{elements: strings.Split(t.path[1:], "/"), verbs: t.verbs}
+	}
+	return all
+}
+
+// find returns the route of an escaped path, and the names in it. An escaped
+// slash is part of a name: "%2F" is the default vhost.
+func (a *API) find(path string) (*route, map[string]string, error) {
+	elements := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	for i := range a.routes {
+		names, ok, err := a.routes[i].match(elements)
+		if err != nil {
+			return nil, nil, badRequest("the path is not escaped as a path has to be")
+		}
+		if ok {
+			return &a.routes[i], names, nil
+		}
+	}
+	return nil, nil, noObject()
+}
+
+func (r *route) match(elements []string) (names map[string]string, ok bool, err error) {
+	if len(elements) != len(r.elements) {
+		return nil, false, nil
+	}
+	names = map[string]string{}
+	for i, want := range r.elements {
+		name, isName := strings.CutPrefix(want, "{")
+		switch {
+		case !isName && want != elements[i]:
+			return nil, false, nil
+		case !isName:
+			continue
+		}
+		if names[strings.TrimSuffix(name, "}")], err = url.PathUnescape(elements[i]); err != nil {
+			return nil, false, err
+		}
+	}
+	return names, true, nil
+}
+
+// methods are what the Allow header says.
+func (r *route) methods() string {
+	var list []string
+	for m := range r.verbs {
+		list = append(list, m)
+		if m == http.MethodGet {
+			list = append(list, http.MethodHead)
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(append(list, http.MethodOptions), ", ")
+}

@@ -1,0 +1,156 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/batonmq/baton/protocols/auth"
+	"github.com/batonmq/baton/protocols/http/api"
+	"github.com/batonmq/baton/protocols/listen"
+)
+
+const (
+	socketName = "admin socket"
+
+	// maxSocketPath is the longest path that every system can open a socket at
+	// (sockaddr_un of the BSDs, with its zero byte).
+	maxSocketPath = 103
+
+	// maxSocketConns bounds the connections to the socket: its users are few.
+	maxSocketConns = 64
+
+	// socketDialTimeout is how long it may take to find out whether somebody
+	// answers on a socket that is there already.
+	socketDialTimeout = time.Second
+)
+
+// openSocket opens the admin socket for its owner alone. The file of one that
+// nobody answers on any more is replaced.
+func openSocket(ctx context.Context, path string) (net.Listener, error) {
+	ln, err := bindSocket(ctx, path)
+	if err != nil {
+		return nil, &listen.AddressError{Name: socketName, Addr: path, Err: err}
+	}
+	return ln, nil
+}
+
+func bindSocket(ctx context.Context, path string) (net.Listener, error) {
+	if n := len(path); n > maxSocketPath {
+		return nil, fmt.Errorf("the path has %d bytes, and a socket's may have %d: choose a shorter one", n, maxSocketPath)
+	}
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make its directory: %w", err)
+	}
+	if err := checkOwned(dir); err != nil {
+		return nil, err
+	}
+	if err := removeStale(ctx, path); err != nil {
+		return nil, err
+	}
+	ln, err := new(net.ListenConfig).Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	return ln, nil
+}
+
+// removeStale removes the file of a socket that nobody answers on.
+func removeStale(ctx context.Context, path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return errors.New("a file of this name is there, and it is no socket")
+	}
+	ctx, cancel := context.WithTimeout(ctx, socketDialTimeout)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if err == nil {
+		_ = conn.Close() // it was opened to see who is there
+		return errors.New("another broker answers on it")
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("find out whether somebody answers on it: %w", err)
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("remove what is left of an earlier one: %w", err)
+	}
+	return nil
+}
+
+type refusedKey struct{}
+
+// identify notes in the context of a connection who is at its other end.
+func (s *Server) identify(ctx context.Context, conn net.Conn) context.Context {
+	uid, err := peerUID(conn)
+	p, ok := socketPrincipal(uid, err)
+	if !ok {
+		s.log.Warn("admin socket refused", slog.Int("uid", uid), slog.Any("err", err))
+		return context.WithValue(ctx, refusedKey{}, true)
+	}
+	return api.WithPrincipal(ctx, p)
+}
+
+// socketPrincipal is who may administrate, as far as the system tells: the
+// broker's own user and root.
+func socketPrincipal(uid int, err error) (p auth.Principal, ok bool) {
+	p = auth.Principal{Name: fmt.Sprintf("uid %d via socket", uid), Tags: []string{"administrator"}}
+	switch {
+	case errors.Is(err, errNoPeerUID): // who could open the file may do this
+		p.Name = "local via socket"
+	case err != nil:
+		return auth.Principal{}, false
+	case uid == 0:
+		p.Name = "root via socket"
+	case uid != os.Geteuid():
+		return auth.Principal{}, false
+	}
+	return p, true
+}
+
+// errNoPeerUID is what peerUID returns where the system does not tell.
+var errNoPeerUID = errors.New("the system does not tell who is at the other end of a socket")
+
+// ownersOnly refuses whom identify did.
+func ownersOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Context().Value(refusedKey{}) != nil {
+			http.Error(w, "the admin socket is for the broker's own user and for root", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// limitConns returns a ConnState that closes connections beyond a limit.
+func limitConns(limit int32) func(net.Conn, http.ConnState) {
+	var open atomic.Int32
+	return func(conn net.Conn, s http.ConnState) {
+		switch s {
+		case http.StateNew:
+			if open.Add(1) > limit {
+				_ = conn.Close() // the server sees that, and says StateClosed
+			}
+		case http.StateClosed, http.StateHijacked:
+			open.Add(-1)
+		case http.StateActive, http.StateIdle:
+		}
+	}
+}

@@ -1,0 +1,27 @@
+package admin
+
+import (
+	"errors"
+	"net"
+
+	"golang.org/x/sys/unix"
+)
+
+// peerUID returns the effective user of the process that connected.
+func peerUID(conn net.Conn) (uid int, err error) {
+	c, ok := conn.(*net.UnixConn)
+	if !ok {
+		return -1, errNoPeerUID
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	var cred *unix.Ucred
+	var credErr error
+	err = raw.Control(func(fd uintptr) { cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err := errors.Join(err, credErr); err != nil {
+		return -1, err
+	}
+	return int(cred.Uid), nil
+}
