@@ -250,10 +250,10 @@ func TestFollower_ChunkThatCannotBeRead(t *testing.T) {
 	s := v.open()
 	v.standBy()
 	commit(t, s, define("q", q1), publish(1, "a"), publish(2, "b"), publish(3, "c"))
-	further := ""
+	var further strings.Builder
 	for seq := range core.Seq(shortChunk) { // so many that the chunk is not read at once
 		commit(t, s, publish(10+seq, "x"))
-		further += fmt.Sprintf(" %d:x*1", 10+seq)
+		further.WriteString(fmt.Sprintf(" %d:x*1", 10+seq))
 	}
 	commit(t, s, publish(4, "d"))
 	commit(t, s, publish(5, "e"))
@@ -279,7 +279,7 @@ func TestFollower_ChunkThatCannotBeRead(t *testing.T) {
 	commit(t, s, publish(8, "h"))
 	v.kill(s)
 	s = v.takeOver()
-	expect(t, tell(t, s, q1), "1:a*1 3:c*1 4:d*1 5:e*1 6:f*1 7:g*1 8:h*1"+further)
+	expect(t, tell(t, s, q1), "1:a*1 3:c*1 4:d*1 5:e*1 6:f*1 7:g*1 8:h*1"+further.String())
 	v.close(s)
 }
 

@@ -81,7 +81,7 @@ func TestAmounts(t *testing.T) {
 		}
 	}
 	for a, want := range map[amount]int64{{}: 0, {bytes: 5}: 5, {percent: 10}: 100_000_000_000, {percent: 99}: 990_000_000_000} {
-		if got := a.on(1_000_000_000_000); got != want {
+		if got := a.of(1_000_000_000_000); got != want {
 			t.Errorf("%v of a terabyte is %d", a, got)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/batonmq/baton/protocols/auth"
+	"github.com/batonmq/baton/protocols/listen"
 )
 
 // Config is the effective configuration. It is not changed after it was loaded.
@@ -23,6 +24,7 @@ type Config struct {
 
 	AMQP struct {
 		Listen           []string
+		TLSListen        []string
 		MaxConnections   int
 		FrameMax         uint32
 		ChannelMax       uint16
@@ -32,8 +34,12 @@ type Config struct {
 	}
 	MQTT struct {
 		Listen            []string
+		TLSListen         []string
 		WebSocket         []string
+		WebSocketTLS      []string
 		Anonymous         bool
+		AnonymousFrom     string
+		AnonymousUser     string
 		MaxConnections    int
 		MaxPacketSize     int64
 		ReceiveMaximum    uint16
@@ -42,16 +48,38 @@ type Config struct {
 		MaxSessionExpiry  time.Duration
 		MaxSubscriptions  int
 		HandshakeTimeout  time.Duration
+
+		DisconnectOnUnauthorized bool
 	}
-	Admin   struct{ Listen []string }
+	Admin struct {
+		Listen    []string
+		TLSListen []string
+		Socket    string // a path, auto or off
+	}
 	Metrics struct{ Listen []string }
 	HA      struct {
 		Enabled   bool
 		TTL       time.Duration
 		Advertise []string
 	}
-	Memory struct{ Budget int64 }
-	Store  struct {
+	TLS    tlsSettings
+	Limits struct {
+		MaxConnections    int     // 0: as many as there are descriptors for
+		ConnectionRate    float64 // rates: per second, 0 is none
+		ConnectionBurst   int
+		FailedLoginRate   float64
+		FailedLoginBurst  int
+		ExemptLoopback    bool
+		ClientMessageRate float64
+		ClientByteRate    int64
+	}
+	Auth   authSettings
+	Memory struct {
+		Budget    int64
+		Limit     int64 // 0: what the host tells
+		Watermark amount
+	}
+	Store struct {
 		FreeLow         amount
 		FreeHigh        amount // 0: a quarter above FreeLow
 		FreeFull        amount
@@ -64,6 +92,9 @@ type Config struct {
 
 	// origin tells, per key, which source set it last.
 	origin map[string]string
+
+	// env is the environment that it was made in.
+	env []string
 
 	// ignored are BATON_ variables that name no setting.
 	ignored []string
@@ -79,7 +110,7 @@ type source struct {
 // loadConfig reads, merges and validates the configuration. Its errors name the
 // place: file and line, variable, or flag.
 func loadConfig(src source) (*Config, error) {
-	c := &Config{origin: make(map[string]string)}
+	c := &Config{origin: make(map[string]string), env: src.env}
 	all := settings()
 	for _, s := range all {
 		if err := c.set(s, []string{s.def}, "default"); err != nil {
@@ -214,8 +245,10 @@ func (c *Config) complete() error {
 	if c.Data == "" {
 		return errors.New("no data directory: set --data")
 	}
-	if _, err := c.authenticator(); err != nil {
-		return err
+	for _, check := range []func() error{c.checkUsers, c.Auth.check, c.checkTLS} {
+		if err := check(); err != nil {
+			return err
+		}
 	}
 	for _, d := range []struct {
 		key   string
@@ -244,9 +277,66 @@ func (c *Config) complete() error {
 	return nil
 }
 
-// authenticator makes the only authenticator there is as yet.
-func (c *Config) authenticator() (*auth.Static, error) {
-	return auth.NewStatic(auth.StaticOptions{Username: c.DefaultUser, Password: c.DefaultPass})
+// checkTLS finds what the addresses and the settings of tls contradict in.
+func (c *Config) checkTLS() error {
+	if _, err := c.TLS.options(); err != nil {
+		return err
+	}
+	switch asked := c.TLS.ClientAuth != listen.ClientAuthNone.String(); {
+	case asked && c.TLS.CAFile == "":
+		return fmt.Errorf("tls.client_auth is %s, and tls.ca_file names no authorities of client certificates", c.TLS.ClientAuth)
+	case !asked && c.TLS.CAFile != "":
+		return fmt.Errorf("tls.ca_file is set, and tls.client_auth asks for no client certificates: set it to %s or %s", listen.ClientAuthRequest, listen.ClientAuthRequire)
+	case !asked && len(c.TLS.CRLFiles) > 0:
+		return fmt.Errorf("tls.crl_file is set, and tls.client_auth asks for no client certificates: set it to %s or %s", listen.ClientAuthRequest, listen.ClientAuthRequire)
+	}
+	for _, l := range []struct {
+		key       string
+		addresses []string
+	}{
+		{"amqp.tls_listen", c.AMQP.TLSListen},
+		{"mqtt.tls_listen", c.MQTT.TLSListen},
+		{"mqtt.websocket_tls", c.MQTT.WebSocketTLS},
+		{"admin.tls_listen", c.Admin.TLSListen},
+	} {
+		if len(l.addresses) > 0 && len(c.TLS.CertFiles) == 0 {
+			return fmt.Errorf("%s needs a certificate: set tls.cert_file and tls.key_file, or make some for a try with baton tls self-signed", l.key)
+		}
+	}
+	return nil
+}
+
+// checkFiles reads the files that the settings name, as serve would. It goes
+// beyond what loading does, so that other commands need none of them.
+func (c *Config) checkFiles() error {
+	if _, err := c.openTLS(nil); err != nil {
+		return err
+	}
+	if c.Auth.uses(backendJWT) {
+		if err := auth.CheckJWT(c.Auth.jwt(nil)); err != nil {
+			return fmt.Errorf("auth backend %s: %w", backendJWT, err)
+		}
+	}
+	if c.Auth.uses(backendHTTP) {
+		h, err := auth.NewHTTP(c.Auth.http(nil)) // it asks nothing yet
+		if err != nil {
+			return fmt.Errorf("auth backend %s: %w", backendHTTP, err)
+		}
+		h.Close()
+	}
+	return nil
+}
+
+// socket is the path of the admin socket, once there is a data directory; empty:
+// none.
+func (c *Config) socket() string {
+	switch c.Admin.Socket {
+	case off:
+		return ""
+	case auto:
+		return adminSocket(c.Node, c.Data, c.env)
+	}
+	return c.Admin.Socket
 }
 
 // logLevel is the configured level; the table lets no other text through.

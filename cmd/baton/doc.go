@@ -1,5 +1,5 @@
 // Command baton is the broker: one binary that serves, and that asks a running
-// broker how it is.
+// broker how it is or administrates it.
 //
 // This package wires. It is the only one that knows every other, and it decides
 // nothing about messages: it reads the configuration, opens the data directory,
@@ -22,6 +22,11 @@
 //   - When the lease is lost or the store fails, sockets are cut without a word:
 //     a goodbye could not be trusted.
 //
+//   - A store that has never had a user gets its first one before clients get in.
+//
+//   - Publishers wait while the process uses more memory than its watermark
+//     allows, garbage not counted (memory.go).
+//
 //   - With --ha: a standby opens no client port, follows the primary's journal,
 //     and says in /readyz and metrics why it could not take over, if so. What its
 //     configuration file says just before a takeover is in force after it. A
@@ -29,6 +34,7 @@
 //
 // It does not guarantee to notice a changed configuration file by itself: it is
 // read at the start, at SIGHUP, which applies the log level alone, and on standbys.
+// Certificates are: they are read again when their files change, and at SIGHUP.
 //
 // # Configuration
 //

@@ -69,7 +69,7 @@ func (r *running) wantMessages(t *testing.T, n int) {
 func childBroker(t *testing.T, args ...string) (*exec.Cmd, *running) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
-	cmd.Env = append(os.Environ(), runVariable+"=1")
+	cmd.Env = append(os.Environ(), runVariable+"=1", "BATON_ADMIN_SOCKET=off")
 	r := &running{log: new(logLines), reload: make(chan os.Signal)}
 	r.log.cond = sync.NewCond(&r.log.mu)
 	out, err := cmd.StderrPipe()

@@ -3,50 +3,85 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 
 	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/ha"
 	"github.com/batonmq/baton/protocols/amqp091"
-	"github.com/batonmq/baton/protocols/auth"
+	"github.com/batonmq/baton/protocols/http/api"
 	"github.com/batonmq/baton/protocols/listen"
 	"github.com/batonmq/baton/protocols/mqtt"
 )
 
-// frontEnds are the protocol servers and their listeners. Those that are off are
-// zero. MQTT has one server behind two listeners.
+// frontEnds are the protocol servers, their listeners, and who decides whom they
+// let in. A server whose addresses are all off is nil.
 type frontEnds struct {
-	amqp091 *amqp091.Server
-	mqtt    *mqtt.Server
+	admission *admission
+	amqp091   *amqp091.Server
+	mqtt      *mqtt.Server
 
-	amqp, mqttTCP, webSocket listener
+	listeners []*clientListener
+	first     chan error // receives the error of the first listener that cannot go on
+	over      chan struct{}
 }
 
-// A listener is one that may be off.
-type listener struct{ on *listen.Listener }
+// A clientListener is one that is open.
+type clientListener struct {
+	*listen.Listener
+	entrance *entrance
+}
+
+// An entrance is a way in for clients: the addresses that speak one protocol,
+// over one transport.
+type entrance struct {
+	scheme    string // of URLs; it is the listener's name
+	protocol  string // as RabbitMQ's API calls it
+	addresses []string
+	alpn      string // empty: without TLS
+}
+
+// entrances are all there are, those that are off included.
+func (c *Config) entrances() []entrance {
+	return []entrance{
+		{"amqp", "amqp", c.AMQP.Listen, ""},
+		{"amqps", "amqp/ssl", c.AMQP.TLSListen, "amqp"},
+		{"mqtt", "mqtt", c.MQTT.Listen, ""},
+		{"mqtts", "mqtt/ssl", c.MQTT.TLSListen, "mqtt"},
+		{"ws", "http/web-mqtt", c.MQTT.WebSocket, ""},
+		{"wss", "https/web-mqtt", c.MQTT.WebSocketTLS, "http/1.1"},
+	}
+}
 
 // openFrontEnds lets clients in, by all protocols or by none.
 func (n *node) openFrontEnds(ctx context.Context, broker *core.Broker, t *ha.Tenure) (*frontEnds, error) {
-	users, err := n.cfg.authenticator()
-	if err != nil {
+	if err := n.cfg.seed(ctx, broker.Access(), n.log); err != nil {
 		return nil, err
 	}
-	f := new(frontEnds)
-	err = f.openAMQP(ctx, n, broker, users)
+	f := &frontEnds{first: make(chan error, 1), over: make(chan struct{})}
+	var err error
+	if f.admission, err = n.cfg.openAdmission(broker.Access(), n.log); err != nil {
+		return nil, &exitError{exitUsage, err}
+	}
+	err = f.serveAMQP(n, broker)
 	if err == nil {
-		err = f.openMQTT(ctx, n, broker, users, t)
+		err = f.serveMQTT(n, broker, t)
+	}
+	if err == nil {
+		err = f.open(ctx, n)
 	}
 	if err != nil {
 		f.cut()
+		f.Close()
 		return nil, err
 	}
 	return f, nil
 }
 
-func (f *frontEnds) openAMQP(ctx context.Context, n *node, broker *core.Broker, users auth.Authenticator) (err error) {
+func (f *frontEnds) serveAMQP(n *node, broker *core.Broker) (err error) {
 	cfg := &n.cfg.AMQP
-	if len(cfg.Listen) == 0 {
+	if len(cfg.Listen)+len(cfg.TLSListen) == 0 {
 		return nil
 	}
 	heartbeat := cfg.Heartbeat
@@ -54,23 +89,20 @@ func (f *frontEnds) openAMQP(ctx context.Context, n *node, broker *core.Broker, 
 		heartbeat = -1 // none; its zero is the default
 	}
 	f.amqp091, err = amqp091.New(amqp091.Options{
-		Broker: broker, Auth: users, Log: n.log,
+		Broker: broker, Auth: f.admission.auth, LoginFailed: n.doors.rate.RecordFailure, Log: n.log,
 		FrameMax: cfg.FrameMax, ChannelMax: cfg.ChannelMax, MaxMessageSize: cfg.MaxMessageSize,
+		MessageRate: n.cfg.Limits.ClientMessageRate, ByteRate: float64(n.cfg.Limits.ClientByteRate),
 		Heartbeat: heartbeat, HandshakeTimeout: cfg.HandshakeTimeout,
 	})
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
-	f.amqp, err = openListener(ctx, listen.Options{
-		Name: "amqp", Addresses: cfg.Listen, Handler: f.amqp091.Serve,
-		MaxConns: cfg.MaxConnections, HandshakeTimeout: cfg.HandshakeTimeout, Log: n.log,
-	})
-	return err
+	return nil
 }
 
-func (f *frontEnds) openMQTT(ctx context.Context, n *node, broker *core.Broker, users auth.Authenticator, t *ha.Tenure) (err error) {
+func (f *frontEnds) serveMQTT(n *node, broker *core.Broker, t *ha.Tenure) (err error) {
 	cfg := &n.cfg.MQTT
-	if len(cfg.Listen) == 0 && len(cfg.WebSocket) == 0 {
+	if len(cfg.Listen)+len(cfg.TLSListen)+len(cfg.WebSocket)+len(cfg.WebSocketTLS) == 0 {
 		return nil
 	}
 	aliases := int(cfg.TopicAliasMaximum)
@@ -78,26 +110,81 @@ func (f *frontEnds) openMQTT(ctx context.Context, n *node, broker *core.Broker, 
 		aliases = -1 // none; its zero is the default
 	}
 	f.mqtt, err = mqtt.New(mqtt.Options{
-		Broker: broker, Auth: users, Log: n.log, Anonymous: cfg.Anonymous,
+		Broker: broker, Auth: f.admission.auth, LoginFailed: n.doors.rate.RecordFailure, Log: n.log,
+		Anonymous: f.admission.anonymous, AnonymousAnywhere: cfg.Anonymous && cfg.AnonymousFrom == fromAnywhere,
+		KeepUnauthorized: !cfg.DisconnectOnUnauthorized,
+		MessageRate:      n.cfg.Limits.ClientMessageRate, ByteRate: float64(n.cfg.Limits.ClientByteRate),
 		MaxPacketSize: uint32(cfg.MaxPacketSize), ReceiveMaximum: cfg.ReceiveMaximum, TopicAliasMaximum: aliases,
-		Elsewhere:    func(webSocket bool) string { return serverReference(t, webSocket) },
+		Elsewhere:    func(tls, webSocket bool) string { return serverReference(t, tls, webSocket) },
 		MaxKeepAlive: cfg.MaxKeepAlive, MaxSessionExpiry: cfg.MaxSessionExpiry, HandshakeTimeout: cfg.HandshakeTimeout,
 	})
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
-	opt := listen.Options{MaxConns: cfg.MaxConnections, HandshakeTimeout: cfg.HandshakeTimeout, Log: n.log}
-	opt.Name, opt.Addresses, opt.Handler = "mqtt", cfg.Listen, f.mqtt.Serve
-	if f.mqttTCP, err = openListener(ctx, opt); err != nil {
-		return err
+	return nil
+}
+
+// open opens the addresses, the servers being there.
+func (f *frontEnds) open(ctx context.Context, n *node) error {
+	var plain []string
+	for _, e := range n.cfg.entrances() {
+		if len(e.addresses) == 0 {
+			continue
+		}
+		opt := listen.Options{
+			Name: e.scheme, Addresses: e.addresses, Log: n.log, Budget: n.doors.budget, Rate: n.doors.rate,
+			MaxConns: n.cfg.MQTT.MaxConnections, HandshakeTimeout: n.cfg.MQTT.HandshakeTimeout,
+		}
+		switch e.scheme {
+		case "amqp", "amqps":
+			opt.Handler, opt.MaxConns, opt.HandshakeTimeout = f.amqp091.Serve, n.cfg.AMQP.MaxConnections, n.cfg.AMQP.HandshakeTimeout
+		case "mqtt", "mqtts":
+			opt.Handler = f.mqtt.Serve
+		default:
+			opt.Handler = f.mqtt.ServeWebSocket
+		}
+		if e.alpn != "" {
+			opt.TLS, opt.ALPN = n.doors.tls, []string{e.alpn}
+		} else if !allLoopback(e.addresses) {
+			plain = append(plain, e.scheme)
+		}
+		l, err := listen.Start(ctx, opt)
+		if err != nil {
+			return err
+		}
+		f.listeners = append(f.listeners, &clientListener{l, &e})
+		go f.report(l)
 	}
-	opt.Name, opt.Addresses, opt.Handler = "ws", cfg.WebSocket, f.mqtt.ServeWebSocket
-	f.webSocket, err = openListener(ctx, opt)
-	return err
+	if len(plain) > 0 {
+		n.log.Info("passwords can be read on the way to these listeners, which are without TLS", slog.Any("listeners", plain))
+	}
+	return nil
+}
+
+// report passes on that a listener cannot go on.
+func (f *frontEnds) report(l *listen.Listener) {
+	select {
+	case err := <-l.Failed():
+		select {
+		case f.first <- err:
+		default: // another one was first
+		}
+	case <-f.over:
+	}
+}
+
+// failed receives the error of the first listener that cannot go on.
+func (f *frontEnds) failed() <-chan error { return f.first }
+
+// Close ends what was started for the listeners, but not these themselves: cut or
+// stop come first.
+func (f *frontEnds) Close() {
+	close(f.over)
+	f.admission.Close()
 }
 
 // serverReference is where MQTT clients find the node that would take over now.
-func serverReference(t *ha.Tenure, webSocket bool) string {
+func serverReference(t *ha.Tenure, tls, webSocket bool) string {
 	next, ok := t.Successor()
 	if !ok {
 		return ""
@@ -106,72 +193,75 @@ func serverReference(t *ha.Tenure, webSocket bool) string {
 	if webSocket {
 		scheme = "ws"
 	}
+	if tls {
+		scheme += "s"
+	}
 	return strings.Join(reachedBy(next.Advertise, scheme), " ")
 }
 
-// clientAddresses are those that openFrontEnds opens, and the names under which
-// it does.
-func (c *Config) clientAddresses() []listen.Options {
-	return []listen.Options{
-		{Name: "amqp", Addresses: c.AMQP.Listen}, {Name: "mqtt", Addresses: c.MQTT.Listen}, {Name: "ws", Addresses: c.MQTT.WebSocket},
+// addrs are the open addresses, for the management API.
+func (f *frontEnds) addrs() []api.Listener {
+	var all []api.Listener
+	for _, l := range f.listeners {
+		for _, a := range l.Addrs() {
+			all = append(all, api.Listener{Protocol: l.entrance.protocol, Addr: a, TLS: l.entrance.alpn != ""})
+		}
 	}
+	return all
 }
 
-func (f *frontEnds) listeners() []listener { return []listener{f.amqp, f.mqttTCP, f.webSocket} }
+// refused is how many connections the listeners have closed at once.
+func (f *frontEnds) refused() (n uint64) {
+	for _, l := range f.listeners {
+		s := l.Stats()
+		n += s.Refused + s.OverBudget + s.TooOften
+	}
+	return n
+}
 
 // cut closes every connection without a word.
 func (f *frontEnds) cut() {
-	for _, l := range f.listeners() {
-		if l.on != nil {
-			l.on.CloseAll()
-		}
+	for _, l := range f.listeners {
+		l.CloseAll()
 	}
 }
 
 // stop lets clients leave until ctx ends, then cuts them and returns an error.
 func (f *frontEnds) stop(ctx context.Context) error {
-	listeners := f.listeners()
-	errs := make([]error, len(listeners))
+	errs := make([]error, len(f.listeners))
 	var leaving sync.WaitGroup
-	for i, l := range listeners {
-		leaving.Go(func() { errs[i] = l.stop(ctx) })
+	for i, l := range f.listeners {
+		leaving.Go(func() { errs[i] = l.leave(ctx) })
 	}
 	leaving.Wait()
 	return errors.Join(errs...)
 }
 
-// openListener leaves the listener off where there is no address.
-func openListener(ctx context.Context, opt listen.Options) (l listener, err error) {
-	if len(opt.Addresses) > 0 {
-		l.on, err = listen.Start(ctx, opt)
-	}
-	return l, err
-}
-
-// failed is never ready where the listener is off.
-func (l listener) failed() <-chan error {
-	if l.on == nil {
-		return nil
-	}
-	return l.on.Failed()
-}
-
-func (l listener) refused() uint64 {
-	if l.on == nil {
-		return 0
-	}
-	return l.on.Stats().Refused
-}
-
-func (l listener) stop(ctx context.Context) error {
-	if l.on == nil {
-		return nil
-	}
-	err := l.on.Stop(ctx)
+func (l *clientListener) leave(ctx context.Context) error {
+	err := l.Stop(ctx)
 	if err == nil {
 		return nil
 	}
-	l.on.CloseAll()
+	l.CloseAll()
 	// A handler whose connection was cut has nothing left to wait for.
-	return errors.Join(err, l.on.Stop(context.WithoutCancel(ctx)))
+	return errors.Join(err, l.Stop(context.WithoutCancel(ctx)))
+}
+
+// primary is what the management API is about: nil unless this node serves.
+func (n *node) primary() *api.Primary {
+	parts := n.live.parts.Load()
+	if parts == nil {
+		return nil
+	}
+	return &api.Primary{
+		Broker: parts.broker, Auth: parts.clients.admission.auth, Listeners: parts.clients.addrs(),
+		SetMemoryWatermark: n.memory.order,
+		Levels: func() api.Levels {
+			s := parts.store.Stats()
+			return api.Levels{
+				MemoryUsed: n.memory.used.Load(), MemoryWatermark: n.memory.watermark(),
+				DiskFree: parts.broker.Stats().Space.Free, DiskWatermark: s.FreeLow,
+			}
+		},
+	}
 }

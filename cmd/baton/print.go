@@ -100,7 +100,7 @@ has no flag, because a process's arguments are visible to all users of a machine
 for the broker's user alone.
 
 SIGHUP makes ` + "`serve`" + ` read everything again: settings whose meaning says so are applied, others wait for the next
-start, and a configuration that is not valid changes nothing.
+start, and a configuration that is not valid changes nothing. The files of ` + "`tls`" + ` are read again whatever it is.
 
 Durations are written like ` + "`500ms`, `3s` or `2m`" + `, sizes like ` + "`4096`, `64KiB`, `512MiB` or `2GiB`" + `.
 

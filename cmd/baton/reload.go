@@ -9,14 +9,15 @@ import (
 
 // reloadLoop reads the configuration again at each signal until ctx ends, and
 // applies the live settings: the log level. A configuration that is not valid
-// changes nothing.
-func reloadLoop(ctx context.Context, reload <-chan os.Signal, load func() (*Config, error), running *Config, level *slog.LevelVar, log *slog.Logger) {
+// changes nothing. The certificates are read again in either case.
+func reloadLoop(ctx context.Context, reload <-chan os.Signal, load func() (*Config, error), running *Config, d *doors, level *slog.LevelVar, log *slog.Logger) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-reload:
 		}
+		_ = d.reload() // it has logged what came of it
 		c, err := load()
 		if err != nil {
 			log.Warn("configuration not reloaded", slog.Any("err", err))

@@ -59,8 +59,9 @@ func (p *program) rootCommand() (root *cobra.Command, started *bool) {
 	}
 	root.AddCommand(
 		p.serveCommand(), p.configCommand(), p.healthCommand(),
-		p.haCommand(), p.storageCommand(), p.journalCommand(), p.backupCommand(), p.restoreCommand(), versionCommand(), bench.Command(),
+		p.haCommand(), p.storageCommand(), p.journalCommand(), p.backupCommand(), p.restoreCommand(), p.tlsCommand(), versionCommand(), bench.Command(),
 	)
+	root.AddCommand(adminCommands(p.env)...)
 	return root, started
 }
 
@@ -88,12 +89,16 @@ func (p *program) serveCommand() *cobra.Command {
 			return p.runAsChild(cmd.Context(), self)
 		}
 		log, level := newLogger(cmd.ErrOrStderr(), c)
+		shared, err := c.openDoors(log)
+		if err != nil {
+			return &exitError{exitUsage, err}
+		}
 		ctx, cancel := context.WithCancel(cmd.Context())
 		var reloading sync.WaitGroup
-		reloading.Go(func() { reloadLoop(ctx, p.reload, load, c, level, log) })
+		reloading.Go(func() { reloadLoop(ctx, p.reload, load, c, shared, level, log) })
 		defer reloading.Wait()
 		defer cancel()
-		return serve(ctx, c, load, selfKill, log)
+		return serve(ctx, c, load, shared, selfKill, log)
 	}
 	return cmd
 }
@@ -126,6 +131,9 @@ func (p *program) configCommand() *cobra.Command {
 		}
 		for _, name := range c.ignored {
 			cmd.PrintErrf("warning: %s names no setting\n", name)
+		}
+		if err := c.checkFiles(); err != nil {
+			return &exitError{exitUsage, err}
 		}
 		return printOut(cmd, "the configuration is valid\n")
 	}

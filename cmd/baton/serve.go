@@ -32,6 +32,8 @@ type node struct {
 	cfg  *Config                 // in force while this node is the primary; active's alone
 
 	log      *slog.Logger
+	doors    *doors
+	memory   *memoryWatch
 	selfKill bool
 	begin    time.Time
 	health   admin.Health
@@ -42,18 +44,23 @@ type node struct {
 }
 
 // serve runs a node until ctx ends, and returns nil for an orderly end.
-func serve(ctx context.Context, cfg *Config, load func() (*Config, error), selfKill bool, log *slog.Logger) error {
-	n := &node{boot: cfg, load: load, cfg: cfg, log: log, selfKill: selfKill, begin: time.Now()}
+func serve(ctx context.Context, cfg *Config, load func() (*Config, error), shared *doors, selfKill bool, log *slog.Logger) error {
+	n := &node{boot: cfg, load: load, cfg: cfg, log: log, doors: shared, selfKill: selfKill, begin: time.Now()}
 	log.Info("starting", slog.String("version", version()), slog.String("node", cfg.Node), slog.String("data", cfg.Data))
 	for _, name := range cfg.ignored {
 		log.Warn("environment variable names no setting", slog.String("variable", name))
 	}
+	if err := cfg.checkFiles(); err != nil { // before an epoch is claimed for nothing
+		return &exitError{exitUsage, err}
+	}
+	n.memory = newMemoryWatch(cfg, log)
+	defer shared.watch(context.WithoutCancel(ctx))()
 	if err := openDataDir(cfg.Data, func() error { return n.checkSpace(cfg) }); err != nil {
 		return &exitError{exitData, err}
 	}
 	server, err := admin.Start(ctx, admin.Options{
-		Admin: cfg.Admin.Listen, Metrics: cfg.Metrics.Listen,
-		Health: &n.health, Stats: n.stats, Takeover: func() map[string]time.Duration { return n.took.Load().phases() }, Node: cfg.Node, Version: version(), Log: log,
+		Admin: cfg.Admin.Listen, AdminTLS: cfg.Admin.TLSListen, TLS: shared.tls, Socket: cfg.socket(), SocketOptional: cfg.Admin.Socket == auto, Metrics: cfg.Metrics.Listen, Rate: shared.rate,
+		Health: &n.health, Primary: n.primary, Stats: n.stats, Takeover: func() map[string]time.Duration { return n.took.Load().phases() }, Node: cfg.Node, Version: version(), Log: log,
 	})
 	if err != nil {
 		return err
@@ -113,8 +120,8 @@ func (n *node) probeAddresses(ctx context.Context) error {
 	if n.boot.HA.Enabled {
 		return nil
 	}
-	for _, l := range n.boot.clientAddresses() {
-		open, err := listen.Open(ctx, l.Name, l.Addresses)
+	for _, e := range n.boot.entrances() {
+		open, err := listen.Open(ctx, e.scheme, e.addresses)
 		for _, ln := range open {
 			_ = ln.Close() // nothing was accepted on it
 		}
@@ -167,6 +174,8 @@ func (n *node) active(ctx context.Context, t *ha.Tenure) error {
 		broker.Close()
 		return errors.Join(err, store.Close())
 	}
+	defer clients.Close()
+	defer n.memory.start(broker.SetMemoryAlarm)()
 	took.lap(&took.listen)
 	n.live.set(n.cfg, broker, store, clients)
 	defer n.live.clear()
@@ -192,9 +201,7 @@ func (n *node) active(ctx context.Context, t *ha.Tenure) error {
 		return n.cut(clients, t.Epoch(), "the lease was lost", t.Err())
 	case <-broker.Failed():
 		return n.cut(clients, t.Epoch(), "the store failed", broker.Err())
-	case err = <-clients.amqp.failed():
-	case err = <-clients.mqttTCP.failed():
-	case err = <-clients.webSocket.failed():
+	case err = <-clients.failed():
 	}
 	n.log.Error("stopping", slog.Any("err", err))
 	return errors.Join(err, n.stop(ctx, t, clients, broker, store))

@@ -90,7 +90,7 @@ func start(t *testing.T, args ...string) *running {
 		reload: make(chan os.Signal, 1), done: make(chan exitCode, 1), log: new(logLines),
 	}
 	r.log.cond = sync.NewCond(&r.log.mu)
-	p := program{args: args, env: []string{envNoSelfKill + "=1"}, reload: r.reload, stdout: io.Discard, stderr: r.log}
+	p := program{args: args, env: []string{envNoSelfKill + "=1", "BATON_ADMIN_SOCKET=off"}, reload: r.reload, stdout: io.Discard, stderr: r.log}
 	go func() {
 		code := p.run(ctx)
 		r.log.end()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -46,8 +47,19 @@ func (s setting) env() string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))
 }
 
+// Values of mqtt.anonymous_from.
+const (
+	fromLoopback = "loopback"
+	fromAnywhere = "anywhere"
+)
+
 // settings is the table, in the order in which it is printed.
 func settings() []setting {
+	return slices.Concat(nodeSettings(), amqpSettings(), mqttSettings(), adminSettings(), accessSettings(), storeSettings())
+}
+
+// nodeSettings are those without a section.
+func nodeSettings() []setting {
 	return []setting{
 		{
 			key: "data", flag: "data", def: "./baton-data", unit: "directory",
@@ -63,12 +75,12 @@ func settings() []setting {
 		},
 		{
 			key: "default_user", unit: "name",
-			doc:  "The user that may log in, from any address. Empty is `guest` with the password `guest`, from loopback addresses only.",
+			doc:  "The first user of a new store: an administrator who may do everything in the vhost `/`. Empty is `guest` with the password `guest`, who may log in from loopback addresses only. On a store that has had a user this changes nothing: `baton user` does.",
 			bind: func(c *Config) value { return text(&c.DefaultUser) },
 		},
 		{
 			key: "default_pass", unit: "text", secret: true,
-			doc:  "The password of `default_user`. Set both or neither.",
+			doc:  "The first password of `default_user`. Set both or neither.",
 			bind: func(c *Config) value { return text(&c.DefaultPass) },
 		},
 		{
@@ -76,15 +88,27 @@ func settings() []setting {
 			doc:  "How long clients have to leave when the broker stops. Then they are cut, and the process ends with code 1. At most `1h`.",
 			bind: func(c *Config) value { return duration(&c.StopTimeout, time.Millisecond, maxWait) },
 		},
+	}
+}
+
+// amqpSettings are those of AMQP 0-9-1.
+func amqpSettings() []setting {
+	return []setting{
 		{
 			key: "amqp.listen", flag: "amqp", def: ":5672", unit: "HOST:PORT or off", list: true,
 			doc:  "Where AMQP 0-9-1 clients connect. Without a host: every address, IPv4 and IPv6.",
 			own:  true,
-			bind: func(c *Config) value { return addresses{&c.AMQP.Listen} },
+			bind: func(c *Config) value { return addresses(&c.AMQP.Listen) },
+		},
+		{
+			key: "amqp.tls_listen", flag: "amqps", def: off, unit: "HOST:PORT or off", list: true,
+			doc:  "Where AMQP 0-9-1 clients connect with TLS, usually at `:5671`. Needs `tls.cert_file`.",
+			own:  true,
+			bind: func(c *Config) value { return addresses(&c.AMQP.TLSListen) },
 		},
 		{
 			key: "amqp.max_connections", def: "0", unit: "connections",
-			doc:  "Connections open at once; one more is refused. 0 is no limit.",
+			doc:  "Connections open at once, with TLS and without each; one more is refused. 0 is no limit but `limits.max_connections`.",
 			bind: func(c *Config) value { return integer(&c.AMQP.MaxConnections, 0, math.MaxInt32) },
 		},
 		{
@@ -112,26 +136,59 @@ func settings() []setting {
 			doc:  "The largest message body accepted. At most `128MiB`.",
 			bind: func(c *Config) value { return size(&c.AMQP.MaxMessageSize, 1, maxMessageSize) },
 		},
+	}
+}
+
+// mqttSettings are those of MQTT.
+func mqttSettings() []setting {
+	return []setting{
 		{
 			key: "mqtt.listen", flag: "mqtt", def: ":1883", unit: "HOST:PORT or off", list: true,
 			doc:  "Where MQTT clients connect: versions 3.1, 3.1.1 and 5.0.",
 			own:  true,
-			bind: func(c *Config) value { return addresses{&c.MQTT.Listen} },
+			bind: func(c *Config) value { return addresses(&c.MQTT.Listen) },
+		},
+		{
+			key: "mqtt.tls_listen", flag: "mqtts", def: off, unit: "HOST:PORT or off", list: true,
+			doc:  "Where MQTT clients connect with TLS, usually at `:8883`. Needs `tls.cert_file`.",
+			own:  true,
+			bind: func(c *Config) value { return addresses(&c.MQTT.TLSListen) },
 		},
 		{
 			key: "mqtt.websocket", flag: "ws", def: ":15675", unit: "HOST:PORT or off", list: true,
 			doc:  "Where MQTT clients connect over WebSocket, at the path `/ws`.",
 			own:  true,
-			bind: func(c *Config) value { return addresses{&c.MQTT.WebSocket} },
+			bind: func(c *Config) value { return addresses(&c.MQTT.WebSocket) },
+		},
+		{
+			key: "mqtt.websocket_tls", flag: "wss", def: off, unit: "HOST:PORT or off", list: true,
+			doc:  "Where MQTT clients connect over WebSocket with TLS, usually at `:15676`. Needs `tls.cert_file`.",
+			own:  true,
+			bind: func(c *Config) value { return addresses(&c.MQTT.WebSocketTLS) },
 		},
 		{
 			key: "mqtt.anonymous", flag: "mqtt-anonymous", def: "false", unit: "true or false",
-			doc:  "Let MQTT clients in that send no user name and no password, from any address, as the user `guest`.",
+			doc:  "Let MQTT clients in that send no user name and no password, from where `mqtt.anonymous_from` says, as `mqtt.anonymous_user`.",
 			bind: func(c *Config) value { return boolean(&c.MQTT.Anonymous) },
 		},
 		{
+			key: "mqtt.anonymous_from", def: fromLoopback, unit: fromLoopback + " or " + fromAnywhere,
+			doc:  "From which addresses clients without a name are let in. A proxy on this machine makes all its clients loopback clients.",
+			bind: func(c *Config) value { return oneOf(&c.MQTT.AnonymousFrom, fromLoopback, fromAnywhere) },
+		},
+		{
+			key: "mqtt.anonymous_user", unit: "name",
+			doc:  "The user as whom clients without a name act, with that user's permissions. Empty is the first user: `default_user`, or `guest`.",
+			bind: func(c *Config) value { return text(&c.MQTT.AnonymousUser) },
+		},
+		{
+			key: "mqtt.disconnect_on_unauthorized", def: "true", unit: "true or false",
+			doc:  "End the connection of a client that publishes where it may not. Otherwise what it publishes is dropped, and MQTT 5 clients are told.",
+			bind: func(c *Config) value { return boolean(&c.MQTT.DisconnectOnUnauthorized) },
+		},
+		{
 			key: "mqtt.max_connections", def: "0", unit: "connections",
-			doc:  "Connections open at once, of MQTT over TCP and over WebSocket each; one more is refused. 0 is no limit.",
+			doc:  "Connections open at once, over TCP and over WebSocket, with TLS and without each; one more is refused. 0 is no limit but `limits.max_connections`.",
 			bind: func(c *Config) value { return integer(&c.MQTT.MaxConnections, 0, math.MaxInt32) },
 		},
 		{
@@ -169,17 +226,35 @@ func settings() []setting {
 			doc:  "How long a new connection may take to send its CONNECT.",
 			bind: func(c *Config) value { return duration(&c.MQTT.HandshakeTimeout, time.Millisecond, maxWait) },
 		},
+	}
+}
+
+// adminSettings are about who watches the broker, and about standbys.
+func adminSettings() []setting {
+	return []setting{
 		{
 			key: "admin.listen", flag: "admin", def: ":15672", unit: "HOST:PORT or off", list: true,
-			doc:  "Where health, metrics and, for loopback peers, profiles are served.",
+			doc:  "Where the HTTP API, health, metrics and, for loopback peers, profiles are served.",
 			held: true, own: true,
-			bind: func(c *Config) value { return addresses{&c.Admin.Listen} },
+			bind: func(c *Config) value { return addresses(&c.Admin.Listen) },
+		},
+		{
+			key: "admin.tls_listen", def: off, unit: "HOST:PORT or off", list: true,
+			doc:  "The same with TLS, usually at `:15671`. Needs `tls.cert_file`.",
+			held: true, own: true,
+			bind: func(c *Config) value { return addresses(&c.Admin.TLSListen) },
+		},
+		{
+			key: "admin.socket", flag: "admin-socket", def: auto, unit: "path, auto or off",
+			doc:  "The Unix socket at which `baton user` and the like administrate this node: for its own system user and root, without a password. `auto` is a file in the user's runtime directory that is called after the node, where commands find it; if it cannot be made, the broker does without and says so.",
+			held: true, own: true,
+			bind: func(c *Config) value { return filled(&c.Admin.Socket) },
 		},
 		{
 			key: "metrics.listen", flag: "metrics", def: ":15692", unit: "HOST:PORT or off", list: true,
 			doc:  "Where metrics alone are served.",
 			held: true, own: true,
-			bind: func(c *Config) value { return addresses{&c.Metrics.Listen} },
+			bind: func(c *Config) value { return addresses(&c.Metrics.Listen) },
 		},
 		{
 			key: "ha.enabled", flag: "ha", def: "false", unit: "true or false",
@@ -195,13 +270,31 @@ func settings() []setting {
 		},
 		{
 			key: "ha.advertise", def: auto, unit: "URLs or auto", list: true, held: true, own: true,
-			doc:  "Where clients reach this node while it is the primary, as `amqp://HOST:PORT`, `mqtt://HOST:PORT` or `ws://HOST:PORT`: what other nodes, `baton ha status` and the MQTT 5 Server Reference name. `auto` is what the listening addresses say, with the host name where they name none.",
-			bind: func(c *Config) value { return urls{&c.HA.Advertise} },
+			doc:  "Where clients reach this node while it is the primary, as `amqp://HOST:PORT`, `mqtt://HOST:PORT`, `ws://HOST:PORT` or, with TLS, `amqps`, `mqtts`, `wss`: what other nodes, `baton ha status` and the MQTT 5 Server Reference name. `auto` is what the listening addresses say, with the host name where they name none.",
+			bind: func(c *Config) value { return urls(&c.HA.Advertise) },
 		},
+	}
+}
+
+// storeSettings are about memory, disk and log.
+func storeSettings() []setting {
+	return []setting{
 		{
 			key: "memory.budget", def: "512MiB", unit: "size",
 			doc:  "How much memory waiting messages may take before publishers wait.",
 			bind: func(c *Config) value { return size(&c.Memory.Budget, 1<<20, math.MaxInt64) },
+		},
+		{
+			key: "memory.limit", def: "0B", unit: "size",
+			doc:  "How much memory the process may take. The heap's garbage is collected more often to stay below nine tenths of it, unless `GOMEMLIMIT` is set. `0B` is that of the control group or, without one, of the machine, on Linux; elsewhere it is no limit.",
+			held: true, own: true,
+			bind: func(c *Config) value { return size(&c.Memory.Limit, 0, math.MaxInt64) },
+		},
+		{
+			key: "memory.watermark", def: "60%", unit: "size or percent",
+			doc:  "How much memory may be in use, of `memory.limit` or in bytes, before publishers wait. They go on at nine tenths of it. Garbage does not count.",
+			held: true, own: true,
+			bind: func(c *Config) value { return space(&c.Memory.Watermark, 1<<20) },
 		},
 		{
 			key: "store.free_low", def: "512MiB", unit: "size or percent",

@@ -9,7 +9,7 @@ import (
 	"github.com/batonmq/baton/persistence"
 )
 
-// An amount is an amount of disk space: bytes, or, if percent is not 0, percent of the file system.
+// An amount is an amount of disk space or memory: bytes, or, if percent is not 0, percent of the whole.
 type amount struct {
 	bytes   int64
 	percent int
@@ -22,20 +22,20 @@ func (a amount) String() string {
 	return formatSize(a.bytes)
 }
 
-// above reports whether a is more than b on every disk. What differs in its unit is not known to be.
+// above reports whether a is more than b of every whole. What differs in its unit is not known to be.
 func (a amount) above(b amount) bool {
 	return (a.percent != 0) == (b.percent != 0) && (a.percent > b.percent || a.bytes > b.bytes)
 }
 
-// on is the amount in bytes on a file system of total bytes.
-func (a amount) on(total int64) int64 {
+// of is the amount in bytes, of total bytes.
+func (a amount) of(total int64) int64 {
 	if a.percent == 0 {
 		return a.bytes
 	}
 	return total / 100 * int64(a.percent)
 }
 
-// space is an amount of disk space of lo bytes or 1 percent at least.
+// space is an amount of lo bytes or 1 percent at least.
 func space(p *amount, lo int64) value {
 	bytes := size(new(int64), lo, math.MaxInt64).(single[int64])
 	return single[amount]{
@@ -76,5 +76,5 @@ func (c *Config) watermarks() (watermarks, error) {
 		}
 		total = n
 	}
-	return watermarks{low: s.FreeLow.on(total), high: s.FreeHigh.on(total), full: s.FreeFull.on(total)}, nil
+	return watermarks{low: s.FreeLow.of(total), high: s.FreeHigh.of(total), full: s.FreeFull.of(total)}, nil
 }

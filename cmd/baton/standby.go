@@ -131,6 +131,12 @@ func (n *node) preflight(context.Context) error {
 		return fmt.Errorf("read the configuration: %w", err)
 	}
 	c.hold(n.boot)
+	if err := c.complete(); err != nil { // with what was held
+		return err
+	}
+	if err := c.checkFiles(); err != nil {
+		return err
+	}
 	if err := n.checkSpace(c); err != nil {
 		return err
 	}
@@ -176,8 +182,8 @@ func (c *Config) advertise() []string {
 		return c.HA.Advertise
 	}
 	var all []string
-	for _, l := range c.clientAddresses() {
-		for _, addr := range l.Addresses {
+	for _, e := range c.entrances() {
+		for _, addr := range e.addresses {
 			host, port, err := net.SplitHostPort(addr)
 			if err != nil || port == "0" {
 				continue
@@ -187,7 +193,7 @@ func (c *Config) advertise() []string {
 					continue
 				}
 			}
-			all = append(all, l.Name+"://"+net.JoinHostPort(host, port))
+			all = append(all, e.scheme+"://"+net.JoinHostPort(host, port))
 		}
 	}
 	return slices.Compact(all)

@@ -53,14 +53,13 @@ func (n *node) stats() (admin.Stats, bool) {
 		VHosts: b.VHosts, Exchanges: b.Exchanges, Queues: b.Queues, Consumers: b.Consumers,
 		Ready: int64(b.Ready), Unacked: int64(b.Unsettled),
 		RoutedTotal: b.Published, SettledTotal: b.Settled, ExpiredTotal: b.Expired,
-		PublishersBlocked: b.Blocked, DiskLow: b.Space.Level != core.SpaceOK,
+		PublishersBlocked: b.Blocked, MemoryAlarm: parts.broker.Alarms().Memory, DiskLow: b.Space.Level != core.SpaceOK,
 		MemoryBytes: b.HeldBytes, MemoryLimitBytes: parts.cfg.Memory.Budget,
+		ProcessBytes: n.memory.used.Load(), ProcessWatermarkBytes: n.memory.watermark(), ProcessLimitBytes: n.memory.limit,
 		DiskFreeBytes: b.Space.Free, DiskLimitBytes: store.FreeLow,
 		Store: storeStats(&store),
 	}
-	for _, l := range parts.clients.listeners() {
-		s.ConnectionsRefusedTotal += l.refused()
-	}
+	s.ConnectionsRefusedTotal = parts.clients.refused()
 	if server := parts.clients.amqp091; server != nil {
 		addAMQP(&s, server.Stats())
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net"
@@ -48,6 +49,18 @@ func text(p *string) value {
 	}
 }
 
+// filled is a text that is not empty.
+func filled(p *string) value {
+	v := text(p).(single[string])
+	v.parse = func(s string) (string, error) {
+		if s == "" {
+			return "", errors.New("is empty")
+		}
+		return s, nil
+	}
+	return v
+}
+
 // oneOf is a text from a closed list.
 func oneOf(p *string, allowed ...string) value {
 	return single[string]{
@@ -90,6 +103,25 @@ func integer[T ~int | ~uint16 | ~uint32](p *T, lo, hi int64) value {
 			return T(n), nil
 		},
 		func(n T) string { return strconv.FormatInt(int64(n), 10) },
+	}
+}
+
+// maxPerSecond bounds rates: more is no limit.
+const maxPerSecond = 1e9
+
+// perSecond is how often something may happen in a second, with decimals; 0 is
+// for no limit.
+func perSecond(p *float64) value {
+	return single[float64]{
+		p,
+		func(s string) (float64, error) {
+			x, err := strconv.ParseFloat(s, 64)
+			if err != nil || !(x >= 0 && x <= maxPerSecond) { // not a number is in no range
+				return 0, fmt.Errorf("%q is not a number from 0 to %d", s, int64(maxPerSecond))
+			}
+			return x, nil
+		},
+		func(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) },
 	}
 }
 
@@ -162,50 +194,77 @@ func formatSize(n int64) string {
 // off is the list of no addresses.
 const off = "off"
 
-// addresses is a list of HOST:PORT, or off.
-type addresses struct{ p *[]string }
+// list is any number of texts that check accepts, or the one that stands for
+// none.
+type list struct {
+	p     *[]string
+	none  string
+	check func(string) error
+}
 
-func (v addresses) set(texts []string) error {
-	var list []string
+func (v list) set(texts []string) error {
+	var all []string
 	for _, s := range texts {
-		if s == off {
+		if s == v.none {
 			if len(texts) > 1 {
-				return fmt.Errorf("%q stands alone, not beside addresses", off)
+				return fmt.Errorf("%q stands alone", s)
 			}
-			continue
+			break
 		}
-		if err := checkAddress(s); err != nil {
+		if err := v.check(s); err != nil {
 			return err
 		}
-		list = append(list, s)
+		all = append(all, s)
 	}
-	*v.p = list
+	*v.p = all
 	return nil
 }
 
-func (v addresses) texts() []string {
+func (v list) texts() []string {
 	if len(*v.p) == 0 {
-		return []string{off}
+		return []string{v.none}
 	}
 	return slices.Clone(*v.p)
 }
 
-// auto is the list that is made of other settings.
+// addresses is a list of HOST:PORT, or off.
+func addresses(p *[]string) value { return list{p, off, checkAddress} }
+
+// names is a list of texts, or off.
+func names(p *[]string) value {
+	return list{p, off, func(s string) error {
+		if s == "" {
+			return fmt.Errorf("has an empty text: write %s for none", off)
+		}
+		return nil
+	}}
+}
+
+// someOf is a list from a closed one, each at most once, or off.
+func someOf(p *[]string, allowed ...string) value {
+	seen := make([]string, 0, len(allowed)) // a value is set once
+	return list{p, off, func(s string) error {
+		if !slices.Contains(allowed, s) {
+			return fmt.Errorf("%q is not one of %s", s, strings.Join(allowed, ", "))
+		}
+		if slices.Contains(seen, s) {
+			return fmt.Errorf("%q is there twice", s)
+		}
+		seen = append(seen, s)
+		return nil
+	}}
+}
+
+// auto is the value that is made of other settings, or of the host.
 const auto = "auto"
+
+// schemes are those under which clients reach a node.
+func schemes() []string { return []string{"amqp", "amqps", "mqtt", "mqtts", "ws", "wss"} }
 
 // urls is a list of SCHEME://HOST:PORT with the scheme of a protocol that clients
 // speak, or auto.
-type urls struct{ p *[]string }
-
-// schemes are those under which clients reach a node.
-func schemes() []string { return []string{"amqp", "mqtt", "ws"} }
-
-func (v urls) set(texts []string) error {
-	var list []string
-	for _, s := range texts {
-		if s == auto && len(texts) == 1 {
-			break
-		}
+func urls(p *[]string) value {
+	return list{p, auto, func(s string) error {
 		scheme, addr, ok := strings.Cut(s, "://")
 		if !ok || !slices.Contains(schemes(), scheme) {
 			return fmt.Errorf("%q does not begin with %s://", s, strings.Join(schemes(), ":// or "))
@@ -214,17 +273,8 @@ func (v urls) set(texts []string) error {
 		if err != nil || host == "" || checkAddress(addr) != nil {
 			return fmt.Errorf("%q is not SCHEME://HOST:PORT", s)
 		}
-		list = append(list, s)
-	}
-	*v.p = list
-	return nil
-}
-
-func (v urls) texts() []string {
-	if len(*v.p) == 0 {
-		return []string{auto}
-	}
-	return slices.Clone(*v.p)
+		return nil
+	}}
 }
 
 func checkAddress(s string) error {

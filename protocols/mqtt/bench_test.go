@@ -101,7 +101,7 @@ func BenchmarkRoute(b *testing.B) {
 		{"QoS0/5.0/1to200/properties", wire.V5, 200, 0, user("unit", "celsius") + str(wire.ContentType, "text/plain")},
 	} {
 		b.Run(bb.name, func(b *testing.B) {
-			bed := newBed(b, func(s *setup) { s.server = mqtt.Options{Anonymous: true} })
+			bed := newBed(b, func(s *setup) { s.server = mqtt.Options{} })
 			receivers := make([]*source, bb.receivers)
 			for i := range receivers {
 				receivers[i] = bed.start(bb.v, fmt.Sprint("s", i), "dev/4711/#", bb.qos)
@@ -156,7 +156,7 @@ func TestAllocations(t *testing.T) {
 		{"5.0, properties, many receivers", wire.V5, 50, user("unit", "celsius"), 6},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			b := newBed(t, func(s *setup) { s.server = mqtt.Options{Anonymous: true} })
+			b := newBed(t, func(s *setup) { s.server = mqtt.Options{} })
 			for i := range tt.receivers {
 				b.start(tt.v, fmt.Sprint("s", i), "dev/#", 0)
 			}

@@ -3,8 +3,6 @@ package mqtt
 import (
 	"context"
 	"errors"
-	"io"
-	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -25,14 +23,18 @@ type conn struct {
 	in     *listen.Reader
 	out    *outbox.Outbox
 	cancel context.CancelCauseFunc // of the context that serve runs under; see interrupt
+	unhook func() bool             // from the listener's context
+	entry  *listen.Registration[*conn]
 
 	// Agreed on in the handshake, and read by whoever delivers from then on.
 	session   *core.Session
 	link      *core.Link
 	user      string
+	vhost     string
 	clientID  string
-	acceptMax uint32 // the largest packet the client accepts
-	sendMax   uint32 // the largest packet the client may send
+	interval  time.Duration // the keep alive; 0: none
+	acceptMax uint32        // the largest packet the client accepts
+	sendMax   uint32        // the largest packet the client may send
 	version   wire.Version
 	connected bool // CONNACK was sent, and it was not a refusal
 	outlives  bool // the session may outlive the connection
@@ -47,7 +49,10 @@ type conn struct {
 	unacked  atomic.Int32   // publications of QoS 1 that are not answered
 	discards sync.WaitGroup // deliveries that are being given up; see discard
 	alive    keepAlive
-	told     bool // DISCONNECT is in the outbox; owned by who appends to that
+	expiry   *time.Timer // of the login; nil: none
+	blocked  atomic.Bool // the reader waits for alarms to end
+	warned   bool        // of publications that are not allowed; owned by the reader
+	told     bool        // DISCONNECT is in the outbox; owned by who appends to that
 	count    counters
 
 	leavingMu sync.Mutex // below the engine's locks
@@ -71,16 +76,6 @@ func newConn(s *Server, nc net.Conn) *conn {
 	return c
 }
 
-// log returns a logger that names the connection. It is made for each line:
-// most connections log two in their life.
-func (c *conn) log() *slog.Logger {
-	log := c.srv.opt.Log.With(slog.String("conn", c.nc.RemoteAddr().String()))
-	if c.clientID != "" {
-		log = log.With(slog.String("client", c.clientID))
-	}
-	return log
-}
-
 // interrupt ends the connection, for the first reason that it is given. It may
 // be called by any goroutine, with the engine's locks held.
 func (c *conn) interrupt(reason error) {
@@ -100,6 +95,9 @@ func (c *conn) serve(ctx context.Context) {
 	}
 	err = ending(ctx, err)
 	c.alive.stop()
+	if c.expiry != nil {
+		c.expiry.Stop()
+	}
 	c.leavingMu.Lock()
 	c.leaving = true
 	c.leavingMu.Unlock()
@@ -119,6 +117,7 @@ func (c *conn) run(ctx context.Context) error {
 			c.alive.whole()
 			c.in.Discard(n) // the bytes stay until the next fill
 			err = c.handle(ctx, f)
+			c.arriving(0)
 		case c.isLarge(b):
 			err = c.publishLarge(ctx)
 		default:
@@ -143,6 +142,7 @@ func (c *conn) fill(b []byte) error {
 	least := before + 1
 	if before >= growAlone { // the reader's buffers are no longer those of a pool, with room to spare
 		least = min(wire.FrameSize(b), 2*before)
+		c.arriving(before)
 	}
 	c.alive.waiting.Store(true)
 	err := c.await(before)
@@ -156,6 +156,14 @@ func (c *conn) fill(b []byte) error {
 	c.count.bytesRead.Add(uint64(len(c.in.Buffered()) - before))
 	c.alive.read = time.Since(c.srv.start)
 	return nil
+}
+
+// arriving says how much of a packet is in memory that is not complete: all
+// connections' together is bounded.
+func (c *conn) arriving(n int) {
+	if c.session != nil {
+		c.session.Arriving(int64(n))
+	}
 }
 
 // heard notes that n bytes of a payload have come, which count as a packet.
@@ -248,84 +256,6 @@ func (c *conn) release(ctx context.Context) {
 		c.link.Detach(d.Reason == wire.Success, expiry) // [MQTT-3.14.4-3]
 	}
 	c.session.Close()
-}
-
-// goodbye logs why the connection ends, tells the client if the protocol has a
-// word for it, and writes what is queued.
-func (c *conn) goodbye(err error) {
-	until := time.Now().Add(c.srv.opt.DrainTimeout)
-	e := fault(err)
-	polite := true
-	switch {
-	case errors.Is(err, errDisconnected):
-		c.log().Info("connection closed", slog.String("reason", c.left.Reason.String()))
-	case e != nil:
-		if e.Code == wire.ServerShuttingDown || e.Code == wire.SessionTakenOver {
-			c.log().Info("connection closed by the broker", slog.Any("err", err))
-		} else {
-			c.log().Warn("connection closed for an error", slog.Any("err", err))
-		}
-		c.tell(e)
-	case errors.Is(err, errHungUp):
-		c.log().Warn("connection refused", slog.Any("err", err))
-	case errors.Is(err, io.EOF) && c.count.bytesRead.Load() == 0:
-		c.log().Debug("connection ended before a byte came") // as port checks do
-		polite = false
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		c.log().Warn("client went away without disconnecting")
-		polite = false
-	default:
-		c.log().Warn("connection cut", slog.Any("err", err))
-		polite = false
-	}
-	if !polite {
-		_ = c.nc.Close() // which also ends the writer
-	}
-	if c.out.Close(time.Until(until)) == nil && polite {
-		c.linger(until)
-	}
-}
-
-// tell says why the connection ends, where the client's version has a packet
-// for that: CONNACK while it waits for one, else DISCONNECT [MQTT-4.13.1-1].
-func (c *conn) tell(e *wire.Error) {
-	if !c.connected {
-		c.refuse(e)
-		return
-	}
-	d := wire.Disconnect{Reason: e.Code, ReasonString: e.Text}
-	if e.Code == wire.ServerShuttingDown {
-		_, overWebSocket := c.nc.(*webSocket)
-		if ref := c.srv.opt.Elsewhere(overWebSocket); ref != "" { // [MQTT-4.13.1-1] with the reference of section 4.11
-			d.Reason, d.ServerReference = wire.UseAnotherServer, ref
-		}
-	}
-	c.out.Append(func(b *outbox.Buffer) {
-		c.told = true
-		// A client whose limit does not even hold a bare one hears nothing.
-		b.B, _ = wire.AppendDisconnect(b.B, c.version, &d, c.acceptMax)
-	})
-}
-
-// linger lets the last bytes arrive, for a second at most: closing a socket
-// that has unread input resets the connection, and the reset overtakes what was
-// written.
-func (c *conn) linger(until time.Time) {
-	if soon := time.Now().Add(time.Second); soon.Before(until) {
-		until = soon
-	}
-	if ws, ok := c.nc.(*webSocket); ok {
-		ws.finish(until)
-		return
-	}
-	half, ok := c.nc.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
-		return
-	}
-	_ = c.nc.SetReadDeadline(until)
-	for c.in.Fill(1) == nil {
-		c.in.Discard(len(c.in.Buffered()))
-	}
 }
 
 // Preflush implements outbox.Owner.

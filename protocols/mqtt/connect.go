@@ -2,24 +2,17 @@ package mqtt
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"math"
-	"strings"
 	"time"
 
 	"github.com/batonmq/baton/core"
-	"github.com/batonmq/baton/protocols/auth"
 	"github.com/batonmq/baton/protocols/mqtt/bridge"
 	"github.com/batonmq/baton/protocols/mqtt/wire"
 	"github.com/batonmq/baton/protocols/outbox"
 )
 
 const (
-	// refusalDelay slows guessing down.
-	refusalDelay = time.Second
-
 	// queuePrefix and the client identifier name a session's queue, as in
 	// RabbitMQ.
 	queuePrefix = "mqtt-subscription-"
@@ -39,57 +32,44 @@ func (c *conn) handshake(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	late := time.AfterFunc(c.srv.opt.HandshakeTimeout, func() {
+		if c.alive.waiting.Load() { // the client did not do its part
+			c.srv.opt.LoginFailed(c.nc.RemoteAddr())
+		}
 		c.interrupt(fmt.Errorf("%w: no CONNECT within %v", errHungUp, c.srv.opt.HandshakeTimeout))
 	})
 	defer late.Stop()
-	keepAlive, err := c.connect(ctx)
-	if err != nil {
+	if err := c.connect(ctx); err != nil {
 		return err
 	}
-	c.alive.start(ctx, c, keepAlive)
+	c.alive.start(ctx, c, c.interval)
 	c.link.Start()
 	return nil
 }
 
 // connect does what a CONNECT asks for (section 3.1.4), and answers it.
-func (c *conn) connect(ctx context.Context) (keepAlive time.Duration, err error) {
+func (c *conn) connect(ctx context.Context) error {
 	p, err := c.awaitConnect()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	if p.AuthenticationMethod != "" {
 		// [MQTT-4.12.0-1]
-		return 0, wire.Errorf(wire.BadAuthenticationMethod, "enhanced authentication is not supported")
-	}
-	vhost, user := c.srv.splitUserName(p.UserName)
-	if c.user, err = c.authenticate(ctx, &p, user); err != nil {
-		return 0, err
+		return wire.Errorf(wire.BadAuthenticationMethod, "enhanced authentication is not supported")
 	}
 	ack := c.accept(&p)
+	principal, err := c.login(ctx, &p)
+	if err != nil {
+		return err
+	}
 	will, err := newWill(p.Will)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	c.session, err = c.srv.opt.Broker.Attach(vhost, core.SessionOptions{Conn: c.nc.RemoteAddr().String(), User: c.user})
-	if err != nil {
-		return 0, err
+	if err := c.attach(&principal); err != nil {
+		return err
 	}
-	expiry := c.srv.sessionExpiry(p.SessionExpiry)
-	if c.version != wire.V5 && !p.CleanStart {
-		expiry = c.srv.opt.MaxSessionExpiry
-	}
-	c.outlives = expiry > 0
-	var present bool
-	c.link, present, err = c.session.Subscriber(ctx, core.SubscriberSpec{
-		Name: c.clientID, Queue: queuePrefix + c.clientID, Fresh: p.CleanStart, Expiry: expiry,
-		Window: int(p.ReceiveMaximum), Will: will, Receiver: c,
-	})
-	if err != nil {
-		return 0, err
-	}
-	ack.SessionPresent = present // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
-	if c.version == wire.V5 && expiry != expiryOf(p.SessionExpiry) {
-		ack.HasSessionExpiry, ack.SessionExpiry = true, uint32(expiry/time.Second)
+	if err := c.takeLink(ctx, &p, will, ack); err != nil {
+		return err
 	}
 	// What a client that does not wait for CONNACK sends behind its CONNECT is
 	// in the buffer already: the limit changes for all of it.
@@ -97,11 +77,33 @@ func (c *conn) connect(ctx context.Context) (keepAlive time.Duration, err error)
 	c.in.SetLimit(int(c.sendMax))
 	c.out.Append(func(b *outbox.Buffer) { b.B, err = wire.AppendConnack(b.B, c.version, ack, c.acceptMax) })
 	if err != nil {
-		return 0, fmt.Errorf("%w: CONNACK cannot be sent: %w", errHungUp, err)
+		return fmt.Errorf("%w: CONNACK cannot be sent: %w", errHungUp, err)
 	}
 	c.connected = true
-	c.log().Info("connection opened", slog.String("user", c.user), slog.String("version", c.version.String()))
-	return time.Duration(serverKeepAlive(ack, &p)) * time.Second, nil
+	c.expireAt(principal.Expires)
+	c.logOpened()
+	return nil
+}
+
+// takeLink links the session to the subscriber of the client's name.
+func (c *conn) takeLink(ctx context.Context, p *wire.Connect, will *core.Will, ack *wire.Connack) (err error) {
+	expiry := c.srv.sessionExpiry(p.SessionExpiry)
+	if c.version != wire.V5 && !p.CleanStart {
+		expiry = c.srv.opt.MaxSessionExpiry
+	}
+	c.outlives = expiry > 0
+	// [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+	c.link, ack.SessionPresent, err = c.session.Subscriber(ctx, core.SubscriberSpec{
+		Name: c.clientID, Queue: queuePrefix + c.clientID, Fresh: p.CleanStart, Expiry: expiry,
+		Window: int(p.ReceiveMaximum), Will: will, Receiver: c,
+	})
+	if err != nil {
+		return noEntry(err)
+	}
+	if c.version == wire.V5 && expiry != expiryOf(p.SessionExpiry) {
+		ack.HasSessionExpiry, ack.SessionExpiry = true, uint32(expiry/time.Second)
+	}
+	return nil
 }
 
 // awaitConnect reads the client's first packet [MQTT-3.1.0-1].
@@ -128,47 +130,6 @@ func (c *conn) awaitConnect() (wire.Connect, error) {
 	}
 }
 
-// splitUserName reads the name of a vhost off a user name, as RabbitMQ has it:
-// everything up to the last colon. Where there is no such vhost the colon is
-// part of the name.
-func (s *Server) splitUserName(name string) (vhost, user string) {
-	if i := strings.LastIndexByte(name, ':'); i > 0 {
-		if _, err := s.opt.Broker.Attach(name[:i], core.SessionOptions{}); err == nil {
-			return name[:i], name[i+1:]
-		}
-	}
-	return s.opt.VHost, name
-}
-
-// authenticate finds out who the client is.
-func (c *conn) authenticate(ctx context.Context, p *wire.Connect, user string) (name string, err error) {
-	if c.srv.opt.Anonymous && !p.HasUserName && !p.HasPassword {
-		return auth.DefaultUser, nil
-	}
-	principal, err := c.srv.opt.Auth.Authenticate(ctx, auth.Credentials{
-		Username: user, Password: string(p.Password), RemoteAddr: c.nc.RemoteAddr(),
-	})
-	switch {
-	case err == nil:
-		return principal.Name, nil
-	case !errors.Is(err, auth.ErrRefused):
-		if ctx.Err() != nil {
-			return "", err
-		}
-		e := wire.Errorf(wire.ServerUnavailable, "login could not be checked")
-		return "", fmt.Errorf("%w (%w)", e, err)
-	}
-	c.count.loginsRefused.Add(1)
-	delay := time.NewTimer(refusalDelay)
-	defer delay.Stop()
-	select {
-	case <-delay.C:
-	case <-ctx.Done():
-	}
-	e := wire.Errorf(wire.BadUserNameOrPassword, "login was refused") // the reason is for the log alone
-	return "", fmt.Errorf("%w (%w)", e, err)
-}
-
 // accept takes over what the client asks for and returns what it is offered.
 func (c *conn) accept(p *wire.Connect) *wire.Connack {
 	opt := &c.srv.opt
@@ -185,6 +146,7 @@ func (c *conn) accept(p *wire.Connect) *wire.Connack {
 	if limit := uint16(opt.MaxKeepAlive / time.Second); limit > 0 && (p.KeepAlive == 0 || p.KeepAlive > limit) {
 		ack.HasServerKeepAlive, ack.ServerKeepAlive = true, limit
 	}
+	c.interval = time.Duration(serverKeepAlive(ack, p)) * time.Second
 	return ack
 }
 
@@ -250,8 +212,8 @@ func (c *conn) refuse(e *wire.Error) {
 		return
 	}
 	code := e.Code
-	if code == wire.ServerShuttingDown || code == wire.SessionTakenOver { // these are DISCONNECT's (table 3-1)
-		code = wire.ServerUnavailable
+	if code == wire.ServerShuttingDown || code == wire.SessionTakenOver || code == wire.AdministrativeAction {
+		code = wire.ServerUnavailable // these are DISCONNECT's (table 3-1)
 	}
 	ack := wire.Connack{Reason: code, ReasonString: e.Text}
 	c.out.Append(func(b *outbox.Buffer) {

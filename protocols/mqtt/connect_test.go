@@ -85,7 +85,7 @@ func TestConnectIsAnswered(t *testing.T) {
 }
 
 func TestCredentialsAreAskedFor(t *testing.T) {
-	inBubble(t, func(s *setup) { s.server.Anonymous = false }, func(b *bed) {
+	inBubble(t, func(s *setup) { s.named = true }, func(b *bed) {
 		p := b.dial(wire.V311)
 		p.write(connect(wire.V311, "c"))
 		p.expect("CONNACK 0x04")
@@ -278,13 +278,13 @@ func TestShutdown(t *testing.T) {
 // to those who can hear it (section 4.11).
 func TestShutdown_ServerReference(t *testing.T) {
 	elsewhere := func(s *setup) {
-		s.server.Elsewhere = func(webSocket bool) string { return fmt.Sprintf("next:1883 websocket=%t", webSocket) }
+		s.server.Elsewhere = func(tls, webSocket bool) string { return fmt.Sprintf("next:1883 tls=%t websocket=%t", tls, webSocket) }
 	}
 	inBubble(t, elsewhere, func(b *bed) {
 		old, modern := b.connect(wire.V311, "o"), b.connect(wire.V5, "m")
 		b.stop(listen.ErrStopping)
 		old.gone()
-		modern.expect(`DISCONNECT 0x9c 28="next:1883 websocket=false"`)
+		modern.expect(`DISCONNECT 0x9c 28="next:1883 tls=false websocket=false"`)
 		modern.gone()
 	})
 }

@@ -21,11 +21,25 @@
 //   - A client that breaks the protocol is disconnected with the reason code
 //     that the specification asks for, where its version has one, and with one
 //     line in the log.
+//   - Nobody gets in whom Options.Auth or, without a name, Options.Anonymous has
+//     not let in, and nothing is done that the user may not do: not the session,
+//     the will, a publication, a subscription, nor a retained message for one
+//     that was refused. The table below has the answers. What the engine could not
+//     find out is refused.
+//   - A connection ends when its login expires, its user or its vhost is deleted,
+//     or an administrator wants it to, with the reason and, if user and vhost are
+//     still there, with its will. It is
+//     never ended for a silence that the broker has caused: by an alarm, by a
+//     limit of its rate, or by a slow disk.
+//   - The log has one line for each connection that opens and one why it ends, and
+//     no password in either. What a client says of itself is cut to 512 bytes there.
 //   - A connection uses no more memory than its limits say: for a packet under
 //     way about twice what has arrived of it, never what its header announces;
 //     the outbox's high mark, 256 KiB of QoS 2 whose identifiers pass, and one
 //     message for the write side, and four times
 //     the mark and one message for answers that the client does not read.
+//     Before it is let in it may send 64 KiB at a time, of that 1 KiB of user name
+//     and 32 KiB of password.
 //   - An idle connection costs one parked goroutine, and a timer if it has a
 //     keep alive. It holds no buffers on TCP, two small ones on WebSocket.
 //
@@ -45,6 +59,39 @@
 //     clients before MQTT 5 unannounced: their CONNACK has no room for it.
 //   - A connection that is cut (the store failed, the peer is gone) hears no
 //     goodbye.
+//   - Rights are asked for when a client wants something. Who loses them keeps its
+//     subscriptions, which it may always end, and what they bring. Tags, and who
+//     somebody is, are those of the login.
+//   - To the broker, a client behind a proxy on this machine comes from this machine.
+//
+// # Who may do what
+//
+// A client works in the vhost that its user name begins with ("vhost:user", at
+// the last colon), if there is such a vhost, else in Options.VHost. One that
+// sends neither user name nor password is who its certificate says, where
+// Options.Auth takes that for a login, else Options.Anonymous. What needs which
+// right is core's to say; the answers are these:
+//
+//	                                     MQTT 5            3.x
+//	login refused                        CONNACK 0x86      CONNACK 4
+//	login or rights cannot be checked    CONNACK 0x88      CONNACK 3
+//	no such vhost, no right to it, to    CONNACK 0x87      CONNACK 5
+//	the session or the will, or the
+//	session is another user's
+//	too many connections or queues       CONNACK 0x97      CONNACK 3
+//	client identifier too long           CONNACK 0x85      CONNACK 2
+//	publication, QoS 1 and 2             PUBACK, PUBREC    the connection ends (*)
+//	                                     0x87
+//	publication, QoS 0                   DISCONNECT        the connection ends (*)
+//	                                     0x87 (*)
+//	subscription                         SUBACK 0x87       SUBACK 0x80
+//	login expired                        DISCONNECT 0xA0   the connection ends
+//	user deleted                         DISCONNECT 0x87   the connection ends
+//	ended by an administrator, or the    DISCONNECT 0x98   the connection ends
+//	vhost deleted
+//
+// (*) or, with Options.KeepUnauthorized, the message is dropped and answered as if
+// it had not been [MQTT-3.1.1 3.3.5-2].
 //
 // # Shutdown and wills
 //

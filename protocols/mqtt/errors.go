@@ -3,6 +3,7 @@ package mqtt
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/protocols/listen"
@@ -17,6 +18,9 @@ var (
 	// errHungUp: there is nothing to say that the client would understand, or
 	// it has been said.
 	errHungUp = errors.New("hung up")
+
+	// errEnded: somebody but the client wants the connection to end.
+	errEnded = errors.New("ended by the broker")
 
 	// errStore: an answer can never be given any more.
 	errStore = errors.New("the store has failed")
@@ -58,12 +62,19 @@ func fault(err error) *wire.Error {
 	if !ok {
 		return nil
 	}
-	text := e.Text
-	if text == "" {
-		text = e.Op + " " + e.Name + ": " + e.Kind.String()
-	}
-	return &wire.Error{Code: reasonCode(e.Kind), Text: text}
+	return &wire.Error{Code: reasonCode(e.Kind), Text: sentence(e)}
 }
+
+// sentence is what a client is told of an engine's error.
+func sentence(e *core.Error) string {
+	if e.Text != "" {
+		return e.Text
+	}
+	return e.Op + " " + e.Name + ": " + e.Kind.String()
+}
+
+// endedFor is the end of a connection that the client has not brought about.
+func endedFor(e *wire.Error) error { return fmt.Errorf("%w: %w", errEnded, e) }
 
 // takenOver is the end of a connection whose client identifier came again.
 func takenOver() *wire.Error {

@@ -72,7 +72,7 @@ func FuzzConnection(f *testing.F) {
 			f.Add(byte(wire.V5), c.RawBytes)
 		}
 	}
-	b := newBed(f, func(s *setup) { s.server = mqtt.Options{Anonymous: true, MaxPacketSize: 128 << 10} })
+	b := newBed(f, func(s *setup) { s.server = mqtt.Options{MaxPacketSize: 128 << 10} })
 	f.Fuzz(func(t *testing.T, version byte, said []byte) {
 		v := wire.V311
 		if wire.Version(version) == wire.V5 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
 	"path"
 	"time"
 
@@ -20,13 +21,37 @@ type Options struct {
 	// Broker is the engine. Required.
 	Broker *core.Broker
 
-	// Auth decides who may connect. Required.
+	// Auth decides who may connect. Required. It is asked about clients that
+	// send neither user name nor password, too, if they have a certificate or
+	// may not be anonymous.
 	Auth auth.Authenticator
 
-	// Anonymous lets clients in that send neither user name nor password, from
-	// any address, as the user guest. Credentials that are sent are checked all
-	// the same.
-	Anonymous bool
+	// Anonymous lets clients in from this machine that send neither user name
+	// nor password. Credentials that are sent are checked all the same. Nil lets
+	// nobody in.
+	Anonymous *auth.Anonymous
+
+	// AnonymousAnywhere has Anonymous let in such clients from other machines,
+	// too. Its user must be one that may come from there.
+	AnonymousAnywhere bool
+
+	// LoginFailed is told the address of each client whose login was refused or
+	// that did not finish its CONNECT in time, as listen.Rate.RecordFailure wants
+	// to know. Nil: nobody is.
+	LoginFailed func(net.Addr)
+
+	// KeepUnauthorized keeps the connection of a client that publishes what it
+	// may not and that cannot be told: one before MQTT 5, or with QoS 0. The
+	// message is dropped either way. Otherwise the connection ends, as in RabbitMQ.
+	KeepUnauthorized bool
+
+	// MaxClientID is the longest client identifier, in bytes. Zero is 65,535,
+	// the most that a packet can say.
+	MaxClientID int
+
+	// MessageRate and ByteRate are what a connection may publish in a second;
+	// one that wants to publish more is read more slowly. Zero is no limit.
+	MessageRate, ByteRate float64
 
 	// VHost is where clients work whose user name does not say otherwise
 	// ("vhost:user"). Zero is the default vhost, "/".
@@ -66,9 +91,9 @@ type Options struct {
 	Origins []string
 
 	// Elsewhere returns where clients go on that are told that the broker shuts
-	// down, as a Server Reference, for those over WebSocket or over TCP; empty where
-	// nobody takes over. Nil: nobody does.
-	Elsewhere func(webSocket bool) string
+	// down, as a Server Reference, for those with TLS or without, over WebSocket or
+	// over TCP; empty where nobody takes over. Nil: nobody does.
+	Elsewhere func(tls, webSocket bool) string
 
 	// Outbox sets the marks of the write queues; see there for the zero values.
 	// Its Largest is MaxPacketSize, whatever it says.
@@ -84,6 +109,11 @@ const (
 	// MaxPacketSize can be set to.
 	handshakePacketSize = 64 << 10
 
+	// A client identifier of minClientID bytes has to be accepted [MQTT-3.1.3-5];
+	// a string has maxClientID at most.
+	minClientID = 23
+	maxClientID = math.MaxUint16
+
 	maxPacketSize            = wire.MaxRemaining + wire.MaxHeader
 	defaultMaxPacketSize     = 16 << 20
 	defaultReceiveMaximum    = 1000
@@ -96,6 +126,12 @@ func (o *Options) validate() error {
 		return errors.New("mqtt: no broker")
 	case o.Auth == nil:
 		return errors.New("mqtt: no authenticator")
+	case o.MaxClientID != 0 && (o.MaxClientID < minClientID || o.MaxClientID > maxClientID):
+		return fmt.Errorf("mqtt: client identifier limit %d is not between %d and %d", o.MaxClientID, minClientID, maxClientID)
+	case o.AnonymousAnywhere && o.Anonymous == nil:
+		return errors.New("mqtt: anonymous clients from anywhere, and nobody to let them in")
+	case o.MessageRate < 0 || o.ByteRate < 0:
+		return fmt.Errorf("mqtt: rate limit %v messages or %v bytes a second is negative", o.MessageRate, o.ByteRate)
 	case o.MaxPacketSize != 0 && (o.MaxPacketSize < handshakePacketSize || o.MaxPacketSize > maxPacketSize):
 		return fmt.Errorf("mqtt: packet size limit %d is not between %d and %d", o.MaxPacketSize, handshakePacketSize, maxPacketSize)
 	case o.TopicAliasMaximum > math.MaxUint16:
@@ -120,6 +156,10 @@ func (o *Options) validate() error {
 
 func (o *Options) setDefaults() {
 	setDefault(&o.VHost, core.DefaultVHost)
+	setDefault(&o.MaxClientID, maxClientID)
+	if o.LoginFailed == nil {
+		o.LoginFailed = func(net.Addr) {}
+	}
 	setDefault(&o.MaxPacketSize, defaultMaxPacketSize)
 	setDefault(&o.ReceiveMaximum, defaultReceiveMaximum)
 	setDefault(&o.TopicAliasMaximum, defaultTopicAliasMaximum)
@@ -128,7 +168,7 @@ func (o *Options) setDefaults() {
 	setDefault(&o.HandshakeTimeout, 10*time.Second)
 	setDefault(&o.DrainTimeout, 5*time.Second)
 	if o.Elsewhere == nil {
-		o.Elsewhere = func(bool) string { return "" }
+		o.Elsewhere = func(bool, bool) string { return "" }
 	}
 	o.Outbox.Largest = int64(o.MaxPacketSize)
 	if o.Log == nil {

@@ -30,6 +30,8 @@ type bed struct {
 	broker *core.Broker
 	server *mqtt.Server
 
+	accounts *auth.Accounts // guest's, who may do everything, and whose else a test makes
+
 	ctx     context.Context //nolint:containedctx // what Serve is given, until the test ends
 	stop    context.CancelCauseFunc
 	serving sync.WaitGroup
@@ -40,6 +42,9 @@ type setup struct {
 	store  memstore.Options
 	broker core.Options
 	server mqtt.Options
+
+	named bool                                    // clients need a name: none may be anonymous
+	users func(*auth.Accounts) auth.Authenticator // in place of server.Auth
 }
 
 // newBed starts a server; it ends with the test.
@@ -47,7 +52,6 @@ func newBed(tb testing.TB, change func(*setup)) *bed {
 	tb.Helper()
 	var s setup
 	s.server.Log = slog.New(slog.NewTextHandler(tb.Output(), nil))
-	s.server.Anonymous = true
 	if change != nil {
 		change(&s)
 	}
@@ -56,12 +60,27 @@ func newBed(tb testing.TB, change func(*setup)) *bed {
 	if b.broker, err = core.Open(tb.Context(), b.store, s.broker); err != nil {
 		tb.Fatal(err)
 	}
-	if s.server.Auth == nil {
+	s.server.Broker = b.broker
+	b.permit(auth.DefaultUser, everything)
+	if s.store.Manual {
+		b.store.Flush()
+	}
+	if b.accounts, err = auth.NewAccounts(auth.AccountsOptions{Users: b.broker.Access()}); err != nil {
+		tb.Fatal(err)
+	}
+	switch {
+	case s.users != nil:
+		s.server.Auth = s.users(b.accounts)
+	case s.server.Auth == nil:
 		if s.server.Auth, err = auth.NewStatic(auth.StaticOptions{}); err != nil {
 			tb.Fatal(err)
 		}
 	}
-	s.server.Broker = b.broker
+	if !s.named {
+		if s.server.Anonymous, err = auth.NewAnonymous(b.accounts, auth.DefaultUser); err != nil {
+			tb.Fatal(err)
+		}
+	}
 	if b.server, err = mqtt.New(s.server); err != nil {
 		tb.Fatal(err)
 	}
@@ -73,6 +92,27 @@ func newBed(tb testing.TB, change func(*setup)) *bed {
 		_ = b.store.Close() // some tests have made it fail
 	})
 	return b
+}
+
+// everything is a permission to do all there is in the default vhost.
+var everything = core.Permission{VHost: "/", Configure: ".*", Write: ".*", Read: ".*"}
+
+// permit makes a user, if there is none, and gives it a permission. It does not
+// wait for the records.
+func (b *bed) permit(user string, p core.Permission) {
+	b.t.Helper()
+	ctx, cancel := context.WithCancel(b.t.Context())
+	cancel()
+	access := b.broker.Access()
+	if _, ok := access.User(user); !ok {
+		if _, err := access.PutUser(ctx, core.User{Name: user, MaxConnections: -1, MaxChannels: -1}); err != nil && !errors.Is(err, context.Canceled) {
+			b.t.Fatal(err)
+		}
+	}
+	p.User = user
+	if _, err := access.SetPermission(ctx, p); err != nil && !errors.Is(err, context.Canceled) {
+		b.t.Fatal(err)
+	}
 }
 
 // inBubble runs f with a bed in a synctest bubble.

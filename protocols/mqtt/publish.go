@@ -198,8 +198,9 @@ func (c *conn) tooMany() error { // [MQTT-3.3.4-9]
 
 // refused deals with a message that the engine did not take. A client of MQTT 5
 // is told by the answer to it, where there is one (pending is what it would have
-// been, 0 for none); others cannot be told and lose the connection [MQTT-3.1.1 3.3.5-2], unless it was a queue's policy that
-// refused: then QoS 1 and 2 go without an answer, as in RabbitMQ.
+// been, 0 for none); others cannot be told and lose the connection
+// [MQTT-3.1.1 3.3.5-2], unless it was a queue's policy that refused: then QoS 1
+// and 2 go without an answer, as in RabbitMQ.
 func (c *conn) refused(err error, pending uint64) error {
 	if err == nil {
 		return nil
@@ -208,6 +209,8 @@ func (c *conn) refused(err error, pending uint64) error {
 	switch kind := core.KindOf(err); {
 	case kind == core.Internal:
 		return err
+	case kind == core.Refused:
+		return c.unauthorized(err, pending)
 	case pending != 0 && c.version == wire.V5:
 		c.session.Confirm(c, answer(t, id, reasonCode(kind))) // behind the answers that are due before it
 		return nil
@@ -216,6 +219,28 @@ func (c *conn) refused(err error, pending uint64) error {
 	}
 	if t == wire.PUBACK {
 		c.unacked.Add(-1)
+	}
+	return nil
+}
+
+// unauthorized deals with a message that its publisher may not publish. The
+// answer of MQTT 5 tells it, where there is one; who cannot be told loses the
+// connection, or where the settings want so, the message alone: then it is
+// answered as if it had been published [MQTT-3.1.1 3.3.5-2].
+func (c *conn) unauthorized(err error, pending uint64) error {
+	c.count.unauthorized.Add(1)
+	switch t, id, _ := parts(pending); {
+	case c.version == wire.V5 && pending != 0:
+		pending = answer(t, id, wire.NotAuthorized)
+	case !c.srv.opt.KeepUnauthorized:
+		return err
+	}
+	if !c.warned { // a client that goes on and on is told of once
+		c.warned = true
+		c.log().Warn("publication refused", errAttr(err))
+	}
+	if pending != 0 {
+		c.session.Confirm(c, pending) // behind the answers that are due before it
 	}
 	return nil
 }
@@ -260,6 +285,7 @@ func (c *conn) publishLarge(ctx context.Context) error {
 
 // payload reads a payload of length bytes into m.
 func (c *conn) payload(m *core.Message, length int) error {
+	defer c.arriving(0)
 	for len(m.Body) < length {
 		from := len(m.Body)
 		to := min(length, from+piece)
@@ -277,6 +303,7 @@ func (c *conn) payload(m *core.Message, length int) error {
 			return err
 		}
 		c.heard(max(0, to-from+len(c.in.Buffered())-unread))
+		c.arriving(to)
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ type Stats struct {
 
 	Confirmed         uint64 // PUBACK and PUBREC without a failure
 	UnroutableDropped uint64 // publications that matched nothing
+	Unauthorized      uint64 // publications that were refused because their user may not
 	Redelivered       uint64 // of Delivered, those sent with DUP
 	Acknowledged      uint64 // PUBACK and PUBREC of subscribers
 	TooLarge          uint64 // deliveries above their client's maximum packet size, dropped
@@ -30,7 +31,7 @@ type Stats struct {
 type counters struct {
 	received, delivered [3]atomic.Uint64
 
-	confirmed, unroutable, redelivered, acknowledged, tooLarge atomic.Uint64
+	confirmed, unroutable, unauthorized, redelivered, acknowledged, tooLarge atomic.Uint64
 
 	loginsRefused, bytesRead atomic.Uint64
 }
@@ -44,6 +45,7 @@ func (c *conn) addTo(s *Stats) {
 	}
 	s.Confirmed += n.confirmed.Load()
 	s.UnroutableDropped += n.unroutable.Load()
+	s.Unauthorized += n.unauthorized.Load()
 	s.Redelivered += n.redelivered.Load()
 	s.Acknowledged += n.acknowledged.Load()
 	s.TooLarge += n.tooLarge.Load()

@@ -44,11 +44,14 @@ func (c *conn) subscribe(ctx context.Context, f wire.Frame) error {
 	if err != nil {
 		return err
 	}
+	var denied denials
 	for i := range results {
 		if err := results[i].Err; err != nil {
-			ack.Reasons[asked[i]] = c.denied(specs[i].Key, err)
+			ack.Reasons[asked[i]] = reasonCode(core.KindOf(err)) // table 3-8; before version 5 any is 0x80
+			denied.add(specs[i].Key, err)
 		}
 	}
+	denied.log(c)
 	c.out.Append(func(b *outbox.Buffer) { b.B, err = wire.AppendSuback(b.B, c.version, ack, c.acceptMax) })
 	if err != nil {
 		return unsendable(wire.SUBACK, err)
@@ -62,10 +65,24 @@ func (c *conn) subscribe(ctx context.Context, f wire.Frame) error {
 	return nil
 }
 
-// denied logs why a filter was not subscribed to and returns the reason code (table 3-8); before version 5 any is 0x80.
-func (c *conn) denied(pattern string, err error) wire.ReasonCode {
-	c.log().Warn("subscription refused", slog.String("pattern", pattern), slog.Any("err", err))
-	return reasonCode(core.KindOf(err))
+// denials are the filters of one SUBSCRIBE that were refused: one line in the
+// log, however many there are.
+type denials struct {
+	n       int
+	pattern string // the first
+	err     error
+}
+
+func (d *denials) add(pattern string, err error) {
+	if d.n++; d.n == 1 {
+		d.pattern, d.err = pattern, err
+	}
+}
+
+func (d *denials) log(c *conn) {
+	if d.n > 0 {
+		c.log().Warn("subscription refused", slog.Int("filters", d.n), slog.String("pattern", clipped(d.pattern)), errAttr(d.err))
+	}
 }
 
 // patternOf returns the binding pattern of a filter, or why it cannot be

@@ -43,7 +43,10 @@ func (s *Server) ServeWebSocket(ctx context.Context, nc net.Conn) {
 	ws, err := s.upgrade(nc)
 	stop()
 	if err != nil {
-		s.opt.Log.Info("WebSocket refused", slog.String("conn", nc.RemoteAddr().String()), slog.Any("err", err))
+		if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil { // the client did not do its part
+			s.opt.LoginFailed(nc.RemoteAddr())
+		}
+		s.opt.Log.Info("WebSocket refused", slog.String("conn", nc.RemoteAddr().String()), errAttr(err))
 		return
 	}
 	s.Serve(ctx, ws)
@@ -172,6 +175,9 @@ type webSocket struct {
 	until   time.Time // the write deadline
 	writing bool
 }
+
+// NetConn returns the connection below, for those who want to know about its TLS.
+func (w *webSocket) NetConn() net.Conn { return w.Conn }
 
 // SetDeadline implements net.Conn.
 func (w *webSocket) SetDeadline(t time.Time) error {

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"log/slog"
+	"math"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// memoryPoll is how often the memory in use is looked at.
+	memoryPoll = 250 * time.Millisecond
+
+	// collectEvery is the pause between forced collections, and collectShare by
+	// how many times it is longer than what the last one took.
+	collectEvery = 3 * time.Second
+	collectShare = 20
+)
+
+// A memoryWatch tells the broker when the process takes too much memory.
+//
+// What counts is what the process cannot give back: not the pages of files, not
+// what the Go heap has free, and no garbage. The latter is only known after a
+// collection. So the watch has one made before it raises the alarm, and while the
+// alarm holds, since then little is allocated that would bring one about; but not
+// all the time. Between two it believes a measure only that is half way from the
+// watermark to the limit.
+type memoryWatch struct {
+	limit      int64 // 0: not known
+	configured int64 // watermark; 0: there is none
+	log        *slog.Logger
+
+	measure func() int64 // memory in use, garbage included
+	collect func()       // afterwards there is none for a moment
+
+	ordered atomic.Int64 // watermark set while the process runs; negative: the configured one counts
+	used    atomic.Int64 // as of the last look
+	alarm   atomic.Bool
+
+	// Of the goroutine that watches.
+	collected time.Time // end of the last forced collection
+	pause     time.Duration
+}
+
+// newMemoryWatch finds the limit, and has the Go heap keep to it.
+func newMemoryWatch(c *Config, log *slog.Logger) *memoryWatch {
+	limit, from := c.Memory.Limit, "memory.limit"
+	if limit == 0 {
+		limit, from = hostMemory()
+	}
+	w := &memoryWatch{limit: limit, configured: c.Memory.Watermark.of(limit), log: log, measure: memoryInUse, collect: runtime.GC}
+	w.ordered.Store(-1)
+	if limit > 0 && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(limit / 10 * 9) // the rest is for what Go does not count
+	}
+	if w.configured == 0 {
+		log.Info("no memory watermark: how much memory there is is not known here; set memory.limit")
+		return w
+	}
+	log.Info("memory watermark", slog.Int64("watermark", w.configured), slog.Int64("limit", limit), slog.String("limit_from", from))
+	return w
+}
+
+// watermark is the one in force; 0: none.
+func (w *memoryWatch) watermark() int64 {
+	if n := w.ordered.Load(); n >= 0 {
+		return n
+	}
+	return w.configured
+}
+
+// order sets another watermark until the process ends; a negative one restores
+// what is configured. It takes effect within memoryPoll.
+func (w *memoryWatch) order(bytes int64) error {
+	if bytes < 0 {
+		bytes = -1
+	}
+	w.ordered.Store(bytes)
+	w.log.Info("memory watermark", slog.Int64("watermark", w.watermark()))
+	return nil
+}
+
+// start watches until stop is called, and tells set when the alarm is raised and
+// cleared.
+func (w *memoryWatch) start(set func(bool)) (stop func()) {
+	done := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		tick := time.NewTicker(memoryPoll)
+		defer tick.Stop()
+		for {
+			if w.look() {
+				set(w.alarm.Load())
+			}
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	return func() {
+		close(done)
+		watch.Wait()
+		w.alarm.Store(false) // the next broker has none yet
+	}
+}
+
+// look measures, and reports whether the alarm has changed by it.
+func (w *memoryWatch) look() (changed bool) {
+	mark, raised := w.watermark(), w.alarm.Load()
+	if mark == 0 {
+		w.used.Store(w.measure())
+		return raised && w.change(false, mark)
+	}
+	used, clean := w.measure(), false
+	if used > clearAt(mark, raised) && time.Since(w.collected) >= w.pause {
+		begun := time.Now()
+		w.collect()
+		w.collected = time.Now()
+		w.pause = max(collectEvery, collectShare*w.collected.Sub(begun))
+		used, clean = w.measure(), true
+	}
+	w.used.Store(used)
+	switch {
+	case raised:
+		return used <= clearAt(mark, raised) && w.change(false, mark)
+	case clean:
+		return used > mark && w.change(true, mark)
+	}
+	return used > mark+max(0, w.limit-mark)/2 && w.change(true, mark)
+}
+
+// change is the one place where the alarm does, and returns true.
+func (w *memoryWatch) change(to bool, mark int64) bool {
+	w.alarm.Store(to)
+	figures := slog.Group("", slog.Int64("used", w.used.Load()), slog.Int64("watermark", mark)) // the empty key puts them beside the message
+	if to {
+		w.log.Warn("memory alarm: publishers wait until memory is free, consumers go on", figures)
+	} else {
+		w.log.Info("memory alarm cleared: publishers go on", figures)
+	}
+	return true
+}
+
+// clearAt is what may be in use at most: less while the alarm holds, so that it is
+// not raised again at once.
+func clearAt(mark int64, raised bool) int64 {
+	if raised {
+		return mark / 10 * 9
+	}
+	return mark
+}
+
+// memoryInUse is what the process has taken and cannot give back, garbage
+// included.
+func memoryInUse() int64 {
+	samples := []metrics.Sample{
+		{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}, {Name: "/memory/classes/heap/free:bytes"},
+	}
+	metrics.Read(samples)
+	total, released, free := counted(samples[0]), counted(samples[1]), counted(samples[2])
+	taken := total - released
+	if resident, ok := residentMemory(); ok {
+		taken = resident // less where Go has pages it has not touched, more by what Go does not count
+	}
+	return max(0, taken-free)
+}
+
+func counted(s metrics.Sample) int64 {
+	if s.Value.Kind() != metrics.KindUint64 {
+		return 0 // no such figure in this version
+	}
+	return int64(min(s.Value.Uint64(), math.MaxInt64))
+}

@@ -1,0 +1,79 @@
+package mqtt
+
+import (
+	"crypto/tls"
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/core/field"
+	"github.com/batonmq/baton/protocols/listen"
+	"github.com/batonmq/baton/protocols/mqtt/wire"
+)
+
+// info describes the connection in RabbitMQ's words. It is called by any
+// goroutine from attach on; nothing of it is kept for those that are not asked.
+func (c *conn) info() core.ConnectionInfo {
+	i := core.ConnectionInfo{
+		Protocol: c.protocol(), User: c.user, VHost: c.vhost, State: "running",
+		ClientID:         c.clientID,
+		ClientProperties: field.Table{{Key: "client_id", Value: c.clientID}},
+		Timeout:          c.interval,
+		ConnectedAt:      c.entry.Opened,
+		BytesIn:          c.count.bytesRead.Load(),
+		BytesOut:         c.out.Written(),
+	}
+	if c.blocked.Load() {
+		i.State = "blocked"
+	}
+	for qos := range c.count.received { // the packets that are counted: those with messages
+		i.PacketsIn += c.count.received[qos].Load()
+		i.PacketsOut += c.count.delivered[qos].Load()
+	}
+	i.PeerHost, i.PeerPort = hostPort(c.nc.RemoteAddr())
+	i.Host, i.Port = hostPort(c.nc.LocalAddr())
+	i.Name = c.nc.RemoteAddr().String() + " -> " + c.nc.LocalAddr().String()
+	state, ok := listen.TLSState(c.nc)
+	if !ok {
+		return i
+	}
+	i.TLS, i.TLSVersion, i.Cipher = true, tlsVersion(state.Version), tls.CipherSuiteName(state.CipherSuite)
+	if len(state.PeerCertificates) > 0 {
+		leaf := state.PeerCertificates[0]
+		i.PeerCertSubject, i.PeerCertIssuer = leaf.Subject.String(), leaf.Issuer.String()
+	}
+	return i
+}
+
+// protocol names what the client speaks, as "MQTT 3-1-1".
+func (c *conn) protocol() string {
+	name := "MQTT "
+	if _, ok := c.nc.(*webSocket); ok {
+		name = "Web MQTT "
+	}
+	if c.version == wire.V31 {
+		return name + "3-1-0"
+	}
+	return name + strings.ReplaceAll(c.version.String(), ".", "-")
+}
+
+// tlsVersion is a version of TLS, as "tlsv1.3".
+func tlsVersion(v uint16) string {
+	return strings.ToLower(strings.ReplaceAll(tls.VersionName(v), " ", "v"))
+}
+
+// hostPort splits an address; one without a port is all host.
+func hostPort(addr net.Addr) (host string, port int) {
+	host, digits, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return addr.String(), 0
+	}
+	port, _ = strconv.Atoi(digits) // 0 where it is none
+	return host, port
+}
+
+// noteBlocked is told that the reader waits in the engine, for alarms to end.
+// That is all there is to it: the protocol has no word for it, and the client is
+// not read meanwhile.
+func (c *conn) noteBlocked(a core.Alarms) { c.blocked.Store(a != core.Alarms{}) }
