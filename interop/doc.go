@@ -44,6 +44,16 @@
 // standby from reading. -failover.gap=N measures what a client sees of N takeovers of each
 // kind and prints a table.
 //
+// # Attacks
+//
+// TestAttack has a process of its own carry out what a client may do that means harm, on a
+// broker with little memory, while honest clients of both protocols go on beside it. Alone
+// each takes a second or two and shows that nobody honest is disconnected and nothing is
+// lost. -attack takes them one after the other in full size and logs a table with the
+// latency of the honest: on a machine that has nothing else to do, as it is compared with
+// that of the same clients a moment before. -attack.time says for how long.
+// TestStormUntilDiskAlarm needs -enospc.
+//
 // # Environment
 //
 // BATON_INTEROP_URL=amqp://… points the tests that neither end a broker nor look

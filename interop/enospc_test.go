@@ -8,13 +8,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -102,19 +99,6 @@ func (d *smallDisk) free(t *testing.T) int64 {
 	var st syscall.Statfs_t
 	must(t, syscall.Statfs(d.mount, &st))
 	return int64(st.Bavail) * int64(st.Bsize) //nolint:unconvert // its type differs by architecture
-}
-
-// metric asks a broker for one of its values.
-func metric(t *testing.T, b *Broker, name string) float64 {
-	t.Helper()
-	_, text := ask(t, b, "/metrics")
-	m := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindStringSubmatch(text)
-	if m == nil {
-		t.Fatalf("no metric %s", name)
-	}
-	v, err := strconv.ParseFloat(m[1], 64)
-	must(t, err)
-	return v
 }
 
 // diskPublisher publishes numbered messages with confirms until its connection ends.
@@ -397,25 +381,6 @@ func confirmation(t *testing.T, c *amqp.DeferredConfirmation) <-chan bool {
 		got <- ok && err == nil
 	}()
 	return got
-}
-
-// ask asks the broker's admin port.
-func ask(t *testing.T, b *Broker, path string) (code int, body string) {
-	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+b.Admin+path, http.NoBody)
-	must(t, err)
-	resp, err := http.DefaultClient.Do(req)
-	must(t, err)
-	text, err := io.ReadAll(resp.Body)
-	must(t, errors.Join(err, resp.Body.Close()))
-	return resp.StatusCode, string(text)
-}
-
-func waitToken(t *testing.T, token paho3.Token) {
-	t.Helper()
-	if !token.WaitTimeout(patience) || token.Error() != nil {
-		t.Fatalf("MQTT: %v", token.Error())
-	}
 }
 
 func countClaims(t *testing.T, b *Broker) int {

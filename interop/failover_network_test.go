@@ -79,7 +79,7 @@ func (s *namespace) put(t *testing.T, n *clusterNode) {
 	text := fmt.Sprintf("#!/bin/sh\nexec nsenter --net=/run/netns/%s -- %s \"$@\"\n", s.name, n.Binary)
 	must(t, os.WriteFile(script, []byte(text), 0o700)) //nolint:gosec // it is a program
 	n.Binary = script
-	n.Env = append(n.Env, "BATON_DEFAULT_USER=guest", "BATON_DEFAULT_PASS=guest") // from any address
+	n.Env = append(n.Env, "BATON_AUTH_LOOPBACK_USERS=off") // guest from any address
 	for _, address := range []*string{&n.AMQP, &n.Admin, &n.MQTT, &n.WS} {
 		_, port, err := net.SplitHostPort(*address)
 		must(t, err)

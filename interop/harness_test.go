@@ -7,13 +7,17 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	paho3 "github.com/eclipse/paho.mqtt.golang"
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
@@ -38,6 +42,13 @@ var suite struct {
 }
 
 func TestMain(m *testing.M) {
+	if name := os.Getenv(envAttack); name != "" {
+		if err := attackMain(name); err != nil {
+			fmt.Fprintln(os.Stderr, "attack:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	code, err := runSuite(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "interop:", err)
@@ -248,5 +259,37 @@ func eventually(tb testing.TB, so func() bool) {
 		case <-limit.C:
 			return
 		}
+	}
+}
+
+// metric asks a broker for one of its values.
+func metric(t *testing.T, b *Broker, name string) float64 {
+	t.Helper()
+	_, text := ask(t, b, "/metrics")
+	m := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindStringSubmatch(text)
+	if m == nil {
+		t.Fatalf("no metric %s", name)
+	}
+	v, err := strconv.ParseFloat(m[1], 64)
+	must(t, err)
+	return v
+}
+
+// ask asks the broker's admin port.
+func ask(t *testing.T, b *Broker, path string) (code int, body string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+b.Admin+path, http.NoBody)
+	must(t, err)
+	resp, err := http.DefaultClient.Do(req)
+	must(t, err)
+	text, err := io.ReadAll(resp.Body)
+	must(t, errors.Join(err, resp.Body.Close()))
+	return resp.StatusCode, string(text)
+}
+
+func waitToken(t *testing.T, token paho3.Token) {
+	t.Helper()
+	if !token.WaitTimeout(patience) || token.Error() != nil {
+		t.Fatalf("MQTT: %v", token.Error())
 	}
 }

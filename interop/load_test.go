@@ -18,17 +18,21 @@ type loadConn struct {
 	in *bufio.Reader
 }
 
-func openLoad(addr string) (c *loadConn, err error) {
+func openLoad(addr string) (*loadConn, error) {
 	nc, err := net.DialTimeout("tcp", addr, patience) //nolint:noctx // it has a timeout
 	if err != nil {
 		return nil, err
 	}
-	c = &loadConn{nc, bufio.NewReaderSize(nc, 256<<10)}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, nc.Close())
-		}
-	}()
+	c, err := newLoad(nc, 256<<10)
+	if err != nil {
+		return nil, errors.Join(err, nc.Close())
+	}
+	return c, nil
+}
+
+// newLoad logs in on a connection and opens its channel 1.
+func newLoad(nc net.Conn, buffer int) (*loadConn, error) {
+	c := &loadConn{nc, bufio.NewReaderSize(nc, buffer)}
 	if _, err := c.Write([]byte(rawHeader)); err != nil {
 		return nil, err
 	}

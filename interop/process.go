@@ -111,7 +111,7 @@ func (b *Broker) WSURL() string { return "ws://" + b.WS + "/ws" }
 
 // listenFlags tell serve where to listen.
 func (b *Broker) listenFlags() []string {
-	return []string{"--amqp", b.AMQP, "--admin", b.Admin, "--mqtt", b.MQTT, "--ws", b.WS, "--metrics", "off"}
+	return []string{"--amqp", b.AMQP, "--admin", b.Admin, "--mqtt", b.MQTT, "--ws", b.WS, "--metrics", "off", "--admin-socket", "off"}
 }
 
 // PID is the process id of the current life.
