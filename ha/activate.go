@@ -116,5 +116,8 @@ func (t *Tenure) raiseFloor() error {
 	if errors.Is(err, fs.ErrNotExist) {
 		err = t.node.install(path, page)
 	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil // a successor's is higher
+	}
 	return err
 }

@@ -108,7 +108,7 @@ func (n *node) foundEpoch(src Source) error {
 			return err
 		}
 	}
-	return n.files.Place(temp, n.claim(src.Epoch))
+	return n.installDir(temp, n.claim(src.Epoch))
 }
 
 func (n *node) originPath() string { return filepath.Join(n.haDir(), "origin") }

@@ -23,7 +23,10 @@
 //   - A synced write is seen by a later fresh read (below), on every host.
 //   - Renaming a directory and linking a file are atomic, and never replace
 //     what is already there (a directory that is not empty, any file).
-//   - What was synced is still there after a power cut.
+//   - What was synced is still there after a power cut, and of the names given in
+//     one directory and not synced it takes the last ones: file systems with a
+//     journal keep their order. Claims that several brokers make within one sync
+//     would leave a gap otherwise.
 //   - Nobody removes claim directories. Their numbers are the order of history.
 //
 // # What it does not do

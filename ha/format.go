@@ -172,9 +172,12 @@ func successorOf(p []byte, id storeID) uint64 {
 //	32             36     40        48         56
 //	| seals uint32 | zero | epoch 0 | offset 0 | epoch 1 ...
 //
-// The first copy is synced before the second is written. So a second copy that
-// is blank means an activation that did not finish and promised nothing, even
-// when the first is torn; two copies that are neither blank nor sound are damage.
+// The first copy is synced before the second is written, and before anything is
+// promised. So a first copy that a crash has torn, with a second that is blank, means
+// an activation that did not finish and promised nothing; two copies that are neither
+// blank nor sound are damage. Between Activate and the end of Settle there is only the
+// first copy, and no floor yet that tells of it: a disk that loses that one copy then
+// is not found out.
 const sealSize = 16
 
 // activePages is how many pages a copy needs for n seals.

@@ -20,6 +20,10 @@ import (
 // up to the source, passage from there to each promise. The model carries steps
 // out on a disk that is a few numbers.
 //
+// A power cut may come before every step, too. It ends every broker, and takes any
+// of what was shown and not synced: a claim (of several the last ones), marks, an
+// active file, the floor, a group.
+//
 // Two things are more hostile than the world: everybody always believes that the
 // holder is gone, and a group that was not synced may vanish at any time after its
 // writer has, also after it was read.
@@ -40,9 +44,13 @@ const (
 // group numbers a group of the model: 0 is none.
 type group uint8
 
+// durable tells which of an epoch's parts a power cut cannot take any more.
+type durable struct{ claimed, marked, active bool }
+
 // modelEpoch is what lies on the disk of one epoch.
 type modelEpoch struct {
 	claimed, marked, active bool
+	kept                    durable    // of these
 	lease                   leaseState // written by the holder at any time
 	source, seal            uint8      // in the active file; the seal counts groups
 	n, synced               uint8
@@ -52,13 +60,15 @@ type modelEpoch struct {
 type modelPhase uint8
 
 const (
-	phaseContest modelPhase = iota // as the contest says
-	phaseSeal                      // read the source's journal; write its last group to our own, synced
-	phasePassage                   // as the passage says
-	phaseFloor                     // raise the floor
-	phaseServe                     // write a group
-	phaseSync                      // sync it
-	phasePromise                   // it has passed: promise it
+	phaseContest   modelPhase = iota // as the contest says
+	phaseSettle                      // sync the claims and our marks
+	phaseSeal                        // read the source's journal; write its last group to our own, synced
+	phasePassage                     // as the passage says
+	phaseFloor                       // raise the floor
+	phaseFloorSync                   // sync it
+	phaseServe                       // write a group
+	phaseSync                        // sync it
+	phasePromise                     // it has passed: promise it
 )
 
 // modelBroker is what one process knows. It is a copy, as small as it can be, of a
@@ -80,6 +90,9 @@ type world struct {
 	epochs   [modelEpochs + 1]modelEpoch // from 1
 	brokers  [modelBrokers]modelBroker
 	floor    uint8
+	kept     uint8  // the floor that a power cut leaves at least
+	cuts     uint8  // power cuts so far
+	dark     bool   // there is no power: more of what was not synced may go
 	promised uint16 // bits of groups
 }
 
@@ -98,11 +111,15 @@ const (
 	shortcutSealAfterLastGroup
 	shortcutActivateWithoutCheck
 	shortcutCheckBeforeActive
+	shortcutJournalBeforeClaim
+	shortcutActiveNotSynced
+	shortcutActiveBeforeJournal
 )
 
 // model is one search.
 type model struct {
 	brokers, epochs, groups int // groups: that each epoch writes
+	cuts                    uint8
 	shortcut                shortcut
 
 	seed     maphash.Seed
@@ -116,8 +133,22 @@ func (w *world) hash(seed maphash.Seed) uint64 {
 	return maphash.Bytes(seed, unsafe.Slice((*byte)(unsafe.Pointer(w)), unsafe.Sizeof(*w)))
 }
 
-// normalize makes states that differ only in which broker is which the same.
+// normalize makes states the same that differ only in which broker is which or, where
+// no power cut may come any more, in what one would take.
 func (m *model) normalize(w *world) {
+	if !m.mayCut(w) && !w.dark {
+		w.kept = 0
+		for e := range w.epochs {
+			w.epochs[e].kept = durable{}
+		}
+		for i := range w.brokers {
+			if b := &w.brokers[i]; b.phase == phaseSettle {
+				b.phase, b.floor = phaseSeal, 0
+			} else if b.phase == phaseFloorSync {
+				b.phase = phaseServe
+			}
+		}
+	}
 	slices.SortFunc(w.brokers[:m.brokers], func(a, b modelBroker) int {
 		return bytes.Compare(
 			unsafe.Slice((*byte)(unsafe.Pointer(&a)), unsafe.Sizeof(a)), unsafe.Slice((*byte)(unsafe.Pointer(&b)), unsafe.Sizeof(b)))
@@ -181,17 +212,21 @@ func (m *model) advance(w *world, b *modelBroker) (bool, error) {
 	switch b.phase {
 	case phaseContest:
 		return m.contend(w, b)
+	case phaseSettle:
+		m.settle(w, b)
 	case phaseSeal:
 		m.adopt(w, b)
 	case phasePassage:
 		m.pass(w, b)
 	case phaseFloor:
-		w.floor, b.phase = max(w.floor, b.own), phaseServe
+		w.floor, b.phase = b.own, phaseFloorSync
 		if m.shortcut == shortcutRemoveClaims {
 			for e := uint8(1); e < b.own; e++ {
 				w.epochs[e].claimed, w.epochs[e].marked = false, false
 			}
 		}
+	case phaseFloorSync:
+		w.kept, b.phase = w.floor, phaseServe
 	case phaseServe:
 		m.write(w, b)
 	case phaseSync:
@@ -212,6 +247,17 @@ func (m *model) promise(w *world, b *modelBroker) {
 	b.phase = phaseServe
 }
 
+// settle makes durable what the claim and the marks were made of. All claims are in
+// one directory.
+func (m *model) settle(w *world, b *modelBroker) {
+	for e := range uint8(modelEpochs + 1) {
+		d := &w.epochs[e]
+		d.kept.claimed = d.claimed && m.shortcut != shortcutJournalBeforeClaim
+		d.kept.marked = d.kept.marked || d.marked && e >= b.floor && e < b.own
+	}
+	b.phase, b.floor = phaseSeal, 0
+}
+
 // adopt reads the source's journal and writes its last group again. Nobody reads
 // ours before it is active, so this is one step.
 func (m *model) adopt(w *world, b *modelBroker) {
@@ -230,7 +276,9 @@ func (m *model) adopt(w *world, b *modelBroker) {
 	b.seal = src.n - 1
 	own.journal[own.n] = src.journal[b.seal]
 	own.n++
-	own.synced = own.n
+	if m.shortcut != shortcutActiveBeforeJournal {
+		own.synced = own.n
+	}
 }
 
 // write writes the next group of our own. One that has written all it may ends.
@@ -268,9 +316,16 @@ func (m *model) pass(w *world, b *modelBroker) {
 	case p.step == passActivate && m.shortcut == shortcutCheckBeforeActive && !b.looked:
 		b.looked, b.early = true, !own.marked
 		return
-	case p.step == passActivate:
+	case p.step == passActivate && !own.active:
 		own.active, own.source, own.seal = true, b.source, b.seal
 		b.source, b.seal = 0, 0
+		if !m.mayCut(w) {
+			p.activated()
+			b.pass = uint8(p.step)
+		}
+		return
+	case p.step == passActivate:
+		own.kept.active = m.shortcut != shortcutActiveNotSynced
 		p.activated()
 	default:
 		unmarked := !own.marked
@@ -320,6 +375,9 @@ func (m *model) contend(w *world, b *modelBroker) (bool, error) {
 		m.claim(w, &c, uint8(s.epoch))
 	case stepMark:
 		d := &w.epochs[s.epoch]
+		if err = m.missing(d); err != nil {
+			return false, err
+		}
 		skip := m.shortcut == shortcutMarkAfterSource || m.shortcut == shortcutMarkOnlyPrevious && s.epoch != c.epoch-1
 		if !skip {
 			d.marked = true
@@ -327,6 +385,9 @@ func (m *model) contend(w *world, b *modelBroker) (bool, error) {
 		c.marked()
 	case stepProbe:
 		d := &w.epochs[s.epoch]
+		if err = m.missing(d); err != nil {
+			return false, err
+		}
 		active := d.active
 		if m.shortcut == shortcutSourceFromLease {
 			active = d.active && d.lease == stateServing
@@ -337,9 +398,17 @@ func (m *model) contend(w *world, b *modelBroker) (bool, error) {
 	}
 	b.keep(&c)
 	if c.step.kind == stepOpen {
-		*b = modelBroker{phase: phaseSeal, own: b.own, source: b.source}
+		*b = modelBroker{phase: phaseSettle, own: b.own, source: b.source, floor: max(b.floor, 1)}
 	}
 	return true, err
+}
+
+// missing is the damage of a claim that is not there.
+func (m *model) missing(d *modelEpoch) error {
+	if d.claimed || m.shortcut == shortcutRemoveClaims {
+		return nil
+	}
+	return errors.New("a claim is missing")
 }
 
 // claim renames a filled directory to number e, which fails if it is there.
@@ -355,7 +424,7 @@ func (m *model) claim(w *world, c *contest, e uint8) {
 	}
 	ok := !d.claimed
 	if ok {
-		d.claimed, d.marked, d.lease = true, false, stateClaimed
+		d.claimed, d.marked, d.lease, d.kept = true, false, stateClaimed, durable{}
 	}
 	c.claimed(ok)
 }
@@ -365,8 +434,64 @@ func (w *world) writing(e uint8) bool {
 	return slices.ContainsFunc(w.brokers[:], func(b modelBroker) bool { return b.phase == phaseSync && b.own == e })
 }
 
+// mayCut tells whether a power cut may still come.
+func (m *model) mayCut(w *world) bool { return w.cuts < m.cuts && !w.dark }
+
 // expand visits every state that follows w.
 func (m *model) expand(w *world) {
+	if w.dark {
+		m.fade(w)
+		return
+	}
+	m.live(w)
+	if m.mayCut(w) {
+		next := *w
+		next.brokers = [modelBrokers]modelBroker{}
+		next.dark, next.cuts = true, w.cuts+1
+		m.visit(&next)
+	}
+}
+
+// fade visits what a power cut leaves: one thing less each time, or, when the power
+// comes back, what is there.
+func (m *model) fade(w *world) {
+	m.vanish(w)
+	on := *w
+	on.dark, on.kept = false, w.floor
+	last := true // the claims behind this one are durable, or gone
+	for e := uint8(modelEpochs); e > 0; e-- {
+		d := &w.epochs[e]
+		on.epochs[e].kept = durable{d.claimed, d.marked, d.active}
+		if d.claimed && !d.kept.claimed && last {
+			next := *w
+			next.epochs[e] = modelEpoch{n: d.n, synced: d.synced, journal: d.journal} // which is elsewhere
+			m.visit(&next)
+		}
+		last = last && !d.claimed
+		if d.marked && !d.kept.marked {
+			next := *w
+			next.epochs[e].marked = false
+			m.visit(&next)
+		}
+		if d.active && !d.kept.active {
+			next := *w
+			l := &next.epochs[e]
+			l.active, l.source, l.seal = false, 0, 0
+			m.visit(&next)
+		}
+	}
+	if w.floor != w.kept {
+		for _, floor := range []uint8{w.kept, 0} { // 0: it is torn
+			next := *w
+			next.floor, next.kept = floor, floor
+			m.visit(&next)
+		}
+	}
+	m.visit(&on)
+}
+
+// live visits what the brokers do, and what becomes of them and of their last groups.
+func (m *model) live(w *world) {
 	for i := range m.brokers {
 		next := *w
 		ok, err := m.advance(&next, &next.brokers[i])
@@ -382,6 +507,11 @@ func (m *model) expand(w *world) {
 			m.visit(&next)
 		}
 	}
+	m.vanish(w)
+}
+
+// vanish takes a group that was not synced.
+func (m *model) vanish(w *world) {
 	for e := range uint8(m.epochs + 1) {
 		if d := &w.epochs[e]; d.n > d.synced && !w.writing(e) {
 			next := *w
@@ -401,7 +531,7 @@ func (m *model) fail(w *world, err error) {
 
 func (w *world) String() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "floor %d, promised %b\n", w.floor, w.promised)
+	fmt.Fprintf(&s, "floor %d (durable %d), promised %b, power cuts %d, dark %v\n", w.floor, w.kept, w.promised, w.cuts, w.dark)
 	for e, d := range w.epochs {
 		if e > 0 {
 			fmt.Fprintf(&s, "epoch %d: %+v\n", e, d)
@@ -456,6 +586,7 @@ func TestModel_NoPromiseIsLost(t *testing.T) {
 	sizes := []model{
 		{brokers: 2, epochs: 4, groups: 1},
 		{brokers: 3, epochs: 3, groups: 1},
+		{brokers: 2, epochs: 3, groups: 1, cuts: 1},
 	}
 	if raceDetector { // which slows one goroutine down tenfold, and finds nothing
 		sizes = []model{{brokers: 2, epochs: 3, groups: 1}}
@@ -465,10 +596,12 @@ func TestModel_NoPromiseIsLost(t *testing.T) {
 			{brokers: 2, epochs: 4, groups: 2},
 			{brokers: 3, epochs: 3, groups: 2},
 			{brokers: 3, epochs: 4, groups: 1},
+			{brokers: 2, epochs: 4, groups: 1, cuts: 1},
+			{brokers: 2, epochs: 3, groups: 1, cuts: 2},
 		}
 	}
 	for _, m := range sizes {
-		t.Run(fmt.Sprintf("%d brokers %d epochs %d groups", m.brokers, m.epochs, m.groups), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%d brokers %d epochs %d groups %d power cuts", m.brokers, m.epochs, m.groups, m.cuts), func(t *testing.T) {
 			begun := time.Now()
 			depth, err := m.search(0)
 			if err != nil {
@@ -497,9 +630,15 @@ func TestModel_ShortcutsBreakPromises(t *testing.T) {
 		shortcutSealAfterLastGroup:   "sealing after an unsynced group",
 		shortcutActivateWithoutCheck: "activating without a check",
 		shortcutCheckBeforeActive:    "checking before the active file is written",
+		shortcutJournalBeforeClaim:   "a journal before its claim is durable",
+		shortcutActiveNotSynced:      "a promise before the active file is durable",
+		shortcutActiveBeforeJournal:  "an active file before the journal's first group is durable",
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := model{brokers: 3, epochs: 4, groups: 2, shortcut: s}
+			if s >= shortcutJournalBeforeClaim {
+				m.brokers, m.cuts = 2, 1
+			}
 			limit := 3_000_000
 			if raceDetector {
 				limit = 100_000

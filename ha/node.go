@@ -199,6 +199,20 @@ func (n *node) install(path string, page []byte) error {
 	return n.files.Sync(filepath.Dir(path))
 }
 
+// installDir gives the filled directory temp the name path, durably, with all that
+// is in it.
+func (n *node) installDir(temp, path string) error {
+	if err := n.files.Sync(temp); err != nil {
+		return err
+	}
+	if err := n.files.Place(temp, path); err != nil {
+		return err
+	}
+	return n.files.Sync(filepath.Dir(path))
+}
+
+// create makes a file with its content, whose name is durable after a Sync of its
+// directory.
 func (n *node) create(path string, content []byte) error {
 	f, err := n.files.Open(path, true)
 	if err != nil {

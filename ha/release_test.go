@@ -3,6 +3,8 @@ package ha_test
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -54,6 +56,30 @@ func TestRelease_ASuccessorDoesNotWaitForTheRest(t *testing.T) {
 			t.Errorf("Run returned %v", err)
 		}
 		if err := errors.Join(successor.Guard(), b.stop(t)); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// floorTaken has somebody else be the first to place the floor.
+type floorTaken struct{ ha.Files }
+
+func (f floorTaken) Place(temp, path string) error {
+	err := f.Files.Place(temp, path)
+	if err == nil && filepath.Base(path) == "floor" {
+		err = fs.ErrExist
+	}
+	return err
+}
+
+// TestSettle_ASuccessorsFloorWillDo: of a primary that has released before it settled, the successor may have placed the first floor.
+func TestSettle_ASuccessorsFloorWillDo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		err := ha.Run(t.Context(), ha.Options{Dir: "data", Node: "a", TTL: ttl, Files: floorTaken{hatest.New().Node()}}, nil,
+			func(_ context.Context, tenure *ha.Tenure) error {
+				return errors.Join(tenure.Activate(history(tenure)), tenure.Settle())
+			})
+		if err != nil {
 			t.Error(err)
 		}
 	})

@@ -240,7 +240,7 @@ func (r *repair) file(e uint64, name string, content []byte) error {
 	_, err := r.node.readPage(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		r.found(Finding{Path: path, Problem: "it is missing", Repair: "make it anew, as that of an epoch that has ended"}, func() error {
-			return r.node.create(path, content)
+			return r.create(path, content)
 		})
 		return nil
 	}
@@ -303,7 +303,7 @@ func (r *repair) claimGone(e uint64) {
 			err = r.write(filepath.Join(f.temp, "active"), e, f.pages, lineage)
 		}
 		if err == nil {
-			err = n.files.Place(f.temp, n.claim(e))
+			err = n.installDir(f.temp, n.claim(e))
 		}
 		return errors.Join(err, f.unlock())
 	})
@@ -352,7 +352,7 @@ func (r *repair) active(e uint64) error {
 		}
 		pages := max(activePages(len(lineage)+spareSeals), len(b)/(2*pageSize))
 		if missing {
-			if err := n.create(path, alignedPages(2*pages)); err != nil {
+			if err := r.create(path, alignedPages(2*pages)); err != nil {
 				return err
 			}
 		}
@@ -364,9 +364,17 @@ func (r *repair) active(e uint64) error {
 func (r *repair) blank(path string, size int, missing bool) error {
 	pages := max(2, (size+2*pageSize-1)/(2*pageSize)*2)
 	if missing {
-		return r.node.create(path, alignedPages(pages))
+		return r.create(path, alignedPages(pages))
 	}
 	return r.node.overwrite(path, alignedPages(pages))
+}
+
+// create makes a file that a claim lacks, durably.
+func (r *repair) create(path string, content []byte) error {
+	if err := r.node.create(path, content); err != nil {
+		return err
+	}
+	return r.node.files.Sync(filepath.Dir(path))
 }
 
 // write fills an active file of two copies of so many pages.

@@ -31,7 +31,7 @@ func journalOf(t *testing.T, disk *hatest.Disk, unreadable ...uint64) func(uint6
 	}
 }
 
-// TestRepair harms a directory so that it is refused, and repairs it.
+// TestRepair harms a directory so that it is refused, and repairs it. What was repaired is durable: the power may be cut right after it.
 func TestRepair(t *testing.T) {
 	segment := put("data/journal/e0000000003-0000000001.seg")
 	for _, tc := range []struct {
@@ -101,6 +101,7 @@ func TestRepair(t *testing.T) {
 				if again, err := ha.Repair(t.Context(), opt); err != nil || len(again.Findings) > 0 {
 					t.Errorf("after the repair: %+v, %v", again, err)
 				}
+				disk.PowerCut(0)
 				epoch, _, lineage := serveOnce(t, disk)
 				if epoch != 4 || len(lineage) != tc.lineage {
 					t.Errorf("then epoch %d serves with lineage %v", epoch, lineage)

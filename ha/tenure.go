@@ -251,14 +251,17 @@ func (t *Tenure) reopenFence() error {
 // naming one again, or a lower one, does nothing. Activate makes durable what was
 // named before it: no promise comes earlier.
 func (t *Tenure) NameSegment(n uint64) error {
-	t.leaseMu.Lock()
-	active := t.activated
-	t.leaseMu.Unlock()
-	return t.writeLease(active, func(l *lease) bool {
+	active := false
+	written, err := t.putLease(func(l *lease) bool {
 		named := n <= l.segment
 		l.segment = max(n, l.segment)
+		active = t.activated // if not yet, Activate's sync comes after this write
 		return !named
 	})
+	if err != nil || !written || !active {
+		return err
+	}
+	return t.syncLease()
 }
 
 // Promised notes how far promises were made and the broker clock then; the next
@@ -285,15 +288,20 @@ func (t *Tenure) tell(l *lease, begun time.Duration) {
 	}
 }
 
-// writeLease is the one way the lease is written: change edits the record and
-// tells whether it need be written. A durable write is on stable storage when it
-// returns. On a file system of one kernel its cache shows what was written, so
-// signs of life stay out of the data's way to the disk, and do not wait for a
-// durable write either.
+// writeLease writes the lease: change edits the record and tells whether it need be
+// written. A durable write is on stable storage when it returns.
 func (t *Tenure) writeLease(durable bool, change func(*lease) bool) error {
 	written, err := t.putLease(change)
-	if err != nil || !written || !durable || t.node.fresh != Cached {
+	if err != nil || !written || !durable {
 		return err
+	}
+	return t.syncLease()
+}
+
+// syncLease makes durable what putLease wrote.
+func (t *Tenure) syncLease() error {
+	if t.node.fresh != Cached {
+		return nil // it is
 	}
 	if err := t.leaseFile.Sync(); err != nil {
 		return t.lose(err)
@@ -301,7 +309,10 @@ func (t *Tenure) writeLease(durable bool, change func(*lease) bool) error {
 	return nil
 }
 
-// putLease writes the lease for all who read it freshly.
+// putLease is the one way the lease is written, for all who read it freshly. On a
+// file system of one kernel its cache shows what was written, so signs of life stay
+// out of the data's way to the disk, and do not wait for a durable write either.
+// change is called with leaseMu held.
 func (t *Tenure) putLease(change func(*lease) bool) (written bool, err error) {
 	t.leaseMu.Lock()
 	defer t.leaseMu.Unlock()

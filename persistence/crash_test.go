@@ -292,7 +292,10 @@ func (r *crashRun) life() error {
 	r.source = &Source{Epoch: r.epoch, Lineage: s.Lineage()}
 	s.Activated()
 	r.work(s)
-	err = s.Close()
+	err = s.Finish()
+	if cerr := s.Close(); err != nil || !errors.Is(cerr, crashfs.ErrCrashed) {
+		err = errors.Join(err, cerr)
+	} // else the node has released its epoch, and what it lost is its own index
 	r.source.Segment, r.source.Promised, r.source.Time = r.named.Load(), uint64(r.rng.Int64N(int64(r.told.Load())+1)), s.Now()
 	switch {
 	case err == nil:

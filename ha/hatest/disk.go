@@ -110,7 +110,8 @@ func (d *Disk) parent(path string) (*inode, string, error) {
 }
 
 // PowerCut makes the disk what it might be after the power of every node failed
-// now. Nodes made before must not be used any more.
+// now: of what was not synced it keeps any sectors of each file and, for itself in
+// each directory, the first of the changes of names. Nodes made before must not be used any more.
 func (d *Disk) PowerCut(seed uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -194,11 +194,12 @@ func (n *Files) Place(temp, path string) error {
 		return err
 	}
 	node, err := n.disk.lookup(temp)
+	isDir := err == nil && node.names != nil
 	n.disk.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	if node.names != nil {
+	if isDir {
 		return n.placeDir(temp, path)
 	}
 	err = n.change("link", path, func(dir *inode, name string) error {
