@@ -36,8 +36,9 @@ func (a *Access) PutUser(ctx context.Context, u User) (created bool, err error) 
 	return created, p.wait(ctx)
 }
 
-// DeleteUser deletes a user with its permissions and its wills, and asks its connections to end. Subscribers that are away stay: they
-// belong to whoever has the name next.
+// DeleteUser deletes a user with its permissions and its subscribers, and asks its connections to end. What another backend knows under
+// the same name goes too: names are all that tells users apart here. The account is recorded to go last, so that a broker that dies in
+// between comes back with the user, and perhaps not all of its subscribers, rather than with subscribers for the next user of that name.
 func (a *Access) DeleteUser(ctx context.Context, name string) (existed bool, err error) {
 	a.mu.Lock()
 	old := a.account(name)
@@ -45,19 +46,15 @@ func (a *Access) DeleteUser(ctx context.Context, name string) (existed bool, err
 	if old == nil {
 		p = a.broker.commit(false, Op{Kind: OpNone})
 	} else {
-		// First the wills: a broker that died in between would come back, and publish them for a user who is not there.
+		a.show(func(users pmap[*account]) pmap[*account] { return users.without(name) }) // nobody gets in from here on
+		a.broker.sessions.disown(name)
+		a.broker.sessions.end(func(s *Session) bool { return s.opt.User == name }, userGone("delete", name))
 		for _, v := range a.broker.vhosts.Load().all() {
-			v.forgetWills(name)
+			v.forget(name)
 		}
 		p = a.broker.commit(false, old.removal()...)
-		a.show(func(users pmap[*account]) pmap[*account] { return users.without(name) })
 	}
 	a.mu.Unlock()
-	if old != nil {
-		a.broker.sessions.end(func(s *Session) bool { return s.opt.User == name }, &Error{
-			Kind: Closing, Op: "delete", Name: userName(name), Text: userName(name) + " is deleted",
-		})
-	}
 	return old != nil, p.wait(ctx)
 }
 
@@ -195,7 +192,7 @@ func (a *Access) put(op, object string, next *account, record Op) (promise, erro
 	return p, nil
 }
 
-// show makes the next snapshot of the accounts. mu is held, and the records of the change are handed over.
+// show makes the next snapshot of the accounts. mu is held, and the records of the change are handed over before it is let go.
 func (a *Access) show(f func(pmap[*account]) pmap[*account]) {
 	now := a.accounts.Load()
 	a.accounts.Store(&accounts{generation: now.generation + 1, users: f(now.users)})

@@ -143,6 +143,9 @@ func (sub *Subscriber) definition() Op {
 	if quarter := sub.recordedQuarter(); quarter != 0 {
 		value = append(value, field.Field{Key: "ids", Value: quarter})
 	}
+	if sub.lostAt != 0 {
+		value = append(value, field.Field{Key: "lost_at", Value: int64(sub.lostAt)})
+	}
 	return defineOp(sub.key(keySubscriber), sub.queue.id, value)
 }
 

@@ -28,7 +28,8 @@
 //   - With an Authorizer, a session's verb asks for its rights before anything else, in RabbitMQ's order: one that is refused has changed
 //     nothing and does not tell whether what it named exists. No lock is held while the answer is awaited. What was allowed is remembered
 //     for publishing and getting, as long as the Authorizer's generation is the same; what was refused is not.
-//   - A change of Access is one unit: a user comes and goes with all its permissions. The deletion of a vhost is on record before anything
+//   - A change of Access is one unit: a user comes and goes with all its permissions. Its subscribers go before it does, in as many units
+//     as they need: a broker that dies in between leaves the user, so that no other of that name has any of them. The deletion of a vhost is on record before anything
 //     of it goes; it takes as many units as it needs, and a broker that finds one unfinished finishes it before anybody can see it.
 //     Nothing that is left in use of a vhost afterwards is recorded, or seen by a vhost that is made under the same name.
 //   - Connections are counted for the limits of their user and their vhost, and channels for those of their user, whatever protocol they
@@ -53,7 +54,8 @@
 //     the next message was in memory. Nothing is read at a start only to see what is over.
 //   - A change of Access can be read before its record has passed: if its caller was not answered it may be undone by a crash.
 //   - Rights are asked for when a client asks for something. Who has lost them keeps its consumers and subscriptions, until it asks again.
-//     A lower limit ends nobody. A subscriber outlives the account of its user.
+//     To come back is to ask again for all subscriptions: those that are denied end, and what has waited for them alone is dropped, but
+//     for what the client may have seen already. Of which it cannot be found out whether they are allowed stay. A lower limit ends nobody.
 //   - Limits count what is connected to this broker: users of other backends have none of their own.
 //   - What was handed to a consumer is its own: its time may be over before the consumer answers. When it comes back it goes.
 //

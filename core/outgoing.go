@@ -39,13 +39,16 @@ func (l *Link) Cancelled(*Consumer) {}
 // It would cost a record for each message, and the client could do nothing else with what it gains.
 func (l *Link) Deliver(d Delivery) {
 	sub := l.sub
-	match := sub.matchNext(&d)
+	match, may := sub.matchNext(&d)
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
 	c, known := sub.uncarry(d.Seq)
 	switch {
 	case known:
 		match.Level = c.level
+	case !may:
+		l.forget(d)
+		return
 	case match.Level == AtMostOnce:
 		l.forget(d)
 		l.receiver.Push(d.Message, &match)

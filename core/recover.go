@@ -210,6 +210,8 @@ func (rc *recovery) subscriber(r *reader, d *Definition) {
 	}
 	quarter, _ := readOptional[uint8](r, "ids")
 	sub.resumeIDs(quarter)
+	lost, _ := readOptional[int64](r, "lost_at")
+	sub.lostAt = Seq(lost)
 	if r.err != nil {
 		return
 	}

@@ -353,10 +353,10 @@ func (sub *Subscriber) queueReplayed(messages []*Message, id uint32) bool {
 	return true
 }
 
-// matchNext says how the message that the queue hands out reaches the subscriber, and notes that it has left the queue. The queue's
-// lock is held.
-func (sub *Subscriber) matchNext(d *Delivery) Match {
-	match := sub.table.Load().match(d.Message)
+// matchNext says how the message that the queue hands out reaches the subscriber, whether it may, and notes that it has left the queue.
+// The queue's lock is held.
+func (sub *Subscriber) matchNext(d *Delivery) (match Match, may bool) {
+	match, wanted := sub.table.Load().match(d.Message)
 	if d.Message.Replayed {
 		// ![MQTT-3.3.4-3]: whose replay it is is not on record. After a restart a message that was replayed before carries the identifiers
 		// of all subscriptions that match.
@@ -367,7 +367,7 @@ func (sub *Subscriber) matchNext(d *Delivery) Match {
 	if !sub.durable && sub.queue.stats.Ready <= replayAhead/2 {
 		sub.resumeReplays()
 	}
-	return match
+	return match, wanted || d.Seq >= sub.lostAt
 }
 
 // noteCause notes for which subscription messages were replayed. queue.mu is held.

@@ -2,6 +2,7 @@ package core
 
 import (
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/batonmq/baton/core/field"
@@ -68,7 +69,8 @@ type Session struct {
 	gets      int                 // messages got and not settled
 	arriving  int64               // as said last; 0: not counted
 
-	link *Link // to the subscriber that the connection is
+	link     *Link       // to the subscriber that the connection is
+	disowned atomic.Bool // its user is deleted
 
 	// scratch of Publish and Settle
 	matched []*binding

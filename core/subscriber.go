@@ -49,6 +49,10 @@ type Subscriber struct {
 	table atomic.Pointer[subscriptionTable] // changes under vhost.mu
 	link  atomic.Pointer[Link]              // changes under vhost.mu, gate and mu
 
+	// lostAt is the place before which messages that match no subscription any more are dropped: rights to what they were for were taken
+	// away. It changes under vhost.mu and queue.mu; 0: they are handed over.
+	lostAt Seq
+
 	// gate makes one step of a link's verb: that the link is the subscriber's still, and what the verb records. What the next link, or
 	// none, records comes after it. It is below vhost.mu and above retained.mu and every queue.mu.
 	gate     sync.Mutex
@@ -147,13 +151,13 @@ func (s *Session) Subscriber(ctx context.Context, spec SubscriberSpec) (l *Link,
 	if err := s.mayHaveSubscriber(&spec); err != nil {
 		return nil, false, err
 	}
-	silenced := v.silenced(spec.Name)
+	silenced, lost := v.silenced(spec.Name), s.lostSubscriptions(&spec)
 	v.mu.Lock()
 	if err := s.mayLink(&spec); err != nil {
 		v.mu.Unlock()
 		return nil, false, err
 	}
-	l, present, ops := s.newLink(&spec, silenced)
+	l, present, ops := s.newLink(&spec, silenced, lost)
 	l.allowed = allowed
 	p := v.commit(false, ops...)
 	v.mu.Unlock()
@@ -184,6 +188,9 @@ func (s *Session) mayLink(spec *SubscriberSpec) error {
 	if err := v.mayMake(op); err != nil {
 		return err
 	}
+	if err := s.mayOutlive(op); err != nil {
+		return err
+	}
 	if sub != nil && sub.user != "" && sub.user != s.opt.User {
 		return &Error{Kind: Refused, Op: op, Name: object, Text: object + " belongs to another user"}
 	}
@@ -205,8 +212,8 @@ func (s *Session) mayLink(spec *SubscriberSpec) error {
 }
 
 // newLink takes the subscriber over or makes it. Nothing stands in the way. silenced is the link, if any, whose will is not published
-// although it is broken off. vhost.mu is held.
-func (s *Session) newLink(spec *SubscriberSpec, silenced *Link) (l *Link, present bool, ops []Op) {
+// although it is broken off; lost is what the session may not have any more of the subscriptions there are. vhost.mu is held.
+func (s *Session) newLink(spec *SubscriberSpec, silenced *Link, lost []*binding) (l *Link, present bool, ops []Op) {
 	v := s.vhost
 	sub := v.subscriber(spec.Name)
 	if sub != nil {
@@ -228,6 +235,8 @@ func (s *Session) newLink(spec *SubscriberSpec, silenced *Link) (l *Link, presen
 	}
 	if present = sub != nil; !present {
 		sub = v.newSubscriber(spec)
+	} else {
+		ops = append(ops, sub.lose(lost)...)
 	}
 	window := spec.Window
 	if window == 0 {

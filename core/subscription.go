@@ -268,13 +268,12 @@ func (t *subscriptionTable) matching(m *Message, to []*binding) []*binding {
 func (t *subscriptionTable) several() bool { return t.n > 1 }
 
 // match says how a message that waited in the subscriber's queue reaches it, by the subscriptions there are now. A message whose
-// subscription has gone since then is handed over all the same.
+// subscription has gone since then, so that it is not wanted any more, is handed over all the same, but for Subscriber.lostAt.
 //
 // ![MQTT-3.8.3-3]: who published a message is not on record. Of one that was read back from the store, a subscription with No Local is
 // taken to match, beside another that does, although its client has published it: its level and its identifier count.
-func (t *subscriptionTable) match(m *Message) (match Match) {
+func (t *subscriptionTable) match(m *Message) (match Match, wanted bool) {
 	var few [8]*binding
-	wanted := false
 	for _, b := range t.matching(m, few[:0]) {
 		if !b.subscription.skips(m) {
 			wanted = true
@@ -285,7 +284,7 @@ func (t *subscriptionTable) match(m *Message) (match Match) {
 		match.Level = AtLeastOnce
 	}
 	match.finish(m)
-	return match
+	return match, wanted
 }
 
 // add takes one more matching subscription into account.

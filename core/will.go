@@ -71,25 +71,6 @@ func (v *VHost) silenced(name string) *Link {
 	return nil
 }
 
-// forgetWills forgets the wills of a user, those included of which nothing else is left.
-func (v *VHost) forgetWills(user string) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	u := units{broker: v.broker}
-	for _, sub := range v.subscribers.Load().all() {
-		if sub.user == user {
-			u.add(sub.setWill(nil)...)
-		}
-	}
-	for name, sub := range v.orphans {
-		if sub.user == user {
-			delete(v.orphans, name)
-			u.add(sub.setWill(nil)...)
-		}
-	}
-	u.flush()
-}
-
 func (sub *Subscriber) willDelay() time.Duration {
 	if sub.will == nil {
 		return 0

@@ -135,7 +135,7 @@ type admission struct {
 }
 
 // openAdmission makes it of the settings.
-func (c *Config) openAdmission(users auth.Users, log *slog.Logger) (*admission, error) {
+func (c *Config) openAdmission(users auth.Users, rate *listen.Rate, log *slog.Logger) (*admission, error) {
 	accounts, err := auth.NewAccounts(auth.AccountsOptions{
 		Users: users, LoopbackOnly: append([]string{}, c.Auth.LoopbackUsers...), Logger: log, // not nil: an empty list is nobody
 	})
@@ -152,7 +152,7 @@ func (c *Config) openAdmission(users auth.Users, log *slog.Logger) (*admission, 
 		}
 		chain = append(chain, link)
 	}
-	a.auth = auth.NewChain(chain...)
+	a.auth = &rated{auth.NewChain(chain...), rate}
 	if c.MQTT.Anonymous {
 		if a.anonymous, err = auth.NewAnonymous(accounts, c.anonymousUser()); err != nil {
 			a.Close()
@@ -161,6 +161,29 @@ func (c *Config) openAdmission(users auth.Users, log *slog.Logger) (*admission, 
 	}
 	return a, nil
 }
+
+// rated asks before each login whether its address may try one: a password that
+// is not hashed costs nothing, and tells nothing.
+type rated struct {
+	auth.Authenticator
+	rate *listen.Rate
+}
+
+var _ auth.Offerer = (*rated)(nil)
+
+func (r *rated) Authenticate(ctx context.Context, c auth.Credentials) (auth.Principal, error) {
+	done, err := r.rate.Try(ctx, c.RemoteAddr)
+	switch {
+	case errors.Is(err, listen.ErrTooManyFailures):
+		return auth.Principal{}, fmt.Errorf("%w: %w", auth.ErrRefused, err)
+	case err != nil:
+		return auth.Principal{}, fmt.Errorf("wait for the turn of a login: %w", err)
+	}
+	defer done()
+	return r.Authenticator.Authenticate(ctx, c)
+}
+
+func (r *rated) Offers(peer auth.Credentials) []string { return auth.Offers(r.Authenticator, peer) }
 
 // open makes one authenticator, and notes how it is closed.
 func (a *admission) open(s *authSettings, backend string, accounts *auth.Accounts, log *slog.Logger) (auth.Authenticator, error) {

@@ -47,6 +47,7 @@ type Config struct {
 		MaxKeepAlive      time.Duration
 		MaxSessionExpiry  time.Duration
 		MaxSubscriptions  int
+		MaxClientID       int
 		HandshakeTimeout  time.Duration
 
 		DisconnectOnUnauthorized bool

@@ -10,6 +10,7 @@ import (
 
 // TestDrill_MeasuresTakeovers: both kinds of drill, with brokers in processes of their own, measure each takeover and find every message.
 func TestDrill_MeasuresTakeovers(t *testing.T) {
+	t.Parallel()
 	env := append(os.Environ(), runVariable+"=1")
 	for _, fault := range []string{"kill", "handover"} {
 		t.Run(fault, func(t *testing.T) {

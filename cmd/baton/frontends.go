@@ -61,7 +61,7 @@ func (n *node) openFrontEnds(ctx context.Context, broker *core.Broker, t *ha.Ten
 	}
 	f := &frontEnds{first: make(chan error, 1), over: make(chan struct{})}
 	var err error
-	if f.admission, err = n.cfg.openAdmission(broker.Access(), n.log); err != nil {
+	if f.admission, err = n.cfg.openAdmission(broker.Access(), n.doors.rate, n.log); err != nil {
 		return nil, &exitError{exitUsage, err}
 	}
 	err = f.serveAMQP(n, broker)
@@ -115,8 +115,8 @@ func (f *frontEnds) serveMQTT(n *node, broker *core.Broker, t *ha.Tenure) (err e
 		KeepUnauthorized: !cfg.DisconnectOnUnauthorized,
 		MessageRate:      n.cfg.Limits.ClientMessageRate, ByteRate: float64(n.cfg.Limits.ClientByteRate),
 		MaxPacketSize: uint32(cfg.MaxPacketSize), ReceiveMaximum: cfg.ReceiveMaximum, TopicAliasMaximum: aliases,
-		Elsewhere:    func(tls, webSocket bool) string { return serverReference(t, tls, webSocket) },
-		MaxKeepAlive: cfg.MaxKeepAlive, MaxSessionExpiry: cfg.MaxSessionExpiry, HandshakeTimeout: cfg.HandshakeTimeout,
+		Elsewhere:   func(tls, webSocket bool) string { return serverReference(t, tls, webSocket) },
+		MaxClientID: cfg.MaxClientID, MaxKeepAlive: cfg.MaxKeepAlive, MaxSessionExpiry: cfg.MaxSessionExpiry, HandshakeTimeout: cfg.HandshakeTimeout,
 	})
 	if err != nil {
 		return &exitError{exitUsage, err}

@@ -222,6 +222,11 @@ func mqttSettings() []setting {
 			bind: func(c *Config) value { return integer(&c.MQTT.MaxSubscriptions, 1, math.MaxInt32) },
 		},
 		{
+			key: "mqtt.max_client_id", def: "1024", unit: "bytes",
+			doc:  "The longest client identifier accepted. A session takes two and a half times as much memory.",
+			bind: func(c *Config) value { return integer(&c.MQTT.MaxClientID, 23, math.MaxUint16) },
+		},
+		{
 			key: "mqtt.handshake_timeout", def: "10s", unit: "duration",
 			doc:  "How long a new connection may take to send its CONNECT.",
 			bind: func(c *Config) value { return duration(&c.MQTT.HandshakeTimeout, time.Millisecond, maxWait) },

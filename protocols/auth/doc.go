@@ -4,7 +4,8 @@
 //
 // It guarantees:
 //   - A refusal looks the same to the client whatever its reason, and takes the
-//     same time for a wrong name as for a wrong password. The reason is in the
+//     same time for a wrong name as for a wrong password whose hash was made here
+//     with the default parameters (see below for others). The reason is in the
 //     error, for the log alone ([ErrRefused] and what it wraps); no error
 //     contains a password, a token or a hash.
 //   - A malformed response is an error ([ErrMalformed]), never a panic and
@@ -29,7 +30,13 @@
 //   - that a name is one person's whoever vouches for it. What a token or the HTTP
 //     backend calls a user has that user's limits, and his MQTT sessions, also
 //     where there is an account of the same name; the loopback-only list is about
-//     accounts alone.
+//     accounts alone: who comes with a token, or is let in by the HTTP backend, as
+//     a user of that list may come from anywhere.
+//   - that a hash which was made elsewhere hides that there is its user. A wrong
+//     password then takes the time of that hash beside that of an unknown name:
+//     nothing to speak of with RabbitMQ's, and what can be measured from afar with
+//     a $7$ of many iterations, or an argon2id that costs more than the default.
+//     To set the password anew ends that.
 //   - that guessing is slow. A front-end delays its answer to a refusal, and the
 //     listener limits connections. A flood of wrong passwords does hold up first
 //     logins with right ones, as they wait for the same room; clients that come

@@ -63,7 +63,9 @@
 // proxy that is the proxy's. A failure is a login that did not succeed, which
 // front-ends report by [Rate.RecordFailure], or a handshake of TLS that failed
 // for a reason an attacker can bring about; one that only looked whether the port
-// is open is not blamed.
+// is open is not blamed. What a login costs is spent only where [Rate.Try] lets the
+// address try: connections that were open before it failed too often are no way
+// around that.
 //
 // # Reader
 //

@@ -62,11 +62,11 @@ func (o *RateOptions) validate() error {
 //
 // Two token buckets are kept for an address: one for connections, and one for
 // failed logins, in debt at most by its own size. While the latter is empty the
-// address is refused. So who waits for each answer tries wrong passwords at
-// FailuresPerSecond at most. Who opens many connections first, and tries one on
-// each, has as many tries for what is paid back in 2 * FailureBurst /
-// FailuresPerSecond: how many connections there can be is what bounds that. An
-// address gets in again so long after its last failure at the latest.
+// address is refused, and so are its tries to log in ([Rate.Try]), however many
+// connections it has opened before: it tries wrong passwords at FailuresPerSecond
+// at most, and a few more, whose failure is told when the next has begun. An
+// address gets in again 2 * FailureBurst / FailuresPerSecond after its last
+// failure at the latest.
 type Rate struct {
 	opt     RateOptions
 	refused atomic.Uint64
@@ -80,7 +80,12 @@ type Rate struct {
 
 // buckets of an address. Either is nil where it is not limited or, for
 // failures, while there has been none.
-type buckets struct{ connections, failures *rate.Limiter }
+type buckets struct {
+	connections, failures *rate.Limiter
+
+	tries int           // to log in that are under way
+	tried chan struct{} // closed when one of them is over; nil: nobody waits for that
+}
 
 // NewRate returns a Rate that knows no address.
 func NewRate(opt RateOptions) (*Rate, error) {

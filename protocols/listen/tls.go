@@ -303,30 +303,8 @@ func (t *TLS) Stats() TLSStats {
 	return s
 }
 
-// Listener returns ln with TLS on it, for a server with accept loops of its own,
-// as net/http's, which makes the handshakes and bounds their time. ALPN is as in
-// [Options].
-func (t *TLS) Listener(ln net.Listener, alpn ...string) net.Listener {
-	return &tlsListener{Listener: ln, tls: t, alpn: alpn}
-}
-
-type tlsListener struct {
-	net.Listener
-
-	tls  *TLS
-	alpn []string
-}
-
-func (l *tlsListener) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return l.tls.server(conn, l.alpn, -1), nil
-}
-
 // server starts TLS on an accepted connection; its handshake, of so many bytes at
-// most, is still to come. Negative is no bound.
+// most, is still to come.
 func (t *TLS) server(conn net.Conn, alpn []string, handshake int) *tls.Conn {
 	// The configuration goes with the trust that it was made of. What
 	// tls.Config.GetConfigForClient returned would share its ticket keys

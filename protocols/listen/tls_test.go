@@ -10,7 +10,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -429,44 +428,6 @@ func TestTLS_StopEndsAHandshake(t *testing.T) {
 	untilClosed(t, conn)
 	if s := l.Stats(); s.Handshakes != (Stats{}).Handshakes {
 		t.Errorf("the end of the broker counts as a failure: %+v", s)
-	}
-}
-
-func TestTLS_ListenerServesHTTP(t *testing.T) {
-	root := newAuthority(t, "root", nil)
-	dir := files{t, t.TempDir()}
-	secure := openTLS(t, TLSOptions{KeyPairs: []KeyPair{dir.pair("server", root.server(t, "broker"))}})
-	plain, err := Open(t.Context(), "admin", []string{"127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http.Server{
-		ReadHeaderTimeout: time.Minute,
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			_, _ = io.WriteString(w, r.TLS.ServerName+" "+r.TLS.NegotiatedProtocol)
-		}),
-	}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		if err := server.Serve(secure.Listener(plain[0], "http/1.1")); !errors.Is(err, http.ErrServerClosed) {
-			t.Error(err)
-		}
-	})
-	defer serving.Wait()
-	defer server.Close()
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: root.pool(), ServerName: "broker", NextProtos: []string{"h2", "http/1.1"}}}
-	defer transport.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+plain[0].Addr().String(), http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := transport.RoundTrip(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if body, err := io.ReadAll(resp.Body); string(body) != "broker http/1.1" || err != nil {
-		t.Errorf("body is %q, %v", body, err)
 	}
 }
 

@@ -68,7 +68,7 @@ func (c *conn) authenticate(ctx context.Context, p *wire.Connect, user string) (
 	}
 	if state, ok := listen.TLSState(c.nc); ok {
 		credentials.TLS = true
-		if len(state.PeerCertificates) > 0 { // the listener lets none pass that is not verified
+		if len(state.VerifiedChains) > 0 { // else the certificate proves nothing
 			credentials.Certificate = state.PeerCertificates[0]
 		}
 	}

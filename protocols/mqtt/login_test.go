@@ -51,9 +51,20 @@ func (b *bed) dialFrom(v wire.Version, ip string, cert *x509.Certificate) *peer 
 	} else {
 		b.serve(secured{comingFrom: from, state: tls.ConnectionState{
 			Version: tls.VersionTLS13, CipherSuite: tls.TLS_AES_128_GCM_SHA256, PeerCertificates: []*x509.Certificate{cert},
+			VerifiedChains: chainsOf(cert),
 		}})
 	}
 	return &peer{t: b.t, nc: far, version: v}
+}
+
+// unverified names the issuer of certificates that no authority was found for.
+const unverified = "nobody"
+
+func chainsOf(cert *x509.Certificate) [][]*x509.Certificate {
+	if cert.Issuer.CommonName == unverified {
+		return nil
+	}
+	return [][]*x509.Certificate{{cert}}
 }
 
 // certificateOf is one that names a user; no more of it is looked at here.
@@ -65,6 +76,29 @@ func certificateOf(t *testing.T, user string) *x509.Certificate {
 		t.Fatal(err)
 	}
 	return &x509.Certificate{Subject: name, RawSubject: raw, Issuer: pkix.Name{CommonName: "CA"}}
+}
+
+// A certificate that leads to no authority is no login, whoever it names.
+func TestUnverifiedCertificateProvesNothing(t *testing.T) {
+	change := func(s *setup) {
+		s.named = true
+		s.users = func(a *auth.Accounts) auth.Authenticator {
+			certificates, err := auth.NewCertificates(a, auth.CertificatesOptions{WithoutMechanism: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return auth.NewChain(certificates)
+		}
+	}
+	inBubble(t, change, func(b *bed) {
+		b.permit("alice", everything)
+		cert := certificateOf(t, "alice")
+		cert.Issuer.CommonName = unverified
+		p := b.dialFrom(wire.V5, "192.0.2.7", cert)
+		p.write(connect(wire.V5, "c"))
+		p.follow("CONNACK 0x86")
+		p.gone()
+	})
 }
 
 // TestClientsWithoutCredentials has who may come in without a name, and as whom.

@@ -33,6 +33,7 @@ type call struct {
 	names   map[string]string
 	primary *Primary
 	actor   auth.Principal
+	body    []byte      // of a change
 	audit   []slog.Attr // what there is to say of a change beside its object
 }
 
@@ -121,6 +122,9 @@ func (c *call) change(v *verb) (result any, err error) {
 	if err := c.mayBe(v.may); err != nil {
 		return nil, err
 	}
+	if err := c.readBody(); err != nil { // before its turn: who sends slowly holds up nobody
+		return nil, err
+	}
 	select {
 	case c.api.turn <- struct{}{}:
 		defer func() { <-c.api.turn }()
@@ -161,8 +165,8 @@ func (c *call) object() string {
 // note adds to the log line of the change.
 func (c *call) note(a slog.Attr) { c.audit = append(c.audit, a) }
 
-// decode reads the body into v. No body is an object without keys.
-func (c *call) decode(v any) error {
+// readBody takes what the request sends.
+func (c *call) readBody() error {
 	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
@@ -170,14 +174,19 @@ func (c *call) decode(v any) error {
 		}
 		return badRequest("the body could not be read")
 	}
-	body = bytes.TrimSpace(body)
-	if len(body) == 0 {
+	c.body = bytes.TrimSpace(body)
+	return nil
+}
+
+// decode reads the body into v. No body is an object without keys.
+func (c *call) decode(v any) error {
+	if len(c.body) == 0 {
 		return nil
 	}
-	if body[0] != '{' || !json.Valid(body) {
+	if c.body[0] != '{' || !json.Valid(c.body) {
 		return badRequest("not_json")
 	}
-	err = json.Unmarshal(body, v)
+	err := json.Unmarshal(c.body, v)
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return badRequest("%s should be a %s, actually was a %s", e.Field, typeName(e.Type.Kind().String()), e.Value)
 	}
