@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -188,10 +189,13 @@ func (p *mqttPeer) connect(clientID string, clean bool) (present bool, err error
 	if err != nil {
 		return false, err
 	}
-	if len(ack) < 2 || ack[1] != 0 {
-		return false, fmt.Errorf("%w CONNACK %x", errProtocol, ack)
+	switch {
+	case len(ack) >= 2 && ack[1] == 0:
+		return ack[0]&1 != 0, nil
+	case len(ack) >= 2 && slices.Contains([]byte{3, 0x88, 0x89}, ack[1]): // server unavailable, in both versions; server busy
+		return false, fmt.Errorf("not now: CONNACK %x", ack)
 	}
-	return ack[0]&1 != 0, nil
+	return false, fmt.Errorf("%w CONNACK %x", errProtocol, ack)
 }
 
 func (p *mqttPeer) subscribe(filter string, qos byte) error {

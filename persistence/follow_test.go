@@ -253,7 +253,7 @@ func TestFollower_ChunkThatCannotBeRead(t *testing.T) {
 	var further strings.Builder
 	for seq := range core.Seq(shortChunk) { // so many that the chunk is not read at once
 		commit(t, s, publish(10+seq, "x"))
-		further.WriteString(fmt.Sprintf(" %d:x*1", 10+seq))
+		fmt.Fprintf(&further, " %d:x*1", 10+seq)
 	}
 	commit(t, s, publish(4, "d"))
 	commit(t, s, publish(5, "e"))
