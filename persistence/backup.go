@@ -244,6 +244,11 @@ func (f *frozen) cutNewest(r *journal.Reader) error {
 	return err
 }
 
+// endWith cuts the file that holds a group off behind it.
+func (f *frozen) endWith(g *journal.Group) {
+	f.files[g.Segment.File()].size = g.FileOff + int64(g.End().Offset-g.At.Offset)
+}
+
 // Names lists what was found.
 func (f *frozen) Names(string) ([]string, error) {
 	names := make([]string, 0, len(f.files))

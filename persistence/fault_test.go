@@ -225,9 +225,9 @@ func TestHang(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				v := newLives(t)
 				answer := make(chan struct{})
-				hang := false
+				var hang atomic.Bool
 				v.fs.Decide = func(op crashfs.Op) crashfs.Verdict {
-					if hang && op.Kind == kind {
+					if op.Kind == kind && hang.Load() {
 						return crashfs.Verdict{Wait: answer}
 					}
 					return crashfs.Verdict{}
@@ -237,7 +237,7 @@ func TestHang(t *testing.T) {
 				if d := s.Stalled(); d != 0 {
 					t.Errorf("stalled for %v with nothing to do", d)
 				}
-				hang = true
+				hang.Store(true)
 				first, second := make(waiter, 1), make(waiter, 1)
 				ops := []core.Op{publish(2, "b")}
 				ops[0].Done = first
@@ -255,7 +255,7 @@ func TestHang(t *testing.T) {
 					t.Errorf("passed: %d and %d, with %d bytes pending", len(first), len(second), s.Pending())
 				}
 				expect(t, tell(t, s, q1), "1:a*0")
-				hang = false
+				hang.Store(false)
 				close(answer)
 				if err := errors.Join(<-first, <-second); err != nil {
 					t.Error(err)

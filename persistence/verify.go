@@ -129,10 +129,11 @@ func (v *verifier) run(ctx context.Context) error {
 	if err != nil {
 		return v.fatal(err)
 	}
-	found, err := v.journal(ctx)
+	found, last, err := v.journal(ctx)
 	if err != nil {
 		return v.fatal(err)
 	}
+	files.endWith(last) // what a broker writes meanwhile would be in the next replay and not in this one
 	v.remainders(files)
 	return v.indexes(ctx, found)
 }
@@ -164,16 +165,16 @@ func (v *verifier) damaged(d *DamageError, length int, means string) {
 	})
 }
 
-// journal reads all of it and returns what lives.
-func (v *verifier) journal(ctx context.Context) (*live, error) {
+// journal reads all of it and returns what lives, and the last group that was there.
+func (v *verifier) journal(ctx context.Context) (*live, *journal.Group, error) {
 	l := newLive()
 	l.replay = true
 	tail, err := v.replay(ctx, l, journal.Position{}, v.group)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := v.group(&tail.Last); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, torn := range tail.Torn {
 		v.out.Notes = append(v.out.Notes, fmt.Sprintf("%s ends with %d bytes at offset %d that are no group: a start cuts them off",
@@ -186,7 +187,7 @@ func (v *verifier) journal(ctx context.Context) (*live, error) {
 		}
 	}
 	v.out.Definitions = len(l.defs)
-	return l, nil
+	return l, &tail.Last, nil
 }
 
 // replay gives what the journal holds behind from, but for its last group, its effect on l.
