@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -118,6 +120,33 @@ func TestFullBudgetIsAMemoryAlarm(t *testing.T) {
 		b.SetMemoryAlarm(false)
 		if got := b.Alarms(); got != (core.Alarms{}) {
 			t.Errorf("alarms %+v", got)
+		}
+	})
+}
+
+// A storm opens and shuts the budget many times a second. The log has one line for its beginning and one for its end.
+func TestFullBudgetIsLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log syncBuffer
+		b := engine(t, core.Options{MemoryBudget: 1 << 12, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		s := attach(t, b)
+		declare(t, s, false)
+		for range 20 {
+			publish(t, s, &core.Message{Key: "q", Body: make([]byte, 1<<13)})
+			time.Sleep(400 * time.Millisecond)
+			if _, err := s.PurgeQueue(t.Context(), "q", true); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(400 * time.Millisecond)
+		}
+		synctest.Wait()
+		if n, room := strings.Count(log.String(), "publishers wait"), strings.Count(log.String(), "has room again"); n != 1 || room != 0 {
+			t.Errorf("meanwhile the log has %d lines of waiting and %d of room:\n%s", n, room, log.String())
+		}
+		time.Sleep(4 * time.Second)
+		synctest.Wait()
+		if n, room := strings.Count(log.String(), "publishers wait"), strings.Count(log.String(), "has room again"); n != 1 || room != 1 {
+			t.Errorf("in the end the log has %d lines of waiting and %d of room:\n%s", n, room, log.String())
 		}
 	})
 }

@@ -189,11 +189,13 @@ func (b *Broker) minder(ctx context.Context) {
 	tick, space := time.NewTicker(time.Second), time.NewTicker(mindSpaceEvery)
 	defer tick.Stop()
 	defer space.Stop()
-	full := false
+	var said fullSaid
 	for {
+		ticked := false
 		select {
 		case <-tick.C:
 			b.mind()
+			ticked = true
 		case <-space.C:
 			b.mindSpace()
 		case <-b.gate.news:
@@ -204,11 +206,31 @@ func (b *Broker) minder(ctx context.Context) {
 			return
 		}
 		b.resumeWatched()
-		if now := b.full(); now != full {
-			full = now
-			b.sayFull(full)
+		if said.changed(b.full(), ticked) {
+			b.sayFull(said.full)
 		}
 	}
+}
+
+// fullSaid is what the log has last been told about the memory budget. Publishers that are let go fill it again at once, many times a
+// second: that it has room is said when it has had some for calm ticks.
+type fullSaid struct {
+	full  bool
+	ticks int // since it was seen full
+}
+
+const calm = 3
+
+func (f *fullSaid) changed(now, ticked bool) bool {
+	was := f.full
+	switch {
+	case now:
+		f.full, f.ticks = true, 0
+	case f.full && ticked:
+		f.ticks++
+		f.full = f.ticks < calm
+	}
+	return f.full != was
 }
 
 func (b *Broker) sayFull(full bool) {

@@ -235,6 +235,7 @@ func TestPublishersStopAndGoOnTogether(t *testing.T) {
 		if b.Stats().Blocked {
 			t.Error("publishers still wait")
 		}
+		time.Sleep(4 * time.Second) // that they go on is said when it lasts
 		synctest.Wait()
 		if out := log.String(); strings.Count(out, "publishers wait") != 1 || strings.Count(out, "go on") != 1 {
 			t.Errorf("the log says %q", out)

@@ -52,7 +52,7 @@ func TestStormUntilMemoryAlarm(t *testing.T) {
 			start(t, b, log)
 			s := &storm{b: b}
 			s.pass(t, "memory", "rabbitmq_alarms_memory_used_watermark")
-			if n := strings.Count(log.text(), "publishers wait"); n == 0 || n > 30 {
+			if n := strings.Count(log.text(), "publishers wait"); n == 0 || n > 5 {
 				t.Errorf("the log has %d lines about publishers that wait:\n%s", n, lastLines(log.text(), 20))
 			}
 		})
