@@ -62,6 +62,7 @@ func (a *Access) DeleteVHost(ctx context.Context, name string) (existed bool, er
 		a.broker.commit(true, v.info.Load().definition(true))
 		a.broker.dropVHost(name)
 		a.broker.sessions.shut(v)
+		v.close() // who is told to end finds it so
 		a.broker.sessions.end(func(s *Session) bool { return s.vhost == v }, v.gone("delete"))
 		p = a.remove(v)
 	}
@@ -97,6 +98,13 @@ func (b *Broker) dropVHost(name string) {
 // gone is what a vhost that was deleted answers.
 func (v *VHost) gone(op string) error {
 	return &Error{Kind: Closing, Op: op, Name: vhostName(v.name), Text: vhostName(v.name) + " is deleted"}
+}
+
+// close lets nothing more be made in a vhost.
+func (v *VHost) close() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.ended = true
 }
 
 // mayMake refuses to make anything in a vhost that was deleted. mu is held.

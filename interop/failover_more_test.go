@@ -188,6 +188,11 @@ func TestFailoverOldSnapshot(t *testing.T) {
 				if code, err := p.life.wait(failoverPatience); err != nil || code != exitLost && !killed(p.life.cmd.ProcessState) {
 					t.Errorf("the primary ended with %d, %v, when its files were replaced; want %d", code, err, exitLost)
 				}
+				for _, n := range c.nodes { // who has files of the other directory open is of no use, and ends when it notices
+					if n.running() {
+						must(t, n.Kill())
+					}
+				}
 			}
 			c.comeBack(2)
 			ch = channel(t, c.primary().URL())
