@@ -5,9 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
-	"net"
-	"strconv"
-	"strings"
 	"unique"
 
 	"github.com/batonmq/baton/core"
@@ -78,7 +75,7 @@ func (c *conn) logOpen() {
 		slog.String("version", lookup[string](properties, "version")), slog.String("name", c.client.name),
 	}
 	if state, secure := listen.TLSState(c.nc); secure {
-		attrs = append(attrs, slog.String("tls", tlsVersion(state.Version)))
+		attrs = append(attrs, slog.String("tls", listen.TLSVersion(state.Version)))
 	}
 	c.log().LogAttrs(context.Background(), slog.LevelInfo, "connection opened", attrs...)
 }
@@ -99,10 +96,10 @@ func (c *conn) info() core.ConnectionInfo {
 		ClientName: c.client.name, ClientProperties: c.client.properties(), ConnectedAt: c.entry.Opened,
 		BytesIn: n.bytesRead.Load(), PacketsIn: n.reads.Load(), BytesOut: c.out.Written(), PacketsOut: c.out.Writes(),
 	}
-	i.PeerHost, i.PeerPort = hostPort(remote)
-	i.Host, i.Port = hostPort(local)
+	i.PeerHost, i.PeerPort = listen.HostPort(remote)
+	i.Host, i.Port = listen.HostPort(local)
 	if state, secure := listen.TLSState(c.nc); secure {
-		i.TLS, i.TLSVersion, i.Cipher = true, tlsVersion(state.Version), tls.CipherSuiteName(state.CipherSuite)
+		i.TLS, i.TLSVersion, i.Cipher = true, listen.TLSVersion(state.Version), tls.CipherSuiteName(state.CipherSuite)
 		if len(state.PeerCertificates) > 0 {
 			leaf := state.PeerCertificates[0]
 			i.PeerCertSubject, i.PeerCertIssuer = leaf.Subject.String(), leaf.Issuer.String()
@@ -121,24 +118,6 @@ func (c *conn) state() string {
 		return "blocking"
 	}
 	return "running"
-}
-
-// tlsVersion is RabbitMQ's name of a version, as tlsv1.3.
-func tlsVersion(version uint16) string {
-	return strings.Replace(strings.ToLower(tls.VersionName(version)), "tls ", "tlsv", 1)
-}
-
-// hostPort takes an address apart. One that is not of IP is its own name.
-func hostPort(addr net.Addr) (host string, port int) {
-	host, digits, err := net.SplitHostPort(addr.String())
-	if err != nil {
-		return addr.String(), 0
-	}
-	port, err = strconv.Atoi(digits)
-	if err != nil {
-		return addr.String(), 0
-	}
-	return host, port
 }
 
 // tellBlocked is called on the reader, which waits because of alarms: a client

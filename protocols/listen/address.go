@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -39,6 +40,19 @@ func (e *AddressError) InUse() bool { return isInUse(e.Err) }
 // protocol's own heartbeats are off, without waking sleeping radios much.
 func keepAlive() net.KeepAliveConfig {
 	return net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 15 * time.Second, Count: 4}
+}
+
+// HostPort takes the address of a connection's end apart. One that is not of IP
+// is its own host, without a port.
+func HostPort(addr net.Addr) (host string, port int) {
+	host, digits, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return addr.String(), 0
+	}
+	if port, err = strconv.Atoi(digits); err != nil {
+		return addr.String(), 0
+	}
+	return host, port
 }
 
 // Open opens every address for a server with accept loops of its own, or none

@@ -312,6 +312,11 @@ func (t *TLS) server(conn net.Conn, alpn []string, handshake int) *tls.Conn {
 	return tls.Server(transport(conn, handshake), t.set.Load().config(alpn))
 }
 
+// TLSVersion is RabbitMQ's name of a version of TLS, as tlsv1.3.
+func TLSVersion(version uint16) string {
+	return strings.Replace(strings.ToLower(tls.VersionName(version)), "tls ", "tlsv", 1)
+}
+
 // TLSState returns what a connection's TLS has agreed on: peer certificates,
 // version, cipher suite, the name the client asked for. It is false for a
 // connection without TLS. A wrapper is looked through that has a method NetConn,

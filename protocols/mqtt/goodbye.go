@@ -42,7 +42,7 @@ func (c *conn) log() *slog.Logger {
 func (c *conn) logOpened() {
 	security := "none"
 	if state, ok := listen.TLSState(c.nc); ok {
-		security = tlsVersion(state.Version)
+		security = listen.TLSVersion(state.Version)
 	}
 	c.log().Info("connection opened", slog.String("protocol", c.protocol()), slog.String("tls", security))
 }

@@ -2,8 +2,6 @@ package mqtt
 
 import (
 	"crypto/tls"
-	"net"
-	"strconv"
 	"strings"
 
 	"github.com/batonmq/baton/core"
@@ -31,14 +29,14 @@ func (c *conn) info() core.ConnectionInfo {
 		i.PacketsIn += c.count.received[qos].Load()
 		i.PacketsOut += c.count.delivered[qos].Load()
 	}
-	i.PeerHost, i.PeerPort = hostPort(c.nc.RemoteAddr())
-	i.Host, i.Port = hostPort(c.nc.LocalAddr())
+	i.PeerHost, i.PeerPort = listen.HostPort(c.nc.RemoteAddr())
+	i.Host, i.Port = listen.HostPort(c.nc.LocalAddr())
 	i.Name = c.nc.RemoteAddr().String() + " -> " + c.nc.LocalAddr().String()
 	state, ok := listen.TLSState(c.nc)
 	if !ok {
 		return i
 	}
-	i.TLS, i.TLSVersion, i.Cipher = true, tlsVersion(state.Version), tls.CipherSuiteName(state.CipherSuite)
+	i.TLS, i.TLSVersion, i.Cipher = true, listen.TLSVersion(state.Version), tls.CipherSuiteName(state.CipherSuite)
 	if len(state.PeerCertificates) > 0 {
 		leaf := state.PeerCertificates[0]
 		i.PeerCertSubject, i.PeerCertIssuer = leaf.Subject.String(), leaf.Issuer.String()
@@ -56,21 +54,6 @@ func (c *conn) protocol() string {
 		return name + "3-1-0"
 	}
 	return name + strings.ReplaceAll(c.version.String(), ".", "-")
-}
-
-// tlsVersion is a version of TLS, as "tlsv1.3".
-func tlsVersion(v uint16) string {
-	return strings.ToLower(strings.ReplaceAll(tls.VersionName(v), " ", "v"))
-}
-
-// hostPort splits an address; one without a port is all host.
-func hostPort(addr net.Addr) (host string, port int) {
-	host, digits, err := net.SplitHostPort(addr.String())
-	if err != nil {
-		return addr.String(), 0
-	}
-	port, _ = strconv.Atoi(digits) // 0 where it is none
-	return host, port
 }
 
 // noteBlocked is told that the reader waits in the engine, for alarms to end.
