@@ -31,6 +31,8 @@ type Config struct {
 		Heartbeat        time.Duration
 		HandshakeTimeout time.Duration
 		MaxMessageSize   int64
+		Product          string
+		Version          string
 	}
 	MQTT struct {
 		Listen            []string

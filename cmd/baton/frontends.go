@@ -22,6 +22,8 @@ type frontEnds struct {
 	amqp091   *amqp091.Server
 	mqtt      *mqtt.Server
 
+	compatible string // the version of RabbitMQ that clients are told
+
 	listeners []*clientListener
 	first     chan error // receives the error of the first listener that cannot go on
 	over      chan struct{}
@@ -59,7 +61,7 @@ func (n *node) openFrontEnds(ctx context.Context, broker *core.Broker, t *ha.Ten
 	if err := n.cfg.seed(ctx, broker.Access(), n.log); err != nil {
 		return nil, err
 	}
-	f := &frontEnds{first: make(chan error, 1), over: make(chan struct{})}
+	f := &frontEnds{compatible: n.cfg.AMQP.Version, first: make(chan error, 1), over: make(chan struct{})}
 	var err error
 	if f.admission, err = n.cfg.openAdmission(broker.Access(), n.doors.rate, n.log); err != nil {
 		return nil, &exitError{exitUsage, err}
@@ -93,6 +95,7 @@ func (f *frontEnds) serveAMQP(n *node, broker *core.Broker) (err error) {
 		FrameMax: cfg.FrameMax, ChannelMax: cfg.ChannelMax, MaxMessageSize: cfg.MaxMessageSize,
 		MessageRate: n.cfg.Limits.ClientMessageRate, ByteRate: float64(n.cfg.Limits.ClientByteRate),
 		Heartbeat: heartbeat, HandshakeTimeout: cfg.HandshakeTimeout,
+		Product: cfg.Product, Version: cfg.Version, ClusterName: n.cfg.Node,
 	})
 	if err != nil {
 		return &exitError{exitUsage, err}
@@ -255,6 +258,7 @@ func (n *node) primary() *api.Primary {
 	}
 	return &api.Primary{
 		Broker: parts.broker, Auth: parts.clients.admission.auth, Listeners: parts.clients.addrs(),
+		Compatible:         parts.clients.compatible,
 		SetMemoryWatermark: n.memory.order,
 		Levels: func() api.Levels {
 			s := parts.store.Stats()

@@ -327,6 +327,29 @@ func TestServe_ConfiguredUserReplacesTheDefault(t *testing.T) {
 	}
 }
 
+// TestServe_TellsClientsThePersonalityThatIsSet: AMQP 0-9-1 clients and those of the HTTP API hear of one version of RabbitMQ.
+func TestServe_TellsClientsThePersonalityThatIsSet(t *testing.T) {
+	for _, c := range []struct{ config, product, version string }{
+		{"", "RabbitMQ", "3.13.7"},
+		{"amqp: {product: Hare, version: 4.1.0}", "Hare", "4.1.0"},
+	} {
+		cfg := writeFile(t, "baton.yaml", "node: one\n"+c.config+"\n")
+		socket := filepath.Join(t.TempDir(), "s")
+		r := startServe(t, t.TempDir(), "--config", cfg, "--admin-socket", socket)
+		r.ready(t)
+		conn := r.dial(t)
+		for key, want := range map[string]string{"product": c.product, "version": c.version, "cluster_name": "one"} {
+			if got := conn.Properties[key]; got != want {
+				t.Errorf("server property %s is %v, want %s", key, got, want)
+			}
+		}
+		_, answer := askSocket(t, socket, http.MethodGet, "/api/overview?columns=rabbitmq_version,management_version", "")
+		if want := `{"management_version":"` + c.version + `","rabbitmq_version":"` + c.version + `"}`; answer != want {
+			t.Errorf("the API answers %s, want %s", answer, want)
+		}
+	}
+}
+
 // TestServe_MetricsTellThatPublishersAreBlocked: a message larger than the
 // memory budget stops publishers until it is taken.
 func TestServe_MetricsTellThatPublishersAreBlocked(t *testing.T) {

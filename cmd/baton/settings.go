@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/batonmq/baton/protocols/amqp091"
 )
 
 const (
@@ -135,6 +137,16 @@ func amqpSettings() []setting {
 			key: "amqp.max_message_size", def: "16MiB", unit: "size",
 			doc:  "The largest message body accepted. At most `128MiB`.",
 			bind: func(c *Config) value { return size(&c.AMQP.MaxMessageSize, 1, maxMessageSize) },
+		},
+		{
+			key: "amqp.product", def: amqp091.DefaultProduct, unit: "text",
+			doc:  "The product that AMQP 0-9-1 clients are told. Some choose by it, and by `amqp.version`, what they do.",
+			bind: func(c *Config) value { return filled(&c.AMQP.Product) },
+		},
+		{
+			key: "amqp.version", def: amqp091.DefaultVersion, unit: "text",
+			doc:  "The version of RabbitMQ that clients are told, over AMQP 0-9-1 and by the HTTP API. For the default they use both modes of `basic.qos`, and both work.",
+			bind: func(c *Config) value { return filled(&c.AMQP.Version) },
 		},
 	}
 }

@@ -59,8 +59,9 @@ type Options struct {
 	Outbox outbox.Options
 
 	// Product and Version are what clients are told. They choose between
-	// behaviours by it, so they are a personality rather than a fact: zero is
-	// RabbitMQ 3.13.7, for which clients use every mode of basic.qos.
+	// behaviours by it, so they are a personality rather than a fact. Zero is
+	// DefaultProduct and DefaultVersion, for which clients use both modes of
+	// basic.qos.
 	Product string
 	Version string
 
@@ -79,6 +80,17 @@ const (
 	defaultChannelMax     = 2047
 	defaultMaxMessageSize = 16 << 20
 )
+
+// What clients are told unless Options say otherwise.
+const (
+	DefaultProduct = "RabbitMQ"
+	DefaultVersion = "3.13.7"
+)
+
+// maxPersonality is how long each of Product, Version and ClusterName may be:
+// connection.start has to fit the frames of a client that has not said how large
+// they may be.
+const maxPersonality = 255
 
 // maxMessageSize is what the limit of a message may be set to.
 const maxMessageSize = 128 << 20
@@ -101,6 +113,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("amqp: rates of %v messages and %v bytes cannot be", o.MessageRate, o.ByteRate)
 	case o.MaxMessageSize < 0 || o.MaxMessageSize > maxMessageSize:
 		return fmt.Errorf("amqp: message size limit %d is not between 0 and %d", o.MaxMessageSize, maxMessageSize)
+	case max(len(o.Product), len(o.Version), len(o.ClusterName)) > maxPersonality:
+		return fmt.Errorf("amqp: product, version or cluster name is longer than %d bytes", maxPersonality)
 	}
 	return nil
 }
@@ -113,8 +127,8 @@ func (o *Options) setDefaults() {
 	setDefault(&o.HandshakeTimeout, 10*time.Second)
 	setDefault(&o.DrainTimeout, 5*time.Second)
 	setDefault(&o.MaxMessageSize, defaultMaxMessageSize)
-	setDefault(&o.Product, "RabbitMQ")
-	setDefault(&o.Version, "3.13.7")
+	setDefault(&o.Product, DefaultProduct)
+	setDefault(&o.Version, DefaultVersion)
 	setDefault(&o.ClusterName, "baton")
 	if o.LoginFailed == nil {
 		o.LoginFailed = func(net.Addr) {}

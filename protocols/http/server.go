@@ -86,10 +86,6 @@ type Options struct {
 	// Node and Version appear in the metrics' identity and in the overview.
 	Node, Version string
 
-	// Compatible is the version of RabbitMQ that clients of the management API
-	// are told. Empty: Version.
-	Compatible string
-
 	// Log receives refused and failed requests, and what administrators do; nil
 	// discards them.
 	Log *slog.Logger

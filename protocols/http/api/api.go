@@ -17,9 +17,7 @@ type Options struct {
 	// called together, empty: as the node.
 	Node, Cluster string
 
-	// Version is the broker's; Compatible is the version of RabbitMQ that clients
-	// are told, empty: Version.
-	Version, Compatible string
+	Version string // the broker's
 
 	// Primary returns what this node serves with; nil while it does not serve.
 	// It is called with each request. Required.
@@ -44,6 +42,10 @@ type Options struct {
 type Primary struct {
 	Broker *core.Broker       // required
 	Auth   auth.Authenticator // decides who gets in; required
+
+	// Compatible is the version of RabbitMQ that clients are told. Empty: the
+	// broker's own.
+	Compatible string
 
 	// Listeners are the open addresses.
 	Listeners []Listener
@@ -97,9 +99,6 @@ func (o *Options) validate() error {
 func (o *Options) setDefaults() {
 	if o.Cluster == "" {
 		o.Cluster = o.Node
-	}
-	if o.Compatible == "" {
-		o.Compatible = o.Version
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

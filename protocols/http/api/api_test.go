@@ -82,9 +82,9 @@ func newFixture(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	f := &fixture{broker: broker, log: new(syncBuffer)}
-	f.primary = &Primary{Broker: broker, Auth: internal}
+	f.primary = &Primary{Broker: broker, Auth: internal, Compatible: "3.13.7"}
 	f.API, err = New(Options{
-		Node: "node-a", Version: "1.2.3", Compatible: "3.13.7", Log: slog.New(slog.NewTextHandler(f.log, nil)),
+		Node: "node-a", Version: "1.2.3", Log: slog.New(slog.NewTextHandler(f.log, nil)),
 		Primary: func() *Primary { return f.primary }, Absent: func() string { return "this node is a standby; the primary is b at amqp://b:5672" },
 		Totals:      func() Totals { return Totals{Queues: 3, Ready: 5, Unacked: 2, PublishedTotal: 11, Connections: 4} },
 		LoginFailed: func(a net.Addr) { f.failed = append(f.failed, a) },

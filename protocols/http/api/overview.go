@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"net"
 
 	"github.com/batonmq/baton/core"
@@ -49,9 +50,10 @@ var exchangeTypes = []exchangeType{
 
 func getOverview(c *call) (any, error) {
 	opt := &c.api.opt
+	compatible := cmp.Or(c.primary.Compatible, opt.Version)
 	o := overview{
-		ManagementVersion: opt.Compatible, RatesMode: "none", ExchangeTypes: exchangeTypes,
-		ProductName: "Baton", ProductVersion: opt.Version, RabbitMQVersion: opt.Compatible, ClusterName: opt.Cluster,
+		ManagementVersion: compatible, RatesMode: "none", ExchangeTypes: exchangeTypes,
+		ProductName: "Baton", ProductVersion: opt.Version, RabbitMQVersion: compatible, ClusterName: opt.Cluster,
 		MessageStats: map[string]uint64{}, ChurnRates: map[string]uint64{}, QueueTotals: map[string]int64{},
 	}
 	if !c.is(monitoring) {
