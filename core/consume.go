@@ -111,7 +111,7 @@ func (q *Queue) get(noAck bool) (d Delivery, remaining int, ok, again bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	_, more := q.dropExpired()
-	if q.peek() == nil || more {
+	if q.front().peek() == nil || more {
 		return Delivery{}, q.stats.Ready, false, (more || q.wanting()) && !q.deleted
 	}
 	d = q.handOut(nil, noAck)

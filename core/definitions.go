@@ -107,7 +107,7 @@ func (q *Queue) definition() Op {
 	if q.used {
 		value = append(value, field.Field{Key: "used", Value: true})
 	}
-	return defineOp(definitionKey(keyQueue, q.vhost.name, q.spec.Name), q.id, value)
+	return defineOp(definitionKey(keyQueue, q.vhost.name, q.spec.Name), q.lane.id, value)
 }
 
 func (b *binding) definition(v *VHost, id string) Op {
@@ -146,7 +146,7 @@ func (sub *Subscriber) definition() Op {
 	if sub.lostAt != 0 {
 		value = append(value, field.Field{Key: "lost_at", Value: int64(sub.lostAt)})
 	}
-	return defineOp(sub.key(keySubscriber), sub.queue.id, value)
+	return defineOp(sub.key(keySubscriber), sub.queue.lane.id, value)
 }
 
 func (sub *Subscriber) subscriptionDefinition(spec *SubscriptionSpec) Op {

@@ -27,9 +27,9 @@ func (b *Broker) now() int64 { return b.store.Now().UnixMilli() }
 
 // expiry returns from when on e is not to be handed out; 0: never. One that has gone out exactly once is past that: its client may have
 // taken the id, which then has to be released. And one that has become visible this moment has not waited.
-func (q *Queue) expiry(e *entry) int64 {
+func (q *Queue) expiry(l *lane, e *entry) int64 {
 	switch {
-	case e.msg.Expires == 0 || e.seq == q.fresh:
+	case e.msg.Expires == 0 || e.seq == l.fresh:
 		return 0
 	case q.subscriber != nil && q.subscriber.sentOnce(e.seq):
 		return 0
@@ -40,9 +40,10 @@ func (q *Queue) expiry(e *entry) int64 {
 // dropExpired drops the messages at the front whose time is over, up to a batch of them, in one record. more says that there may be
 // others behind them: the expirer goes on.
 func (q *Queue) dropExpired() (n int, more bool) {
+	l := &q.lane
 	now := int64(0)
-	for e := q.peek(); e != nil; e = q.peek() {
-		at := q.expiry(e)
+	for e := l.peek(); e != nil; e = l.peek() {
+		at := q.expiry(l, e)
 		if at == 0 {
 			break
 		}
@@ -57,7 +58,7 @@ func (q *Queue) dropExpired() (n int, more bool) {
 			more = true
 			break
 		}
-		q.discard(q.pop(), expired)
+		q.discard(l, l.pop(), expired)
 		n++
 	}
 	if n > 0 {
@@ -77,11 +78,12 @@ func (q *Queue) dropAllExpired() {
 
 // watch has the expirer come when the next message's time is over.
 func (q *Queue) watch() {
-	e := q.peek()
+	l := q.front()
+	e := l.peek()
 	if e == nil || e.msg.Expires == 0 || q.alarmed != 0 && q.alarmed <= e.msg.Expires {
 		return
 	}
-	if at := q.expiry(e); at != 0 {
+	if at := q.expiry(l, e); at != 0 {
 		q.alarmAt(at)
 	}
 }
@@ -114,7 +116,7 @@ func (q *Queue) ring() {
 	if _, more := q.dropExpired(); more {
 		return
 	}
-	if q.peek() == nil && q.wanting() {
+	if q.front().peek() == nil && q.wanting() {
 		q.requestLoad()
 	}
 	q.dispatch()
@@ -122,10 +124,10 @@ func (q *Queue) ring() {
 
 // dispatchFresh is dispatch when the message at a place has just become visible. It is handed out if that can be done at this moment,
 // however short its time; if it cannot and its time is over, it goes.
-func (q *Queue) dispatchFresh(place Seq) {
-	q.fresh = place
+func (q *Queue) dispatchFresh(at place) {
+	at.lane.fresh = at.seq
 	q.dispatch()
-	q.fresh = 0
+	at.lane.fresh = 0
 	q.dropExpired()
 	q.watch()
 }

@@ -250,11 +250,7 @@ func (q *Queue) settleWith(d *Delivery, op Op) {
 		return
 	}
 	q.forget(d)
-	q.ops = q.ops[:0]
-	if len(q.ranges) > 0 {
-		q.ops = append(q.ops, Op{Kind: OpSettle, Queue: q.id, Ranges: q.ranges})
-	}
+	q.noted(OpSettle)
 	q.ops = append(q.ops, op)
 	q.vhost.broker.store.Commit(q.ops)
-	q.ranges = q.ranges[:0]
 }

@@ -13,21 +13,21 @@ const (
 	pageKeep    = 256     // newest entries that stay as they are
 )
 
-// pageOut lets messages of the tail go, but for the newest keep, that the store can read back.
-func (q *Queue) pageOut(keep int) {
-	for q.tail.len() > keep {
-		e := q.tail.at(0)
+// pageOut lets messages of a lane's tail go, but for the newest keep, that the store can read back.
+func (q *Queue) pageOut(l *lane, keep int) {
+	for l.tail.len() > keep {
+		e := l.tail.at(0)
 		if !e.durable || e.hidden || e.msg != nil && !e.msg.Stored() {
 			break
 		}
-		q.chill(q.tail.popFront())
+		q.chill(l, l.tail.popFront())
 	}
-	if q.tail.len() <= keep {
+	if l.tail.len() <= keep {
 		return
 	}
-	first := q.tail.at(0).seq
-	for q.bared = max(q.bared, first); q.bared < first+Seq(q.tail.len()-keep); q.bared++ {
-		e := q.tail.at(int(q.bared - first))
+	first := l.tail.at(0).seq
+	for l.bared = max(l.bared, first); l.bared < first+Seq(l.tail.len()-keep); l.bared++ {
+		e := l.tail.at(int(l.bared - first))
 		if e.durable && (e.hidden || e.msg != nil && !e.msg.Stored()) {
 			return // it will be in the store soon
 		}
@@ -37,39 +37,48 @@ func (q *Queue) pageOut(keep int) {
 
 // pageOutIdle lets everything go that no consumer is about to need.
 func (q *Queue) pageOutIdle() {
-	for i := range q.returned {
-		q.bare(&q.returned[i])
+	for l := range q.lanes {
+		q.pageOutLane(l)
 	}
-	if len(q.listed) == 0 && q.head.len() > 0 && !q.loading {
-		q.chillHead()
+}
+
+func (q *Queue) pageOutLane(l *lane) {
+	for i := range l.returned {
+		q.bare(&l.returned[i])
 	}
-	if q.pageOut(0); q.tail.len() == 0 {
-		q.tail = deque[entry]{}
+	if len(q.listed) == 0 && l.head.len() > 0 && !q.loading {
+		q.chillHead(l)
 	}
-	if q.head.len() == 0 {
-		q.head = deque[entry]{}
+	if q.pageOut(l, 0); l.tail.len() == 0 {
+		l.tail = deque[entry]{}
+	}
+	if l.head.len() == 0 {
+		l.head = deque[entry]{}
 	}
 }
 
 // chill makes an entry the last of the cold range.
-func (q *Queue) chill(e entry) {
-	if q.cold.n == 0 {
-		q.cold.from = e.seq
+func (q *Queue) chill(l *lane, e entry) {
+	if l.cold.n == 0 {
+		l.cold.from = e.seq
 	}
-	q.cold.to = e.seq
-	q.cold.n++
+	l.cold.to = e.seq
+	l.cold.n++
+	l.cold.bytes += int64(e.size)
 	q.freed(e.msg)
 }
 
 // chillHead puts the head back into the cold range, in front of it.
-func (q *Queue) chillHead() {
-	if q.cold.n == 0 {
-		q.cold.to = q.head.at(q.head.len() - 1).seq
+func (q *Queue) chillHead(l *lane) {
+	if l.cold.n == 0 {
+		l.cold.to = l.head.at(l.head.len() - 1).seq
 	}
-	q.cold.from = q.head.at(0).seq
-	for q.head.len() > 0 {
-		q.freed(q.head.popFront().msg)
-		q.cold.n++
+	l.cold.from = l.head.at(0).seq
+	for l.head.len() > 0 {
+		e := l.head.popFront()
+		q.freed(e.msg)
+		l.cold.n++
+		l.cold.bytes += int64(e.size)
 	}
 }
 
@@ -81,23 +90,35 @@ func (q *Queue) bare(e *entry) {
 	}
 }
 
+// want is what is to be loaded next: the places of a lane that are from from to to.
+type want struct {
+	lane     *lane
+	from, to Seq
+	cold     int64 // bytes of the cold range when it was wanted
+}
+
 // wanting reports whether something should be loaded.
 func (q *Queue) wanting() bool {
-	_, _, ok := q.wanted()
+	_, ok := q.wanted()
 	return ok
 }
 
-// wanted returns the range of places to be loaded next.
-func (q *Queue) wanted() (from, to Seq, ok bool) {
+// wanted returns what is to be loaded next.
+func (q *Queue) wanted() (w want, ok bool) { return q.front().wanted() }
+
+func (l *lane) wanted() (w want, ok bool) {
+	w = want{lane: l, cold: l.cold.bytes}
 	switch {
-	case len(q.returned) > 0 && q.returned[0].msg == nil:
-		return q.returned[0].seq, q.next - 1, true
-	case q.cold.n > 0 && q.head.len() < loadAhead:
-		return q.cold.from, q.cold.to, true
-	case q.head.len() == 0 && q.cold.n == 0 && q.tail.len() > 0 && q.tail.at(0).msg == nil:
-		return q.tail.at(0).seq, q.next - 1, true
+	case len(l.returned) > 0 && l.returned[0].msg == nil:
+		w.from, w.to = l.returned[0].seq, l.next-1
+	case l.cold.n > 0 && l.head.len() < loadAhead:
+		w.from, w.to = l.cold.from, l.cold.to
+	case l.head.len() == 0 && l.cold.n == 0 && l.tail.len() > 0 && l.tail.at(0).msg == nil:
+		w.from, w.to = l.tail.at(0).seq, l.next-1
+	default:
+		return w, false
 	}
-	return 0, 0, false
+	return w, true
 }
 
 // requestLoad puts the queue on the loader's list, once.
@@ -112,57 +133,65 @@ func (q *Queue) requestLoad() {
 // load brings back what is wanted next and goes on dispatching. It is the loader's work, and Get's.
 func (q *Queue) load() error {
 	q.mu.Lock()
-	from, to, ok := q.wanted()
+	w, ok := q.wanted()
 	if !ok || q.deleted {
 		q.loading = false
 		q.mu.Unlock()
 		return nil
 	}
 	q.mu.Unlock()
-	entries, err := q.vhost.broker.store.Load(q.id, from, to, loadEntries, loadBytes)
+	entries, err := q.vhost.broker.store.Load(w.lane.id, w.from, w.to, loadEntries, loadBytes)
 	if err != nil {
 		return err
 	}
-	q.loaded(from, to, entries)
+	q.loaded(w, entries)
 	return nil
 }
 
-// loaded takes over what was read for the places from to to. Whatever happened to the queue meanwhile, an entry is taken only where one
-// is missing: as the next of the cold range, or for a bare one.
-func (q *Queue) loaded(from, to Seq, entries []Entry) {
+// loaded takes over what was read. Whatever happened to the lane meanwhile, an entry is taken only where one is missing: as the next of
+// the cold range, or for a bare one.
+func (q *Queue) loaded(w want, entries []Entry) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.loading = false
 	if q.deleted {
 		return
 	}
+	l := w.lane
 	var bare map[Seq]int // of the returned ones, which have no order but their heap's
 	for i := range entries {
 		e := &entries[i]
 		switch {
-		case q.cold.n > 0 && e.Seq >= q.cold.from && e.Seq <= q.cold.to:
-			q.account(entryCost + e.Msg.held())
-			q.head.pushBack(entry{seq: e.Seq, msg: e.Msg, delivered: e.Delivered, durable: true})
-			q.cold.from = e.Seq + 1
-			q.cold.n--
-		case q.tail.len() > 0 && e.Seq >= q.tail.at(0).seq:
-			if at := e.Seq - q.tail.at(0).seq; at < Seq(q.tail.len()) {
-				q.fill(q.tail.at(int(at)), e)
+		case l.cold.n > 0 && e.Seq >= l.cold.from && e.Seq <= l.cold.to:
+			q.warm(l, e)
+		case l.tail.len() > 0 && e.Seq >= l.tail.at(0).seq:
+			if at := e.Seq - l.tail.at(0).seq; at < Seq(l.tail.len()) {
+				q.fill(l.tail.at(int(at)), e)
 			}
 		default:
 			if bare == nil {
-				bare = q.bareReturned()
+				bare = l.bareReturned()
 			}
 			if at, ok := bare[e.Seq]; ok {
-				q.fill(&q.returned[at], e)
+				q.fill(&l.returned[at], e)
 			}
 		}
 	}
-	q.skipMissing(from, to, entries)
-	if q.cold.n == 0 {
-		q.cold = coldRange{}
+	q.skipMissing(w, entries)
+	if l.cold.n == 0 {
+		l.cold = coldRange{}
 	}
 	q.dispatch()
+}
+
+// warm makes the next of the cold range the last of the head.
+func (q *Queue) warm(l *lane, e *Entry) {
+	size := e.Msg.Size()
+	q.account(entryCost + e.Msg.held())
+	l.head.pushBack(entry{seq: e.Seq, msg: e.Msg, size: uint32(size), delivered: tries(e.Delivered), durable: true})
+	l.cold.from = e.Seq + 1
+	l.cold.n--
+	l.cold.bytes -= int64(size)
 }
 
 // fill gives a bare entry its message.
@@ -174,11 +203,11 @@ func (q *Queue) fill(bare *entry, e *Entry) {
 }
 
 // bareReturned returns where in the heap the returned entries are that have no message.
-func (q *Queue) bareReturned() map[Seq]int {
+func (l *lane) bareReturned() map[Seq]int {
 	bare := make(map[Seq]int)
-	for i := range q.returned {
-		if q.returned[i].msg == nil {
-			bare[q.returned[i].seq] = i
+	for i := range l.returned {
+		if l.returned[i].msg == nil {
+			bare[l.returned[i].seq] = i
 		}
 	}
 	return bare
@@ -186,37 +215,39 @@ func (q *Queue) bareReturned() map[Seq]int {
 
 // skipMissing gives up what was to be loaded first if the store does not have it: it quarantined a damaged message, and has said so.
 // The queue goes on behind it.
-func (q *Queue) skipMissing(from, to Seq, entries []Entry) {
-	next, _, ok := q.wanted()
-	if !ok || next != from || len(entries) > 0 && entries[0].Seq == from {
+func (q *Queue) skipMissing(w want, entries []Entry) {
+	l := w.lane
+	next, ok := l.wanted()
+	if !ok || next.from != w.from || len(entries) > 0 && entries[0].Seq == w.from {
 		return
 	}
 	gone := 1
 	switch {
-	case len(q.returned) > 0:
-		q.discard(q.returned.pop(), missing)
-	case q.cold.n > 0 && len(entries) == 0:
-		gone = q.skipCold(to)
-	case q.cold.n > 0:
+	case len(l.returned) > 0:
+		q.discard(l, l.returned.pop(), missing)
+	case l.cold.n > 0 && len(entries) == 0:
+		gone = q.skipCold(w)
+	case l.cold.n > 0:
 		return // places of the range that were settled long ago
 	default:
-		q.discard(q.tail.popFront(), missing)
+		q.discard(l, l.tail.popFront(), missing)
 	}
 	q.commitRanges(OpSettle)
 	if gone > 0 {
 		q.vhost.broker.opt.Logger.Error("messages are missing from the store: the queue goes on without them",
 			slog.String("vhost", q.vhost.name), slog.String("queue", q.spec.Name), slog.Int("missing", gone),
-			slog.Uint64("first_place", uint64(from)), slog.Uint64("last_place", uint64(to)))
+			slog.Uint64("first_place", uint64(w.from)), slog.Uint64("last_place", uint64(w.to)))
 	}
 }
 
-// skipCold gives up the cold range up to to, and returns how many messages it should have held. What joined the range behind to while
-// it was read stays: those places had one entry each.
-func (q *Queue) skipCold(to Seq) (missing int) {
-	q.discarded(q.cold.from, to)
-	left := int(q.cold.to - to)
-	missing = q.cold.n - left
-	q.stats.Ready -= missing
-	q.cold.n, q.cold.from = left, to+1
+// skipCold gives up the cold range as far as it was wanted, and returns how many messages it should have held. What joined the range
+// behind that while it was read stays: those places had one entry each.
+func (q *Queue) skipCold(w want) (missing int) {
+	l := w.lane
+	q.discarded(l.cold.from, w.to)
+	left := int(l.cold.to - w.to)
+	missing = l.cold.n - left
+	q.ready(-missing, -w.cold)
+	l.cold.n, l.cold.from, l.cold.bytes = left, w.to+1, l.cold.bytes-w.cold
 	return missing
 }

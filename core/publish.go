@@ -76,14 +76,14 @@ func (s *Session) publishOne(q *Queue, m *Message, c Completion, tag uint64) int
 	if q.deleted {
 		return 0
 	}
-	durable := m.Persistent && q.id != 0
-	seq := q.push(m, durable, false)
+	durable := m.Persistent && q.durable()
+	at := q.push(m, durable, false)
 	if durable {
-		s.commit(Op{Kind: OpPublish, Msg: m, Queue: q.id, Seq: seq, Done: c, Tag: tag})
+		s.commit(Op{Kind: OpPublish, Msg: m, Queue: at.lane.id, Seq: at.seq, Done: c, Tag: tag})
 	} else {
 		s.Confirm(c, tag)
 	}
-	q.afterPush(seq, m.Expires != 0)
+	q.afterPush(at, m.Expires != 0)
 	return 1
 }
 
@@ -94,16 +94,16 @@ func (s *Session) publishMany(kept *Pair, m *Message, c Completion, tag uint64) 
 	var pairs []Pair
 	var hidden []reserved
 	for _, q := range s.targets {
-		durable := m.Persistent && q.id != 0
+		durable := m.Persistent && q.durable()
 		q.mu.Lock()
 		if !q.deleted {
 			routed++
-			seq := q.push(m, durable, durable)
+			at := q.push(m, durable, durable)
 			if durable {
-				pairs = append(pairs, Pair{Queue: q.id, Seq: seq})
-				hidden = append(hidden, reserved{queue: q, seq: seq})
+				pairs = append(pairs, Pair{Queue: at.lane.id, Seq: at.seq})
+				hidden = append(hidden, reserved{queue: q, place: at})
 			} else {
-				q.afterPush(seq, m.Expires != 0)
+				q.afterPush(at, m.Expires != 0)
 			}
 		}
 		q.mu.Unlock()
@@ -146,15 +146,15 @@ func (s *Session) publishRetained(m *Message, c Completion, tag uint64) (routed 
 // reserved is a place whose message is not visible yet.
 type reserved struct {
 	queue *Queue
-	seq   Seq
+	place
 }
 
 // show makes the place visible. fresh says that its message may expire and has not waited.
 func (r *reserved) show(fresh bool) {
 	r.queue.mu.Lock()
 	defer r.queue.mu.Unlock()
-	r.queue.show(r.seq)
-	r.queue.afterPush(r.seq, fresh)
+	r.lane.show(r.seq)
+	r.queue.afterPush(r.place, fresh)
 }
 
 // held is a Completion that has places shown before it completes the next.
@@ -177,14 +177,14 @@ func (h *held) Complete(tag uint64, err error) {
 }
 
 // afterPush serves consumers and, when messages take much memory, lets the middle of a long queue leave it. fresh: see reserved.show.
-func (q *Queue) afterPush(place Seq, fresh bool) {
+func (q *Queue) afterPush(at place, fresh bool) {
 	if fresh {
-		q.dispatchFresh(place)
+		q.dispatchFresh(at)
 	} else {
 		q.dispatch()
 	}
-	if q.tail.len() >= 2*pageKeep && q.vhost.broker.crowded() {
-		q.pageOut(pageKeep)
+	if at.lane.tail.len() >= 2*pageKeep && q.vhost.broker.crowded() {
+		q.pageOut(at.lane, pageKeep)
 	}
 }
 

@@ -27,37 +27,17 @@ type QueueInfo struct {
 	Consumers int
 }
 
-// Queue holds messages in order until consumers take and settle them.
-//
-// Every place the queue ever gave out is in exactly one of these states, and for those in memory the entry is held by one holder:
-//
-//	returned   put back after a delivery                       (heap by Seq)
-//	head       waiting, loaded ahead of the consumers          (deque)
-//	cold       waiting, only in the store: a range of places   (no memory)
-//	tail       waiting, as published                           (deque, one entry per place)
-//	out        with a consumer                                 (the front-end holds the Delivery, with its message or without)
-//	settled    gone
-//
-// A durable entry in memory may be bare: its message is in the store only, and comes back before it is delivered.
-//
-// Places grow in this order: whatever is returned or out is below everything in head, head is below cold, cold below tail. So the
-// next message is always the first of returned, head, cold, tail.
+// Queue holds messages in order until consumers take and settle them. They lie in its lane.
 type Queue struct {
 	vhost      *VHost
 	spec       QueueSpec
-	id         QueueID             // 0 for a transient queue
 	owner      *Session            // of an exclusive queue
 	subscriber *Subscriber         // whose queue it is
 	inbound    map[string]*binding // by identity; guarded by vhost.mu
 
 	mu        sync.Mutex
+	lane      lane // where its messages lie
 	deleted   bool
-	next      Seq // the place the next publish takes
-	returned  entryHeap
-	head      deque[entry]
-	cold      coldRange
-	tail      deque[entry]
-	bared     Seq         // entries of the tail below it were looked at by pageOut
 	consumers []*Consumer // all, in the order of their making
 	listed    []*Consumer // those that may have credit
 	turn      int         // index in listed of the one to be served next
@@ -65,41 +45,28 @@ type Queue struct {
 	used      bool        // it is on record that it has had a consumer; of durable auto-delete queues alone
 	loading   bool        // the loader has the queue on its list
 	unsaid    int64       // bytes in memory that the broker's sum does not show yet
-	fresh     Seq         // the place that became visible this moment; 0 at any other
 	alarmed   int64       // when the alarm rings, at the latest; 0: it is not set
 	alarm     alarm       // for the expiry of the next message
 	stats     QueueStats
-	ops       []Op    // scratch for one commit
-	ranges    []Range // scratch for its ranges
+	ops       []Op // scratch for one commit
 }
 
-// entry is one place in memory.
-type entry struct {
-	seq       Seq
-	msg       *Message // nil: bare
-	delivered uint32   // how often before
-	durable   bool     // its record is, or will be, in the store
-	hidden    bool     // reserved: not to be delivered yet
-}
-
-// coldRange is the places from From to To, of which n live ones are in the store and none in memory.
-type coldRange struct {
-	from, to Seq
-	n        int
-}
-
-// entryCost is what an entry costs in memory beside its message.
-const entryCost = 64
-
-// push makes m the last entry and returns its place. The caller dispatches, and commits first when the entry is durable.
-func (q *Queue) push(m *Message, durable, hidden bool) Seq {
-	seq := q.next
-	q.next++
+// push makes m the last entry of its lane and returns its place. The caller dispatches, and commits first when the entry is durable.
+func (q *Queue) push(m *Message, durable, hidden bool) place {
+	l := &q.lane
 	q.stats.Published++
-	q.stats.Ready++
+	q.ready(1, int64(m.Size()))
 	q.account(entryCost + m.held())
-	q.tail.pushBack(entry{seq: seq, msg: m, durable: durable, hidden: hidden})
-	return seq
+	return place{lane: l, seq: l.push(m, durable, hidden)}
+}
+
+// durable reports whether the queue outlives the process.
+func (q *Queue) durable() bool { return q.lane.id != 0 }
+
+// ready adds to what waits.
+func (q *Queue) ready(n int, bytes int64) {
+	q.stats.Ready += n
+	q.stats.ReadyBytes += bytes
 }
 
 // freed gives back what an entry that leaves memory cost.
@@ -110,44 +77,14 @@ func (q *Queue) freed(m *Message) {
 	q.account(-entryCost)
 }
 
-// show makes a reserved entry visible.
-func (q *Queue) show(seq Seq) {
-	if q.tail.len() == 0 {
-		return // purged with the queue
-	}
-	// The tail has one entry per place, so the place tells the index.
-	if i := seq - q.tail.at(0).seq; i < Seq(q.tail.len()) {
-		q.tail.at(int(i)).hidden = false
-	}
-}
+// front is the lane that holds the next message.
+func (q *Queue) front() *lane { return &q.lane }
 
-// peek returns the next entry to be delivered, nil when there is none that can be delivered now.
-func (q *Queue) peek() *entry {
-	var e *entry
-	switch {
-	case len(q.returned) > 0:
-		e = &q.returned[0]
-	case q.head.len() > 0:
-		e = q.head.at(0)
-	case q.cold.n == 0 && q.tail.len() > 0:
-		e = q.tail.at(0)
-	}
-	if e == nil || e.hidden || e.msg == nil {
-		return nil
-	}
-	return e
-}
+// laneOf is the lane that a delivery came from.
+func (q *Queue) laneOf(*Delivery) *lane { return &q.lane }
 
-// pop removes the entry that peek returned.
-func (q *Queue) pop() entry {
-	switch {
-	case len(q.returned) > 0:
-		return q.returned.pop()
-	case q.head.len() > 0:
-		return q.head.popFront()
-	}
-	return q.tail.popFront()
-}
+// lanes yields every lane.
+func (q *Queue) lanes(yield func(*lane) bool) { yield(&q.lane) }
 
 // dispatch hands out what it can: entries in order, consumers in turn.
 func (q *Queue) dispatch() {
@@ -155,7 +92,7 @@ func (q *Queue) dispatch() {
 		if q.wanting() {
 			q.requestLoad()
 		}
-		e := q.peek()
+		e := q.front().peek()
 		if e == nil {
 			return
 		}
@@ -204,10 +141,10 @@ func (q *Queue) unlist(i int) {
 // handOut takes the next entry out for c, or for a get when c is nil. Without acknowledgements that also settles it. A durable entry
 // that is out does not count for the memory budget: it is in the store, and what its consumer does must not stop publishers.
 func (q *Queue) handOut(c *Consumer, noAck bool) Delivery {
-	e := q.pop()
-	q.stats.Ready--
+	e := q.front().pop()
+	q.ready(-1, -int64(e.size))
 	d := Delivery{
-		Message: e.msg, Consumer: c, Seq: e.seq, Delivered: e.delivered, Redelivered: e.delivered > 0,
+		Message: e.msg, Consumer: c, Seq: e.seq, Delivered: uint32(e.delivered), Redelivered: e.delivered > 0,
 		queue: q, durable: e.durable,
 	}
 	q.stats.Delivered++
@@ -233,7 +170,7 @@ func (q *Queue) forget(d *Delivery) {
 	q.stats.Unsettled--
 	q.stats.Settled++
 	if d.durable {
-		q.addRange(d.Seq)
+		q.laneOf(d).note(d.Seq)
 	} else {
 		q.freed(d.Message)
 	}
@@ -243,14 +180,15 @@ func (q *Queue) forget(d *Delivery) {
 // have it, which ends on record with the next commitRanges.
 func (q *Queue) giveBack(d *Delivery, tried bool) {
 	q.stats.Unsettled--
-	q.stats.Ready++
-	e := entry{seq: d.Seq, msg: d.Message, delivered: d.Delivered, durable: d.durable}
+	l, size := q.laneOf(d), d.Size()
+	q.ready(1, int64(size))
+	e := entry{seq: d.Seq, msg: d.Message, size: uint32(size), delivered: tries(d.Delivered), durable: d.durable}
 	if tried {
-		e.delivered++
+		e.delivered = tries(d.Delivered + 1)
 	}
 	if d.durable {
 		if tried {
-			q.addRange(d.Seq)
+			l.note(d.Seq)
 		}
 		q.account(entryCost)
 		if e.msg != nil && q.vhost.broker.crowded() && e.msg.Stored() {
@@ -260,26 +198,23 @@ func (q *Queue) giveBack(d *Delivery, tried bool) {
 			q.account(e.msg.held())
 		}
 	}
-	q.returned.push(e)
-}
-
-// addRange notes a place for the next commitRanges.
-func (q *Queue) addRange(seq Seq) {
-	if n := len(q.ranges); n > 0 && q.ranges[n-1].Last+1 == seq {
-		q.ranges[n-1].Last = seq
-		return
-	}
-	q.ranges = append(q.ranges, Range{First: seq, Last: seq})
+	l.returned.push(e)
 }
 
 // commitRanges records kind for the places noted since the last call.
 func (q *Queue) commitRanges(kind OpKind) {
-	if len(q.ranges) == 0 {
-		return
+	if q.noted(kind); len(q.ops) > 0 {
+		q.vhost.broker.store.Commit(q.ops)
 	}
-	q.ops = append(q.ops[:0], Op{Kind: kind, Queue: q.id, Ranges: q.ranges})
-	q.vhost.broker.store.Commit(q.ops)
-	q.ranges = q.ranges[:0]
+}
+
+// noted makes q.ops the records of kind for the places noted since the last call. They are to be committed before any other is noted.
+func (q *Queue) noted(kind OpKind) {
+	q.ops = q.ops[:0]
+	if l := &q.lane; len(l.ranges) > 0 {
+		q.ops = append(q.ops, Op{Kind: kind, Queue: l.id, Ranges: l.ranges})
+		l.ranges = l.ranges[:0]
+	}
 }
 
 // settle applies one outcome to deliveries of this queue, in one record.
@@ -313,25 +248,31 @@ func (q *Queue) settle(ds []Delivery, o Outcome) {
 // purge drops what waits, not what consumers hold, and returns the number of messages dropped.
 func (q *Queue) purge() int {
 	n := q.stats.Ready
-	for len(q.returned) > 0 {
-		q.discard(q.returned.pop(), purged)
-	}
-	for q.head.len() > 0 {
-		q.discard(q.head.popFront(), purged)
-	}
-	if q.cold.n > 0 {
-		q.discarded(q.cold.from, q.cold.to)
-		q.ranges = append(q.ranges, Range{First: q.cold.from, Last: q.cold.to})
-		q.stats.Ready -= q.cold.n
-		q.stats.Settled += uint64(q.cold.n)
-		q.cold = coldRange{}
-	}
-	// A reserved entry stays: its record comes after this one.
-	for q.tail.len() > 0 && !q.tail.at(0).hidden {
-		q.discard(q.tail.popFront(), purged)
+	for l := range q.lanes {
+		q.purgeLane(l)
 	}
 	q.commitRanges(OpSettle)
 	return n - q.stats.Ready
+}
+
+func (q *Queue) purgeLane(l *lane) {
+	for len(l.returned) > 0 {
+		q.discard(l, l.returned.pop(), purged)
+	}
+	for l.head.len() > 0 {
+		q.discard(l, l.head.popFront(), purged)
+	}
+	if l.cold.n > 0 {
+		q.discarded(l.cold.from, l.cold.to)
+		l.ranges = append(l.ranges, Range{First: l.cold.from, Last: l.cold.to})
+		q.ready(-l.cold.n, -l.cold.bytes)
+		q.stats.Settled += uint64(l.cold.n)
+		l.cold = coldRange{}
+	}
+	// A reserved entry stays: its record comes after this one.
+	for l.tail.len() > 0 && !l.tail.at(0).hidden {
+		q.discard(l, l.tail.popFront(), purged)
+	}
 }
 
 // reason is why a queue drops a message that waits.
@@ -343,17 +284,17 @@ const (
 	expired               // its time is over
 )
 
-// discard drops an entry that was taken out; its record ends with the next commitRanges.
-func (q *Queue) discard(e entry, why reason) {
+// discard drops an entry that was taken out of l; its record ends with the next commitRanges.
+func (q *Queue) discard(l *lane, e entry, why reason) {
 	q.discarded(e.seq, e.seq)
-	q.stats.Ready--
+	q.ready(-1, -int64(e.size))
 	q.stats.Settled++
 	if why == expired {
 		q.stats.Expired++
 	}
 	q.freed(e.msg)
 	if e.durable {
-		q.addRange(e.seq)
+		l.note(e.seq)
 	}
 }
 
@@ -435,16 +376,9 @@ func (q *Queue) end(ifUnused, ifEmpty bool) (messages int, err error) {
 		c.spec.Receiver.Cancelled(c)
 	}
 	q.consumers, q.listed = nil, nil
-	for len(q.returned) > 0 {
-		q.freed(q.returned.pop().msg)
+	for l := range q.lanes {
+		q.release(l)
 	}
-	for q.head.len() > 0 {
-		q.freed(q.head.popFront().msg)
-	}
-	for q.tail.len() > 0 {
-		q.freed(q.tail.popFront().msg)
-	}
-	q.cold = coldRange{}
 	if q.alarm.ring != nil {
 		q.vhost.broker.expiries.cancel(&q.alarm)
 	}
@@ -452,6 +386,20 @@ func (q *Queue) end(ifUnused, ifEmpty bool) (messages int, err error) {
 	q.vhost.broker.past.add(q.stats)
 	q.stats = QueueStats{}
 	return messages, nil
+}
+
+// release empties a lane whose queue has ended.
+func (q *Queue) release(l *lane) {
+	for len(l.returned) > 0 {
+		q.freed(l.returned.pop().msg)
+	}
+	for l.head.len() > 0 {
+		q.freed(l.head.popFront().msg)
+	}
+	for l.tail.len() > 0 {
+		q.freed(l.tail.popFront().msg)
+	}
+	l.head, l.tail, l.cold = deque[entry]{}, deque[entry]{}, coldRange{}
 }
 
 // info answers a declaration.

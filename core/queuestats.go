@@ -4,17 +4,19 @@ import "sync"
 
 // QueueStats counts what passed through a queue.
 type QueueStats struct {
-	Ready     int // waiting for a consumer
-	Unsettled int // with a consumer
-	Published uint64
-	Delivered uint64 // redeliveries included
-	Redone    uint64 // of Delivered, those that may have been delivered before
-	Settled   uint64
-	Expired   uint64 // of Settled, those whose time was over
+	Ready      int   // waiting for a consumer
+	ReadyBytes int64 // the sum of their Message.Size
+	Unsettled  int   // with a consumer
+	Published  uint64
+	Delivered  uint64 // redeliveries included
+	Redone     uint64 // of Delivered, those that may have been delivered before
+	Settled    uint64
+	Expired    uint64 // of Settled, those whose time was over
 }
 
 func (s *QueueStats) add(o QueueStats) {
 	s.Ready += o.Ready
+	s.ReadyBytes += o.ReadyBytes
 	s.Unsettled += o.Unsettled
 	s.Published += o.Published
 	s.Delivered += o.Delivered
@@ -32,7 +34,7 @@ type pastStats struct {
 func (p *pastStats) add(s QueueStats) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.Ready, s.Unsettled = 0, 0
+	s.Ready, s.ReadyBytes, s.Unsettled = 0, 0, 0
 	p.sum.add(s)
 }
 

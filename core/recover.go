@@ -155,7 +155,7 @@ func (rc *recovery) exchange(r *reader) {
 func (rc *recovery) queue(r *reader, d *Definition) {
 	v := rc.owner(r)
 	q := &Queue{
-		vhost: v, id: d.Queue, inbound: map[string]*binding{},
+		vhost: v, lane: lane{id: d.Queue}, inbound: map[string]*binding{},
 		spec: QueueSpec{
 			Name: read[string](r, "name"), Durable: true,
 			AutoDelete: read[bool](r, "auto_delete"), Args: read[field.Table](r, "arguments"),
@@ -171,11 +171,8 @@ func (rc *recovery) queue(r *reader, d *Definition) {
 
 // restore gives a queue its places back.
 func (q *Queue) restore(d *Definition) {
-	q.next = max(1, d.Next)
-	if d.Count > 0 {
-		q.cold = coldRange{from: 1, to: d.Next - 1, n: int(d.Count)}
-		q.stats.Ready = int(d.Count)
-	}
+	q.lane.restore(d)
+	q.ready(q.lane.cold.n, q.lane.cold.bytes)
 }
 
 func (rc *recovery) binding(r *reader) error {

@@ -319,7 +319,7 @@ func (sub *Subscriber) takesReplayed(large bool, more int) bool {
 	q := sub.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if large && q.tail.len() > 0 && q.tail.at(0).seq <= sub.replays.large { // what is not durable waits in the tail
+	if large && q.lane.tail.len() > 0 && q.lane.tail.at(0).seq <= sub.replays.large { // what is not durable waits in the tail
 		return false
 	}
 	return q.stats.Ready+more < replayAhead
@@ -333,23 +333,23 @@ func (sub *Subscriber) queueReplayed(messages []*Message, id uint32) bool {
 	if q.deleted {
 		return false
 	}
-	first := q.next
+	first := q.lane.next
 	q.ops = q.ops[:0]
 	for _, m := range messages {
-		seq := q.push(m, sub.durable, false)
+		seq := q.push(m, sub.durable, false).seq
 		if m.Size() > replayLarge {
 			sub.replays.large = seq
 		}
 		if sub.durable {
-			q.ops = append(q.ops, Op{Kind: OpPublish, Msg: m, Queue: q.id, Seq: seq})
+			q.ops = append(q.ops, Op{Kind: OpPublish, Msg: m, Queue: q.lane.id, Seq: seq})
 		}
 	}
 	if len(q.ops) > 0 {
 		q.vhost.broker.store.Commit(q.ops)
 		clear(q.ops) // they hold messages
 	}
-	sub.noteCause(cause{first: first, last: q.next - 1, id: id})
-	q.afterPush(first, false)
+	sub.noteCause(cause{first: first, last: q.lane.next - 1, id: id})
+	q.afterPush(place{lane: &q.lane, seq: first}, false)
 	return true
 }
 

@@ -66,7 +66,7 @@ func (sub *Subscriber) lose(lost []*binding) (ops []Op) {
 	}
 	q := sub.queue
 	q.mu.Lock()
-	sub.lostAt = q.next
+	sub.lostAt = q.lane.next
 	q.mu.Unlock()
 	v := sub.vhost
 	v.broker.opt.Logger.Info("subscriptions ended, since their user may not read what they ask for any more", slog.String("vhost", v.name),

@@ -273,7 +273,7 @@ func (v *VHost) newSubscriber(spec *SubscriberSpec) *Subscriber {
 // giveQueue gives a new subscriber its queue, whose name is free.
 func (sub *Subscriber) giveQueue(queue string, id QueueID) {
 	sub.queue = &Queue{
-		vhost: sub.vhost, id: id, next: 1, subscriber: sub,
+		vhost: sub.vhost, lane: lane{id: id, next: 1}, subscriber: sub,
 		spec: QueueSpec{Name: queue, Durable: sub.durable, Exclusive: true},
 	}
 	sub.table.Store(noSubscriptions)

@@ -205,7 +205,7 @@ func (s *Session) declareQueue(spec QueueSpec, fresh bool) (*Queue, promise, err
 	q := v.queue(spec.Name)
 	switch {
 	case q != nil:
-		return q, v.known(spec.NoWait || spec.Passive, q.id != 0), s.redeclare(q, spec)
+		return q, v.known(spec.NoWait || spec.Passive, q.durable()), s.redeclare(q, spec)
 	case spec.Passive:
 		return nil, nil, v.noQueue(op, spec.Name)
 	case !fresh:
@@ -214,7 +214,7 @@ func (s *Session) declareQueue(spec QueueSpec, fresh bool) (*Queue, promise, err
 	if err := s.mayMakeQueue(op, &spec); err != nil {
 		return nil, nil, err
 	}
-	q = &Queue{vhost: v, spec: spec, next: 1, inbound: map[string]*binding{}}
+	q = &Queue{vhost: v, spec: spec, lane: lane{next: 1}, inbound: map[string]*binding{}}
 	if spec.Exclusive {
 		q.owner = s
 		if s.exclusive == nil {
@@ -224,7 +224,7 @@ func (s *Session) declareQueue(spec QueueSpec, fresh bool) (*Queue, promise, err
 	}
 	var p promise
 	if spec.Durable {
-		q.id = v.broker.newQueueID()
+		q.lane.id = v.broker.newQueueID()
 		p = v.commit(spec.NoWait, q.definition())
 	}
 	v.addQueue(q)
@@ -347,7 +347,7 @@ func (s *Session) PurgeQueue(ctx context.Context, name string, noWait bool) (mes
 	q.mu.Lock()
 	messages = q.purge()
 	q.mu.Unlock()
-	if noWait || q.id == 0 {
+	if noWait || !q.durable() {
 		return messages, nil
 	}
 	return messages, s.vhost.commit(false, Op{Kind: OpNone}).wait(ctx)
@@ -427,7 +427,7 @@ func (s *Session) newBinding(op string, spec BindingSpec) (*binding, string, err
 		if err != nil {
 			return nil, "", err
 		}
-		b.queue, d.durable = q, q.id != 0
+		b.queue, d.durable = q, q.durable()
 	}
 	if b.source = v.exchange(spec.Source); b.source == nil {
 		return nil, "", v.noExchange(op, spec.Source)

@@ -12,7 +12,7 @@ const unusedGrace = time.Minute
 // to go. The consumer does not wait for the record. If the broker dies before that has passed, the queue stays until it is used again. q.mu
 // is held.
 func (q *Queue) noteUse() {
-	if q.used || q.id == 0 || !q.spec.AutoDelete {
+	if q.used || !q.durable() || !q.spec.AutoDelete {
 		return
 	}
 	q.used = true

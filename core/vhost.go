@@ -148,7 +148,7 @@ func (d *deletion) queue(q *Queue) {
 	for id, b := range q.inbound {
 		d.binding(id, b)
 	}
-	if q.id != 0 {
+	if q.durable() {
 		d.ops = append(d.ops, removeOp(q.definition()))
 	}
 }

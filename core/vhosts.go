@@ -191,7 +191,7 @@ func (v *VHost) clear() {
 	clear(v.orphans)
 	for _, q := range v.queues.Load().all() {
 		_, _ = q.end(false, false) // without conditions it never refuses
-		if q.id != 0 {
+		if q.durable() {
 			u.add(removeOp(q.definition()))
 		}
 	}
