@@ -37,6 +37,7 @@ type Broker struct {
 	gate      gate
 	doubt     doubt
 	arriving  arriving
+	replies   replies
 
 	access   Access
 	sessions sessions

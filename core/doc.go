@@ -28,6 +28,7 @@
 //   - With an Authorizer, a session's verb asks for its rights before anything else, in RabbitMQ's order: one that is refused has changed
 //     nothing and does not tell whether what it named exists. No lock is held while the answer is awaited. What was allowed is remembered
 //     for publishing and getting, as long as the Authorizer's generation is the same; what was refused is not.
+//   - Who opens an address for replies gets what is published there at memory speed and once at most; a publisher is told if it was not taken.
 //   - A change of Access is one unit: a user comes and goes with all its permissions. Its subscribers go before it does, in as many units
 //     as they need: a broker that dies in between leaves the user, so that no other of that name has any of them. The deletion of a vhost is on record before anything
 //     of it goes; it takes as many units as it needs, and a broker that finds one unfinished finishes it before anybody can see it.

@@ -31,6 +31,9 @@ func (s *Session) publish(m *Message, c Completion, tag uint64) (routed int, err
 	case len(s.targets) > 0:
 		routed = s.publishMany(nil, m, c, tag)
 	}
+	if routed+pushed == 0 && m.Exchange == "" {
+		pushed = s.reply(m)
+	}
 	switch {
 	case routed == 0 && pushed == 0:
 		s.broker.unroutable.Add(1)

@@ -65,9 +65,10 @@ type Session struct {
 
 	consumers map[*Consumer]struct{} // nil until there is one; may hold some that ended with their queue, until sweep
 	sweepAt   int
-	exclusive map[*Queue]struct{} // nil until there is one
-	gets      int                 // messages got and not settled
-	arriving  int64               // as said last; 0: not counted
+	exclusive map[*Queue]struct{}        // nil until there is one
+	addresses map[*ReplyAddress]struct{} // nil until there is one
+	gets      int                        // messages got and not settled
+	arriving  int64                      // as said last; 0: not counted
 
 	link     *Link       // to the subscriber that the connection is
 	disowned atomic.Bool // its user is deleted
@@ -108,6 +109,9 @@ func (s *Session) Close(outstanding ...Delivery) {
 	}
 	for c := range s.consumers {
 		c.Cancel()
+	}
+	for a := range s.addresses {
+		a.Close()
 	}
 	s.Settle(outstanding, Requeue)
 	for q := range s.exclusive {

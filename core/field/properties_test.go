@@ -67,6 +67,7 @@ func TestProperties_AMQP_4_2_6_1(t *testing.T) {
 				t.Fatalf("CheckProperties: %v", err)
 			}
 			assertSummary(t, s, &tt.p)
+			assertReplyTo(t, s, raw, tt.p)
 			for cut := range raw {
 				if _, err := field.CheckProperties(raw[:cut]); !errors.Is(err, field.ErrTruncated) {
 					t.Errorf("CheckProperties of the first %d bytes: %v, want ErrTruncated", cut, err)
@@ -119,6 +120,35 @@ func assertSummary(t *testing.T, s field.Summary, p *field.Properties) {
 		if absent == s.Has(f) {
 			t.Errorf("flag %016b: nil is %v, present is %v", f, absent, s.Has(f))
 		}
+	}
+}
+
+// assertReplyTo shows that reply_to is all that AppendWithReplyTo changes.
+func assertReplyTo(t *testing.T, s field.Summary, block []byte, p field.Properties) {
+	t.Helper()
+	if !s.Has(field.ReplyTo) {
+		return
+	}
+	for _, p.ReplyTo = range []string{"", "another.address"} {
+		b, err := s.AppendWithReplyTo([]byte("dst"), block, p.ReplyTo)
+		if err != nil || string(b[:3]) != "dst" {
+			t.Fatalf("AppendWithReplyTo = % x, %v", b, err)
+		}
+		// As bytes, because what is not a number equals nothing.
+		want, err := field.AppendProperties(nil, &p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := field.ParseProperties(b[3:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := field.AppendProperties(nil, &got); err != nil || !bytes.Equal(again, want) {
+			t.Errorf("AppendWithReplyTo made % x, %v; want % x", again, err, want)
+		}
+	}
+	if b, err := s.AppendWithReplyTo([]byte("dst"), block, strings.Repeat("x", 256)); !errors.Is(err, field.ErrTooLong) || string(b) != "dst" {
+		t.Errorf("AppendWithReplyTo of what is too long = % x, %v", b, err)
 	}
 }
 
@@ -197,6 +227,7 @@ func FuzzProperties(f *testing.F) {
 			return
 		}
 		assertSummary(t, s, &p)
+		assertReplyTo(t, s, b, p)
 		once, err := field.AppendProperties(nil, &p)
 		if err != nil || len(once) != len(b) {
 			t.Fatalf("% x became % x, %v", b, once, err)

@@ -14,6 +14,8 @@ type Summary struct {
 	ReplyTo    []byte
 	Expiration []byte
 	UserID     []byte
+
+	afterReplyTo int // how many bytes of the block follow ReplyTo
 }
 
 // Has reports whether all properties in f are present.
@@ -103,7 +105,7 @@ func (s *Summary) checkTrailing(b []byte) (rest []byte, err error) {
 		}
 		switch f {
 		case ReplyTo:
-			s.ReplyTo = content
+			s.ReplyTo, s.afterReplyTo = content, len(b)
 		case Expiration:
 			s.Expiration = content
 		case UserID:
@@ -112,4 +114,16 @@ func (s *Summary) checkTrailing(b []byte) (rest []byte, err error) {
 		}
 	}
 	return b, nil
+}
+
+// AppendWithReplyTo appends to dst the block that s is of, with another reply_to
+// in place of the one that it has. It fails on one that is too long.
+func (s *Summary) AppendWithReplyTo(dst, block []byte, replyTo string) ([]byte, error) {
+	end := len(block) - s.afterReplyTo
+	start := end - len(s.ReplyTo) - 1 // of its length
+	out, err := appendShort(append(dst, block[:start]...), replyTo)
+	if err != nil {
+		return dst, err
+	}
+	return append(out, block[end:]...), nil
 }

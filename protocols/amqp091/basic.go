@@ -58,16 +58,16 @@ func (ch *channel) sharedWindow() *core.Window {
 }
 
 func (ch *channel) basicConsume(ctx context.Context, m *wire.BasicConsume) error {
+	if m.Queue == core.ReplyQueue {
+		return ch.consumeReplies(m)
+	}
 	queue, err := ch.resolveQueue(m.Queue)
 	if err != nil {
 		return err
 	}
-	k := &consumer{ch: ch, tag: m.ConsumerTag, noAck: m.NoAck}
-	if k.tag == "" {
-		k.tag = core.GeneratedName("amq.ctag-")
-	}
+	k := &consumer{ch: ch, tag: consumerTag(m.ConsumerTag), noAck: m.NoAck}
 	if !ch.addConsumer(k) {
-		return wire.Errorf(wire.NotAllowed, m.ID(), "attempt to reuse consumer tag '%s'", k.tag)
+		return tagTaken(k.tag)
 	}
 	var sendErr error
 	spec := core.ConsumerSpec{
@@ -87,6 +87,24 @@ func (ch *channel) basicConsume(ctx context.Context, m *wire.BasicConsume) error
 		return err
 	}
 	return sendErr
+}
+
+// consumerTag is the tag that a client has chosen, or one that is made for it.
+func consumerTag(chosen string) string {
+	if chosen != "" {
+		return chosen
+	}
+	return core.GeneratedName("amq.ctag-")
+}
+
+func tagTaken(tag string) *wire.Error {
+	return wire.Errorf(wire.NotAllowed, wire.BasicConsumeID, "attempt to reuse consumer tag '%s'", tag)
+}
+
+func (ch *channel) hasConsumer(tag string) bool {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	return ch.consumers[tag] != nil
 }
 
 func (ch *channel) addConsumer(k *consumer) bool {
@@ -120,6 +138,8 @@ func (ch *channel) removeConsumer(tag string) *consumer {
 func (ch *channel) basicCancel(m *wire.BasicCancel) error {
 	if k := ch.removeConsumer(m.ConsumerTag); k != nil {
 		k.sub.Cancel()
+	} else if k := ch.replies; k != nil && k.tag == m.ConsumerTag {
+		ch.endReplies()
 	}
 	return ch.reply(m.NoWait, &wire.BasicCancelOK{ConsumerTag: m.ConsumerTag})
 }
@@ -133,6 +153,7 @@ func (ch *channel) cancelConsumers() {
 	for _, k := range consumers {
 		k.sub.Cancel()
 	}
+	ch.endReplies()
 }
 
 func (ch *channel) basicGet(ctx context.Context, m *wire.BasicGet) error {

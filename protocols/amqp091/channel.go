@@ -29,6 +29,7 @@ type channel struct {
 	tag       uint64 // of the last delivery
 	unsettled unsettled
 	consumers map[string]*consumer // by tag
+	replies   *replies             // nil: no consumer of replies; written by the reader alone, which needs no lock to read it
 	splices   [][]byte             // scratch of the encoder
 }
 

@@ -45,17 +45,21 @@ func (k *consumer) Deliver(d core.Delivery) {
 		ConsumerTag: k.tag, DeliveryTag: ch.tag, Redelivered: d.Redelivered,
 		Exchange: d.Message.Exchange, RoutingKey: d.Message.Key,
 	}
-	var err error
-	ch.c.out.Append(func(b *outbox.Buffer) {
-		if len(d.Message.Body) < byReference {
-			b.B, err = wire.AppendDeliver(b.B, ch.id, &m, content(d.Message), ch.c.frameMax)
-			return
-		}
-		err = ch.appendDeliverVec(b, &m, content(d.Message))
-	})
-	if err != nil {
+	if err := ch.appendDeliver(&m, d.Message); err != nil {
 		ch.c.interrupt(unsendable(wire.BasicDeliverID, err))
 	}
+}
+
+// appendDeliver queues basic.deliver with its message. channel.mu is held.
+func (ch *channel) appendDeliver(deliver *wire.BasicDeliver, m *core.Message) (err error) {
+	ch.c.out.Append(func(b *outbox.Buffer) {
+		if len(m.Body) < byReference {
+			b.B, err = wire.AppendDeliver(b.B, ch.id, deliver, content(m), ch.c.frameMax)
+			return
+		}
+		err = ch.appendDeliverVec(b, deliver, content(m))
+	})
+	return err
 }
 
 // appendDeliverVec appends basic.deliver with the body by reference. channel.mu

@@ -27,6 +27,9 @@
 //   - A client that waits because of an alarm, and understands
 //     connection.blocked, is told so and when it goes on. Heartbeats are sent
 //     meanwhile, and none are missed.
+//   - Replies to a channel that consumes core.ReplyQueue (direct reply-to) go past
+//     all queues to that channel alone, at an address that nobody can guess. A
+//     mandatory one comes back that was not handed over.
 //   - Every connection leaves one line in the log at its end, with the reason; one
 //     whose login failed with who it claimed to be.
 //   - A connection uses no more memory than its limits say: frame_max for the
@@ -42,8 +45,10 @@
 //
 // # What it does not guarantee
 //
-//   - Transactions and direct reply-to are not implemented and not announced: tx
-//     methods are answered with 540.
+//   - Transactions are not implemented: tx methods are answered with 540.
+//   - A reply is kept nowhere: it is lost with either connection. One that comes
+//     while a client has not read about what AwaitRoom of package outbox lets wait
+//     reaches nobody.
 //   - A consumer goes on when the right to read its queue is taken away: consuming
 //     is asked for once. Tags count as they were at the login, but for
 //     impersonator, which new credentials give and take.
@@ -62,7 +67,8 @@
 // Soft and hard errors are those that close the channel and the connection
 // (AMQP 0-9-1 section 2.2.7 and 1.2 of the class reference). An outstanding
 // delivery is one that was sent, with a tag, and not yet settled. A publication
-// is a message of which not everything has arrived. A connection is blocking while
+// is a message of which not everything has arrived. Replies are what comes to a
+// consumer of core.ReplyQueue. A connection is blocking while
 // an alarm is set, and blocked once it has published meanwhile and waits.
 //
 // # Who owns what

@@ -36,7 +36,7 @@ func TestConnectionStart_WhatClientsGoBy(t *testing.T) {
 		for key, want := range map[string]bool{
 			"publisher_confirms": true, "basic.nack": true, "consumer_cancel_notify": true,
 			"exchange_exchange_bindings": true, "authentication_failure_close": true, "per_consumer_qos": true,
-			"connection.blocked": true, "direct_reply_to": false,
+			"connection.blocked": true, "direct_reply_to": true,
 		} {
 			if got, _ := caps.(field.Table).Get(key); got != want {
 				t.Errorf("capability %s is %v, want %v", key, got, want)

@@ -114,8 +114,9 @@ func (ch *channel) contentHeader(ctx context.Context, payload []byte) error {
 	if err != nil {
 		return err
 	}
-	n := len(h.Properties)
-	p.properties = append(p.properties[:0], h.Properties...)
+	if p.properties, err = ch.takeProperties(p.properties[:0], h.Properties, &s); err != nil {
+		return err
+	}
 	p.persistent, p.priority = s.Persistent, s.Priority
 	p.expires, p.lifetime = s.Expiration != nil, lifetime
 	p.retain, p.once = false, false
@@ -128,7 +129,19 @@ func (ch *channel) contentHeader(ctx context.Context, payload []byte) error {
 		return ch.publish(ctx)
 	}
 	p.state = awaitBody
-	return ch.arrive(n)
+	return ch.arrive(len(p.properties))
+}
+
+// takeProperties appends a property block to dst, with the channel's own address
+// in place of the general one of direct reply-to.
+func (ch *channel) takeProperties(dst, block []byte, s *field.Summary) ([]byte, error) {
+	if string(s.ReplyTo) != core.ReplyQueue {
+		return append(dst, block...), nil
+	}
+	if ch.replies == nil {
+		return dst, errNoReplies()
+	}
+	return s.AppendWithReplyTo(dst, block, ch.replies.address.Key())
 }
 
 // Headers by which a message asks for what only subscribers know. They have the names under which the other front-end shows them.

@@ -3,6 +3,7 @@ package amqp091
 import (
 	"context"
 	"math"
+	"strings"
 
 	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/protocols/amqp091/wire"
@@ -26,6 +27,9 @@ func (ch *channel) handleQueue(ctx context.Context, m wire.Method) error {
 }
 
 func (ch *channel) queueDeclare(ctx context.Context, m *wire.QueueDeclare) error {
+	if strings.HasPrefix(m.Queue, core.ReplyQueue) {
+		return ch.declareReplies(m)
+	}
 	info, err := ch.c.session.DeclareQueue(ctx, core.QueueSpec{
 		Name: m.Queue, Durable: m.Durable, Exclusive: m.Exclusive, AutoDelete: m.AutoDelete,
 		Passive: m.Passive, NoWait: m.NoWait, Args: m.Arguments,

@@ -90,7 +90,7 @@ func serverProperties(opt *Options) field.Table {
 			{Key: "consumer_priorities", Value: false},
 			{Key: "authentication_failure_close", Value: true},
 			{Key: "per_consumer_qos", Value: true},
-			{Key: "direct_reply_to", Value: false},
+			{Key: "direct_reply_to", Value: true},
 		}},
 		{Key: "cluster_name", Value: opt.ClusterName},
 		{Key: "copyright", Value: "The Baton authors"},

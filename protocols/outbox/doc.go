@@ -21,7 +21,8 @@
 //
 //   - The marks bound producers that ask Ready first. Append itself refuses
 //     nothing: an answer must fit whatever its size. What bounds answers is
-//     AwaitRoom, between one request and the next.
+//     AwaitRoom, between one request and the next; what can be dropped asks
+//     Overfull.
 //   - That a write succeeded says nothing about the peer having read it.
 //   - The write deadline stays behind when there is nothing more to write, as
 //     moving it costs a tenth of a small write. A connection on which somebody

@@ -168,13 +168,17 @@ func (o *Outbox) Ready() bool {
 	return o.size.Load() < high
 }
 
+// Overfull reports whether more waits than producers that respect the marks can
+// cause: what nobody waits with is to be dropped.
+func (o *Outbox) Overfull() bool { return o.Size() > o.opt.maxUnread() }
+
 // AwaitRoom keeps an owner from listening to a peer that asks and does not read
 // the answers: where more waits than producers that respect the marks can cause,
 // it waits until Ready or the end of ctx, and returns the cause of that or how
 // the connection was lost. The peer may be waiting for its own answers then,
 // and has itself to thank for it.
 func (o *Outbox) AwaitRoom(ctx context.Context) error {
-	if o.Size() <= o.opt.maxUnread() {
+	if !o.Overfull() {
 		return nil
 	}
 	return o.awaitReady(ctx)
