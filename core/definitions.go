@@ -26,6 +26,7 @@ import (
 //	a <user>                              a user's account
 //	p <vhost> <user>                      what a user may do in a vhost
 //	o <vhost> <user> <exchange>           how a user's use of a topic exchange is narrowed
+//	y <vhost> <kind> <name>               a policy, or an operator policy
 //	m <what>                              a marker: something has happened once
 const (
 	keyVHost        = 'v'
@@ -43,6 +44,7 @@ const (
 	keyUser            = 'a'
 	keyPermission      = 'p'
 	keyTopicPermission = 'o'
+	keyPolicy          = 'y'
 	keyMarker          = 'm'
 )
 

@@ -33,6 +33,8 @@
 //     as they need: a broker that dies in between leaves the user, so that no other of that name has any of them. The deletion of a vhost is on record before anything
 //     of it goes; it takes as many units as it needs, and a broker that finds one unfinished finishes it before anybody can see it.
 //     Nothing that is left in use of a vhost afterwards is recorded, or seen by a vhost that is made under the same name.
+//   - A policy is in force when the call that sets it returns, for what exists as for what is declared later, and after a restart. What
+//     applies to a queue or an exchange is one policy and one operator policy, whatever else matches.
 //   - Connections are counted for the limits of their user and their vhost, and channels for those of their user, whatever protocol they
 //     speak. Who is connected when its user or its vhost is deleted is asked to end, and nobody gets in in between.
 //   - Publishers wait while the memory or the disk alarm holds, or longer than their session's rates ask for; consumers go on. Who waits
@@ -69,7 +71,7 @@
 // out while the client has not answered for it, and carried when it waits for the next link. Exchange, routing key, binding, prefetch have the meaning of AMQP 0-9-1, the larger of the models spoken here.
 //
 // Access is who may use the broker: Users, Permissions, TopicPermissions, and what is known of VHosts. It keeps them; what a pattern or a
-// hash means is for others to say, and so is what a user may do: an Authorizer answers Requests, each for a Right to an exchange, a queue
+// hash means is for others to say (Options.CompilePattern, for those of policies), and so is what a user may do: an Authorizer answers Requests, each for a Right to an exchange, a queue
 // or a topic. Alarms are why publishers wait.
 //
 // # Who owns what

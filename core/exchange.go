@@ -30,9 +30,10 @@ type BindingSpec struct {
 
 // Exchange routes messages to queues and exchanges.
 type Exchange struct {
-	vhost     *VHost
-	spec      ExchangeSpec
-	alternate string // where messages go that match no binding; "" for nowhere
+	vhost    *VHost
+	spec     ExchangeSpec
+	settings atomic.Pointer[exchangeSettings] // nil: none. It changes under vhost.mu
+	governed atomic.Pointer[governed]         // the policies that apply; likewise
 
 	table atomic.Pointer[router]
 	gone  atomic.Bool // it was deleted
@@ -45,10 +46,26 @@ type Exchange struct {
 
 const argAlternate = "alternate-exchange"
 
+// exchangeSettings is what an exchange's arguments, and the policies that apply to it, amount to. They do not change once an exchange has
+// them: a new policy gives it new ones.
+type exchangeSettings struct {
+	alternate string // where messages go that match no binding; "" for nowhere
+}
+
+// parseExchangeArgs returns what an exchange's arguments amount to, nil for a plain exchange.
+func parseExchangeArgs(args field.Table) *exchangeSettings {
+	var st exchangeSettings
+	st.alternate, _ = stringArg(args, argAlternate)
+	if st == (exchangeSettings{}) {
+		return nil
+	}
+	return &st
+}
+
 // newExchange makes an exchange without bindings. Its kind is known to exist.
 func newExchange(v *VHost, spec ExchangeSpec) *Exchange {
 	x := &Exchange{vhost: v, spec: spec, outbound: map[string]*binding{}, inbound: map[string]*binding{}}
-	x.alternate, _ = stringArg(spec.Args, argAlternate)
+	x.settings.Store(parseExchangeArgs(spec.Args))
 	table, _ := newRouter(spec.Kind)
 	x.table.Store(&table)
 	return x

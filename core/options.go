@@ -35,6 +35,9 @@ type Options struct {
 	// Subscriptions is how many subscriptions one subscriber may have. 0 means 10,000.
 	Subscriptions int
 
+	// CompilePattern makes the pattern of a policy ready to tell which names it matches. nil: patterns are Go's regular expressions.
+	CompilePattern func(pattern string) (matches func(name string) bool, err error)
+
 	// Logger is told of what an operator should know. nil discards.
 	Logger *slog.Logger
 }
@@ -60,6 +63,9 @@ func (o *Options) validate() error {
 	setDefault(&o.OpenBytes, o.MemoryBudget/2)
 	setDefault(&o.ArrivingBytes, max(o.MemoryBudget/4, 64<<20))
 	setDefault(&o.Subscriptions, 10_000)
+	if o.CompilePattern == nil {
+		o.CompilePattern = compileGo
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

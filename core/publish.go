@@ -234,8 +234,11 @@ func (s *Session) follow(x *Exchange, m *Message) {
 			s.visit(b.exchange)
 		}
 	}
-	if len(s.matched) == 0 && x.alternate != "" {
-		if a := s.vhost.exchange(x.alternate); a != nil {
+	if len(s.matched) > 0 {
+		return
+	}
+	if st := x.settings.Load(); st != nil && st.alternate != "" {
+		if a := s.vhost.exchange(st.alternate); a != nil {
 			s.visit(a)
 		}
 	}

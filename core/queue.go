@@ -3,6 +3,7 @@ package core
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/batonmq/baton/core/field"
 )
@@ -34,6 +35,8 @@ type Queue struct {
 	owner      *Session            // of an exclusive queue
 	subscriber *Subscriber         // whose queue it is
 	inbound    map[string]*binding // by identity; guarded by vhost.mu
+
+	governed atomic.Pointer[governed] // the policies that apply; nil: none. It changes under vhost.mu
 
 	mu        sync.Mutex
 	lane      lane // where its messages lie

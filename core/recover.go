@@ -28,6 +28,7 @@ func (b *Broker) recover(ctx context.Context) error {
 	if err := rc.lateDefinitions(); err != nil {
 		return err
 	}
+	b.governAll()
 	b.access.goOnDeleting()
 	b.resumeSubscribers()
 	b.resumeQueues()
@@ -60,6 +61,8 @@ func (rc *recovery) definition(d *Definition) error {
 		rc.marker(&r)
 	case keyExchange:
 		rc.exchange(&r)
+	case keyPolicy:
+		rc.policy(&r)
 	case keyQueue:
 		rc.queue(&r, d)
 	case keySubscriber:

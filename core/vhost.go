@@ -22,6 +22,8 @@ type VHost struct {
 	exchanges   atomic.Pointer[pmap[*Exchange]]
 	queues      atomic.Pointer[pmap[*Queue]]
 	subscribers atomic.Pointer[pmap[*Subscriber]]
+	policies    atomic.Pointer[policies]
+	pairs       map[[2]*policy]*governed // of policies that apply to something now
 	retained    retained
 	orphans     map[string]*Subscriber // of which only a will is left; by name
 	ended       bool                   // it was deleted: nothing more is made in it
@@ -37,6 +39,7 @@ func newVHost(b *Broker, info VHostInfo) *VHost {
 	v.exchanges.Store(&pmap[*Exchange]{})
 	v.queues.Store(&pmap[*Queue]{})
 	v.subscribers.Store(&pmap[*Subscriber]{})
+	v.policies.Store(&policies{})
 	v.retained.vhost = v
 	for _, spec := range []ExchangeSpec{
 		{Name: "", Kind: "direct"},
@@ -80,12 +83,15 @@ func (v *VHost) queue(name string) *Queue {
 	return q
 }
 
+// addExchange and addQueue show what has been made, as policies want it.
 func (v *VHost) addExchange(x *Exchange) {
+	x.govern()
 	next := v.exchanges.Load().with(x.spec.Name, x)
 	v.exchanges.Store(&next)
 }
 
 func (v *VHost) addQueue(q *Queue) {
+	q.govern()
 	next := v.queues.Load().with(q.spec.Name, q)
 	v.queues.Store(&next)
 }

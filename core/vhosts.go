@@ -197,6 +197,7 @@ func (v *VHost) clear() {
 	}
 	v.queues.Store(&pmap[*Queue]{})
 	v.retained.clear(&u)
+	v.clearPolicies(&u)
 	u.flush()
 }
 

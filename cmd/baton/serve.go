@@ -13,6 +13,7 @@ import (
 	"github.com/batonmq/baton/ha"
 	"github.com/batonmq/baton/persistence"
 	"github.com/batonmq/baton/persistence/failpoint"
+	"github.com/batonmq/baton/protocols/auth"
 	admin "github.com/batonmq/baton/protocols/http"
 	"github.com/batonmq/baton/protocols/listen"
 )
@@ -289,6 +290,7 @@ func storeError(ctx context.Context, err error) error {
 func (n *node) openBroker(ctx context.Context, t *ha.Tenure, store *persistence.Store) (*core.Broker, error) {
 	broker, err := core.Open(ctx, store, core.Options{
 		Epoch: uint32(t.Epoch()), MemoryBudget: n.cfg.Memory.Budget, Subscriptions: n.cfg.MQTT.MaxSubscriptions, Logger: n.log,
+		CompilePattern: auth.PolicyPatterns(n.log),
 	})
 	if err != nil {
 		return nil, storeError(ctx, err)

@@ -1,0 +1,179 @@
+package core
+
+import (
+	"log/slog"
+	"regexp"
+
+	"github.com/batonmq/baton/core/field"
+)
+
+// How policies come to queues and exchanges. Each of them holds the pair of policies that governs it; those that the same pair governs share
+// it, and what it amounts to, so that an idle queue pays for a pointer.
+
+// governed is the pair of policies of a queue or an exchange. It is immutable.
+type governed struct {
+	policy, operator *policy // nil: none
+	definition       field.Table
+}
+
+// effect is told of a pair; nil is none.
+func (g *governed) effect() (e PolicyEffect) {
+	if g == nil {
+		return e
+	}
+	if g.policy != nil {
+		e.Policy = g.policy.Name
+	}
+	if g.operator != nil {
+		e.Operator = g.operator.Name
+	}
+	e.Definition = g.definition
+	return e
+}
+
+// terms are what the pair amounts to as a definition; nil: nothing.
+func (g *governed) terms() field.Table {
+	if g == nil {
+		return nil
+	}
+	return g.definition
+}
+
+// The words of Policy.ApplyTo.
+const (
+	applyToAll       = "all"
+	applyToQueues    = "queues"
+	applyToExchanges = "exchanges"
+)
+
+// isApplyTo reports whether a policy can apply to that.
+func isApplyTo(s string) bool {
+	switch s {
+	case applyToAll, applyToQueues, applyToExchanges, "classic_queues", "quorum_queues", "streams":
+		return true
+	}
+	return false
+}
+
+// subject is what policies are looked for: a name, and the words of ApplyTo that it is meant by.
+type subject struct {
+	name   string
+	kind   string     // applyToQueues or applyToExchanges
+	narrow string     // of a queue the word for its type
+	of     queueTypes // of a queue its type; 0: it is an exchange
+}
+
+// best returns the first policy of a list that applies, nil if none does.
+func (s *subject) best(list []*policy) *policy {
+	for _, p := range list {
+		if p.ApplyTo != applyToAll && p.ApplyTo != s.kind && p.ApplyTo != s.narrow {
+			continue
+		}
+		if s.understands(p.Definition) && p.matches(s.name) {
+			return p
+		}
+	}
+	return nil
+}
+
+// understands reports whether all settings mean something to the subject. A policy with one that does not is for other types of queue, and
+// gives none of its settings, as in RabbitMQ. Exchanges take what concerns them.
+func (s *subject) understands(definition field.Table) bool {
+	for i := range definition {
+		if k := findPolicyKey(definition[i].Key); k == nil || s.of != 0 && k.on&s.of == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// govern puts policies in force. vhost.mu is held, and the record of the change handed over.
+func (v *VHost) govern(next *policies) {
+	v.policies.Store(next)
+	v.pairs = nil
+	for _, q := range v.queues.Load().all() {
+		q.govern()
+	}
+	for _, x := range v.exchanges.Load().all() {
+		x.govern()
+	}
+}
+
+// pair returns the policies that govern a subject; nil: none. vhost.mu is held.
+func (v *VHost) pair(s *subject) *governed {
+	ps := v.policies.Load()
+	key := [2]*policy{s.best(ps.users), s.best(ps.operators)}
+	if key == [2]*policy{} {
+		return nil
+	}
+	g := v.pairs[key]
+	if g == nil {
+		if v.pairs == nil {
+			v.pairs = map[[2]*policy]*governed{}
+		}
+		g = &governed{policy: key[0], operator: key[1], definition: mergePolicies(key[0], key[1])}
+		v.pairs[key] = g
+	}
+	return g
+}
+
+// same reports whether two pairs are the same policies: pairs are made anew with each change.
+func (g *governed) same(o *governed) bool {
+	if g == nil || o == nil {
+		return g == o
+	}
+	return g.policy == o.policy && g.operator == o.operator
+}
+
+// govern finds the policies of a queue that is being made, or that exists when policies change, and has it do as they say. vhost.mu is held.
+func (q *Queue) govern() {
+	s := subject{name: q.spec.Name, kind: applyToQueues, narrow: "classic_queues", of: onClassic}
+	if t, _ := stringArg(q.spec.Args, argQueueType); t == "quorum" {
+		s.narrow, s.of = "quorum_queues", onQuorum
+	}
+	g := q.vhost.pair(&s)
+	if g.same(q.governed.Load()) {
+		return
+	}
+	q.governed.Store(g)
+}
+
+// govern does for an exchange what it does for a queue.
+func (x *Exchange) govern() {
+	g := x.vhost.pair(&subject{name: x.spec.Name, kind: applyToExchanges})
+	if g.same(x.governed.Load()) {
+		return
+	}
+	x.governed.Store(g)
+	x.settings.Store(parseExchangeArgs(governArgs(x.spec.Args, g.terms())))
+}
+
+// compile makes the pattern of a policy that was read back ready. One that does not compile any more matches nothing, and is told of.
+func (b *Broker) compile(p *policy) {
+	var err error
+	if p.matches, err = b.opt.CompilePattern(p.Pattern); err != nil {
+		b.opt.Logger.Error("the pattern of a policy cannot be used: it applies to nothing",
+			slog.String("policy", p.object()), slog.String("pattern", p.Pattern), slog.Any("err", err))
+		p.matches = func(string) bool { return false }
+	}
+}
+
+// governAll puts the policies that were read back in force.
+func (b *Broker) governAll() {
+	for _, v := range b.vhosts.Load().all() {
+		if ps := v.policies.Load(); len(ps.users)+len(ps.operators) > 0 {
+			v.mu.Lock()
+			v.govern(ps)
+			v.mu.Unlock()
+		}
+	}
+}
+
+// compileGo is Options.CompilePattern where nobody says otherwise.
+func compileGo(pattern string) (func(string) bool, error) {
+	re, err := regexp.Compile(pattern)
+	if err != nil {
+		return nil, err
+	}
+	return re.MatchString, nil
+}
