@@ -195,6 +195,10 @@ var verbs = []struct {
 		_, err := g.session.Publish(&core.Message{Exchange: "x", Key: "a.b", Persistent: true}, nil, 0)
 		return err
 	}, []string{"write exchange x", "write topic a.b of x"}},
+	{"basic.publish with several keys to topics", func(g *guarded) error {
+		_, err := g.session.Publish(&core.Message{Exchange: "x", Key: "a", Keys: []string{"b", "c"}}, nil, 0)
+		return err
+	}, []string{"write exchange x", "write topic a of x", "write topic b of x", "write topic c of x"}},
 	{"publish of a retained message", func(g *guarded) error {
 		_, err := g.session.Publish(&core.Message{Exchange: core.TopicExchange, Key: "a", Body: []byte("m"), Retain: true}, nil, 0)
 		return err

@@ -6,6 +6,7 @@
 //   - A queue hands out its messages in the order of their places (Seq). A message that is put back returns to its place.
 //   - A durable message's record is with the store before anyone can see the message, so whatever a client does about it is recorded
 //     after it.
+//   - A message with several routing keys goes wherever any of them leads, once, and is recorded with all of them.
 //   - A Completion runs once for every publish or definition it was given with, in the order of the calls, when the record has
 //     passed (see Store). Nothing else is a promise.
 //   - What is handed to a consumer is within its windows. A slow consumer stops its own queue and nothing else.

@@ -8,6 +8,9 @@ type Message struct {
 	Exchange string // as published; "" is the default exchange
 	Key      string // the routing key
 
+	// Keys are further routing keys, nil of nearly all messages. Who is reached by several gets the message once; Key is what it sees.
+	Keys []string
+
 	// Props is the property block (package field). It never aliases a read buffer: Publish keeps it.
 	Props []byte
 	// Body is the payload. It never aliases a read buffer: Publish keeps it.
@@ -27,7 +30,11 @@ type Message struct {
 
 // Size is the number of bytes the message counts for in memory and disk budgets: its payload, properties and names.
 func (m *Message) Size() int {
-	return len(m.Body) + len(m.Props) + len(m.Key) + len(m.Exchange)
+	n := len(m.Body) + len(m.Props) + len(m.Key) + len(m.Exchange)
+	for _, key := range m.Keys {
+		n += len(key)
+	}
+	return n
 }
 
 // messageCost is what a message costs in memory beside its Size.

@@ -195,8 +195,12 @@ func (q *Queue) afterPush(at place, fresh bool) {
 func (s *Session) route(m *Message) error {
 	s.targets, s.pushes = s.targets[:0], s.pushes[:0]
 	if m.Exchange == "" {
-		if q := s.vhost.queue(m.Key); q != nil && q.subscriber == nil { // a subscriber gets what it has subscribed to
-			s.targets = append(s.targets, q)
+		s.reachQueue(m.Key)
+		if m.Keys != nil {
+			for _, key := range m.Keys {
+				s.reachQueue(key)
+			}
+			s.targets = uniqueQueues(s.targets)
 		}
 		return nil
 	}
@@ -219,6 +223,13 @@ func (s *Session) route(m *Message) error {
 	// Also the subscribers' queues: a subscription made meanwhile can have been seen in one table and not in the other.
 	s.targets = uniqueQueues(s.targets)
 	return nil
+}
+
+// reachQueue adds the queue that the default exchange has under a key.
+func (s *Session) reachQueue(key string) {
+	if q := s.vhost.queue(key); q != nil && q.subscriber == nil { // a subscriber gets what it has subscribed to
+		s.targets = append(s.targets, q)
+	}
 }
 
 // follow adds the destinations of one exchange, or its alternate where it has none.

@@ -61,7 +61,11 @@ func (s *Session) mayPublish(m *Message) error {
 	if !r.topics {
 		return nil
 	}
-	return s.allowAgain(r, "publish", grant{class: TopicClass, right: Write, name: m.Exchange, key: m.Key})
+	err := s.allowAgain(r, "publish", grant{class: TopicClass, right: Write, name: m.Exchange, key: m.Key})
+	for i := 0; err == nil && i < len(m.Keys); i++ {
+		err = s.allowAgain(r, "publish", grant{class: TopicClass, right: Write, name: m.Exchange, key: m.Keys[i]})
+	}
+	return err
 }
 
 // allowAgain is allow for what was granted before, as likely as not.

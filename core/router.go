@@ -54,7 +54,15 @@ type directRouter struct{ keys pmap[[]*binding] }
 
 func (r directRouter) match(m *Message, to []*binding) []*binding {
 	found, _ := r.keys.get(m.Key)
-	return append(to, found...)
+	to = append(to, found...)
+	if m.Keys != nil {
+		for _, key := range m.Keys {
+			found, _ = r.keys.get(key)
+			to = append(to, found...)
+		}
+		to = uniqueBindings(to)
+	}
+	return to
 }
 
 func (r directRouter) with(b *binding) router {
@@ -93,6 +101,16 @@ func (r fanoutRouter) adding(b *binding) router {
 
 func (r fanoutRouter) without(b *binding) router {
 	return fanoutRouter{all: removed(r.all, b)}
+}
+
+// uniqueBindings drops repeated bindings, in place: those that several keys of a message lead to.
+func uniqueBindings(list []*binding) []*binding {
+	seen := make(map[*binding]struct{}, len(list))
+	return slices.DeleteFunc(list, func(b *binding) bool {
+		_, again := seen[b]
+		seen[b] = struct{}{}
+		return again
+	})
 }
 
 // appended and removed return new slices: the old one may be in a reader's hands.

@@ -166,6 +166,16 @@ func str(d *datadriven.TestData, key, def string) string {
 	return def
 }
 
+// list returns the values of keys=(a,b), nil if there are none.
+func list(d *datadriven.TestData, key string) []string {
+	for _, a := range d.CmdArgs {
+		if a.Key == key {
+			return a.Vals
+		}
+	}
+	return nil
+}
+
 func (s *script) duration(d *datadriven.TestData, key string, def time.Duration) time.Duration {
 	v := str(d, key, "")
 	if v == "" {
@@ -317,7 +327,7 @@ func (p *peer) message(d *datadriven.TestData, body string) *core.Message {
 		p.script.t.Fatal(err)
 	}
 	m := &core.Message{
-		Exchange: str(d, "to", ""), Key: str(d, "key", ""), Body: []byte(body), Props: props,
+		Exchange: str(d, "to", ""), Key: str(d, "key", ""), Keys: list(d, "keys"), Body: []byte(body), Props: props,
 		Persistent: d.HasArg("persistent"), Once: d.HasArg("once"), Retain: d.HasArg("retain"),
 	}
 	if life := p.script.duration(d, "expires", -1); life >= 0 {

@@ -257,7 +257,7 @@ func (t *subscriptionTable) all(yield func(*binding) bool) {
 // matching appends the bindings that m follows.
 func (t *subscriptionTable) matching(m *Message, to []*binding) []*binding {
 	for _, b := range t.few {
-		if matches(b.key, m.Key) {
+		if matches(b.key, m.Key) || slices.ContainsFunc(m.Keys, func(key string) bool { return matches(b.key, key) }) {
 			to = append(to, b)
 		}
 	}

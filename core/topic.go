@@ -20,17 +20,28 @@ type topicNode struct {
 
 const topicSeparator = "."
 
-// match walks the trie with all words at once: in active are the nodes reached by exactly the words so far, in sticky those under a #
-// that was reached, which may take any number of words and so are never left. A node has one way into it, so that none is reached
-// twice by one word; and whatever the patterns are, the work is at most words times nodes.
 func (r topicRouter) match(m *Message, to []*binding) []*binding {
 	if r.root == nil {
 		return to
 	}
+	to = r.matchKey(m.Key, to)
+	if m.Keys != nil {
+		for _, key := range m.Keys {
+			to = r.matchKey(key, to)
+		}
+		to = uniqueBindings(to)
+	}
+	return to
+}
+
+// matchKey walks the trie with all words at once: in active are the nodes reached by exactly the words so far, in sticky those under a #
+// that was reached, which may take any number of words and so are never left. A node has one way into it, so that none is reached
+// twice by one word; and whatever the patterns are, the work is at most words times nodes.
+func (r topicRouter) matchKey(key string, to []*binding) []*binding {
 	var buf [3][8]*topicNode
 	active, next, sticky := buf[0][:0], buf[1][:0], stickyNodes{list: buf[2][:0]}
 	active, sticky = r.root.enter(active, sticky)
-	for key, end := m.Key, m.Key == ""; !end; {
+	for end := key == ""; !end; {
 		var word string
 		word, key, end = cutWord(key)
 		next = next[:0]

@@ -65,6 +65,12 @@ func (v Raw) Content() []byte {
 	return v[1:]
 }
 
+// Value parses the value. It shares no memory with v.
+func (v Raw) Value() any {
+	value, _ := parseValue(v)
+	return value
+}
+
 // Is reports whether the value is the string s.
 func (v Raw) Is(s string) bool { return v[0] == 'S' && string(v[5:]) == s }
 

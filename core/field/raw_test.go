@@ -44,6 +44,9 @@ func TestRawTableFindsWhatParseTableParses(t *testing.T) {
 				t.Errorf("%q is taken for a %T", f.Key, other)
 			}
 		}
+		if !reflect.DeepEqual(v.Value(), f.Value) {
+			t.Errorf("%q has the value %v, want %v", f.Key, v.Value(), f.Value)
+		}
 		if s, isString := f.Value.(string); v.Is("s") != (isString && s == "s") {
 			t.Errorf("%q is the string s: %t", f.Key, v.Is("s"))
 		}

@@ -21,6 +21,15 @@ type Summary struct {
 // Has reports whether all properties in f are present.
 func (s *Summary) Has(f Flags) bool { return s.Present&f == f }
 
+// HeaderFields is the headers, none if there is no such property. They are part
+// of the block.
+func (s *Summary) HeaderFields() RawTable {
+	if len(s.Headers) == 0 {
+		return nil
+	}
+	return RawTable(s.Headers[4:]) // behind the length
+}
+
 // HasPriority reports whether the message carries a priority: an absent one
 // and 0 rank alike but are told apart where properties are shown.
 func (s *Summary) HasPriority() bool { return s.Present&Priority != 0 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -201,6 +202,8 @@ func sameMessage(got, want *core.Message) string {
 	switch {
 	case got.Exchange != want.Exchange || got.Key != want.Key:
 		return fmt.Sprintf("names %q, %q, want %q, %q", got.Exchange, got.Key, want.Exchange, want.Key)
+	case !slices.Equal(got.Keys, want.Keys):
+		return fmt.Sprintf("further keys %q, want %q", got.Keys, want.Keys)
 	case !bytes.Equal(got.Props, want.Props):
 		return fmt.Sprintf("%d bytes of properties, want other %d", len(got.Props), len(want.Props))
 	case !bytes.Equal(got.Body, want.Body):

@@ -276,6 +276,7 @@ func (m *machine) publish(t *rapid.T) {
 	msg := &core.Message{
 		Exchange:   rapid.SampledFrom([]string{"", "amq.topic", "é"}).Draw(t, "exchange"),
 		Key:        rapid.StringN(0, 10, 40).Draw(t, "routing key"),
+		Keys:       rapid.SliceOfN(rapid.StringN(0, 10, 40), 0, 3).Draw(t, "further keys"),
 		Props:      make([]byte, rapid.IntRange(0, 30).Draw(t, "properties")),
 		Body:       slices.Repeat([]byte{byte(m.idle)}, rapid.SampledFrom([]int{0, 1, 17, 300, 5000, 70_000}).Draw(t, "body")),
 		Persistent: rapid.Bool().Draw(t, "persistent"),

@@ -51,6 +51,7 @@ const (
 	flagRetain     = 4
 	flagReplayed   = 8
 	flagExpires    = 16 // the message begins with when it expires
+	flagKeys       = 64 // behind its routing key are its further ones
 	minPair        = 3  // bytes that a place or a range of segments takes at least: what a count may claim is bounded by what follows it
 	minCarried     = 4  // likewise a place with its deliveries
 	minRange       = 2  // likewise a range of places
@@ -91,6 +92,7 @@ type publishView struct {
 	priority            uint8
 	expires             int64
 	exchange, key       []byte
+	keys                []string // copied: they are rare
 	properties, payload []byte
 }
 
@@ -103,6 +105,7 @@ func (r *Record) Message() *core.Message {
 	m := &core.Message{
 		Exchange:   string(v.exchange),
 		Key:        string(v.key),
+		Keys:       v.keys,
 		Persistent: v.flags&flagPersistent != 0,
 		Once:       v.flags&flagOnce != 0,
 		Retain:     v.flags&flagRetain != 0,
@@ -151,6 +154,9 @@ func messageFlags(m *core.Message) (flags uint8) {
 	if m.Expires != 0 {
 		flags |= flagExpires
 	}
+	if len(m.Keys) > 0 {
+		flags |= flagKeys
+	}
 	return flags
 }
 
@@ -167,6 +173,12 @@ func AppendPublish(b []byte, m *core.Message, pairs []core.Pair) []byte {
 	}
 	b = appendBytes(b, m.Exchange)
 	b = appendBytes(b, m.Key)
+	if len(m.Keys) > 0 {
+		b = binary.AppendUvarint(b, uint64(len(m.Keys)))
+		for _, key := range m.Keys {
+			b = appendBytes(b, key)
+		}
+	}
 	b = appendBytes(b, m.Props)
 	b = appendBytes(b, m.Body)
 	return finish(append(b, 0, 0, 0, 0), start)
@@ -337,9 +349,17 @@ func (r *Record) decodeMessage(c *cursor, body []byte) {
 	if v.flags&flagExpires != 0 {
 		v.expires = int64(c.uvarint())
 	}
-	v.exchange, v.key = c.bytes(), c.bytes()
+	v.exchange, v.key, v.keys = c.bytes(), c.bytes(), nil
+	size := 0
+	if v.flags&flagKeys != 0 {
+		for n := c.count(1); n > 0; n-- {
+			key := c.bytes()
+			v.keys = append(v.keys, string(key))
+			size += len(key)
+		}
+	}
 	v.properties, v.payload = c.bytes(), c.bytes()
-	r.Size = len(v.exchange) + len(v.key) + len(v.properties) + len(v.payload)
+	r.Size = len(v.exchange) + len(v.key) + size + len(v.properties) + len(v.payload)
 	c.bad = c.bad || len(r.Pairs) == 0
 	c.skip(recordSum)
 }

@@ -225,7 +225,7 @@ func (d *Disk) load(id core.QueueID, r core.Range, maxEntries, maxBytes int) []c
 // reread is m as a store would read it back.
 func reread(m *core.Message) *core.Message {
 	r := &core.Message{
-		Exchange: m.Exchange, Key: m.Key, Props: m.Props, Body: m.Body,
+		Exchange: m.Exchange, Key: m.Key, Keys: m.Keys, Props: m.Props, Body: m.Body,
 		Persistent: m.Persistent, Once: m.Once, Retain: m.Retain, Replayed: m.Replayed, Priority: m.Priority,
 		Expires: m.Expires,
 	}

@@ -152,6 +152,48 @@ func TestPublish_1_8_3_7(t *testing.T) {
 			p.publish(1, wire.BasicPublish{RoutingKey: "q"}, field.Properties{UserID: "a"}, "m")
 			p.channelClosed(1, 406, "PRECONDITION_FAILED - user_id property set to 'a' but authenticated user was 'guest'", wire.BasicPublishID)
 		}},
+		{"CC and BCC are further routing keys, and only CC is shown", func(p *peer) {
+			for _, queue := range []string{"q", "cc", "bcc"} {
+				p.declare(wire.QueueDeclare{Queue: queue})
+			}
+			headers := field.Table{
+				{Key: "BCC", Value: []any{"bcc", "q"}},
+				{Key: "CC", Value: []any{"cc", int32(5), "nowhere"}},
+				{Key: "k", Value: "v"},
+			}
+			p.publish(1, wire.BasicPublish{RoutingKey: "q"}, field.Properties{Headers: headers, AppID: "test"}, "m")
+			for _, queue := range []string{"q", "cc", "bcc"} {
+				p.call(1, &wire.BasicGet{Queue: queue, NoAck: true}, &wire.BasicGetOK{DeliveryTag: p.tag(), RoutingKey: "q"})
+				props, body := p.message(1)
+				if !reflect.DeepEqual(props.Headers, headers[1:]) || props.AppID != "test" || body != "m" {
+					p.t.Errorf("queue %s got %+v %q", queue, props, body)
+				}
+				p.call(1, &wire.BasicGet{Queue: queue, NoAck: true}, &wire.BasicGetEmpty{})
+			}
+		}},
+		{"BCC alone leaves no headers", func(p *peer) {
+			queueQ(p, 0)
+			p.publish(1, wire.BasicPublish{RoutingKey: "nowhere"}, field.Properties{Headers: field.Table{{Key: "BCC", Value: []any{"q"}}}}, "m")
+			p.call(1, &wire.BasicGet{Queue: "q", NoAck: true}, &wire.BasicGetOK{DeliveryTag: 1, RoutingKey: "nowhere"})
+			if props, body := p.message(1); len(props.Headers) != 0 || body != "m" {
+				p.t.Errorf("got %+v %q", props, body)
+			}
+		}},
+		{"the keys of one message are not those of the next", func(p *peer) {
+			queueQ(p, 0)
+			p.publish(1, wire.BasicPublish{RoutingKey: "a"}, field.Properties{Headers: field.Table{{Key: "CC", Value: []any{"q"}}}}, "1")
+			p.publish(1, wire.BasicPublish{RoutingKey: "a"}, field.Properties{Headers: field.Table{{Key: "k", Value: "v"}}}, "2")
+			p.call(1, &wire.BasicGet{Queue: "q", NoAck: true}, &wire.BasicGetOK{DeliveryTag: 1, RoutingKey: "a"})
+			p.message(1)
+			p.call(1, &wire.BasicGet{Queue: "q", NoAck: true}, &wire.BasicGetEmpty{})
+		}},
+		{"CC and BCC are arrays", func(p *peer) {
+			for name, value := range map[string]any{"CC": "q", "BCC": field.Table{}} {
+				p.publish(1, wire.BasicPublish{RoutingKey: "q"}, field.Properties{Headers: field.Table{{Key: name, Value: value}}}, "m")
+				p.channelClosed(1, 406, "PRECONDITION_FAILED - invalid message: {unacceptable_type_in_header,\""+name+"\","+field.TypeName(value)+"}",
+					wire.BasicPublishID)
+			}
+		}},
 		{"an expiration is a number of milliseconds", func(p *peer) {
 			for expiration, problem := range map[string]string{
 				"":                     "no_integer",

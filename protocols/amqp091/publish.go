@@ -35,6 +35,7 @@ type publication struct {
 	persistent bool
 	retain     bool
 	once       bool
+	keys       []string // further routing keys
 	priority   uint8
 	expires    bool
 	lifetime   time.Duration // of one that expires
@@ -119,9 +120,11 @@ func (ch *channel) contentHeader(ctx context.Context, payload []byte) error {
 	}
 	p.persistent, p.priority = s.Persistent, s.Priority
 	p.expires, p.lifetime = s.Expiration != nil, lifetime
-	p.retain, p.once = false, false
+	p.retain, p.once, p.keys = false, false, nil
 	if len(s.Headers) > 0 {
-		p.readHeaders(&s)
+		if err := p.readHeaders(&s); err != nil {
+			return err
+		}
 	}
 	p.size = int(h.BodySize) // at most MaxInt32: options.validate
 	if p.size == 0 {
@@ -142,22 +145,6 @@ func (ch *channel) takeProperties(dst, block []byte, s *field.Summary) ([]byte, 
 		return dst, errNoReplies()
 	}
 	return s.AppendWithReplyTo(dst, block, ch.replies.address.Key())
-}
-
-// Headers by which a message asks for what only subscribers know. They have the names under which the other front-end shows them.
-const (
-	headerRetain = "x-mqtt-retain"      // true: keep the message for its key; an empty body clears what was kept
-	headerQoS    = "x-mqtt-publish-qos" // 2: hand a persistent message over exactly once
-)
-
-func (p *publication) readHeaders(s *field.Summary) {
-	if v, ok, err := field.Lookup(s.Headers, headerRetain); ok && err == nil {
-		p.retain = v == true
-	}
-	if v, ok, err := field.Lookup(s.Headers, headerQoS); ok && err == nil {
-		n, _ := field.Int(v)
-		p.once = n == 2 && p.persistent
-	}
 }
 
 // checkProperties checks those that the broker itself goes by. lifetime is that
@@ -278,7 +265,7 @@ func (ch *channel) publish(ctx context.Context) error {
 	p := &ch.publication
 	n := len(p.properties)
 	m := &core.Message{
-		Exchange: p.exchange, Key: p.key, Props: p.block[:n:n], Body: p.block[n:],
+		Exchange: p.exchange, Key: p.key, Keys: p.keys, Props: p.block[:n:n], Body: p.block[n:],
 		Persistent: p.persistent, Once: p.once, Retain: p.retain, Priority: p.priority,
 	}
 	ch.endPublication()
