@@ -54,6 +54,11 @@
 // that of the same clients a moment before. -attack.time says for how long.
 // TestStormUntilDiskAlarm needs -enospc.
 //
+// # The suites of clients
+//
+// -amqp091.suite runs the integration tests that amqp091-go has for RabbitMQ, all of them, on
+// the ports that they know, in a network namespace, as root.
+//
 // # Environment
 //
 // BATON_INTEROP_URL=amqp://… points the tests that neither end a broker nor look

@@ -16,19 +16,23 @@ func alarmCommand(f *adminFlags) *cobra.Command {
 	return cmd
 }
 
+// adminAlarms are the alarms, and what they are about.
+type adminAlarms struct {
+	Memory struct {
+		Alarm     bool  `json:"alarm"`
+		Used      int64 `json:"used"`
+		Watermark int64 `json:"watermark"`
+		Limit     int64 `json:"limit"` // 0: not known
+	} `json:"memory"`
+	Disk struct {
+		Alarm     bool  `json:"alarm"`
+		Free      int64 `json:"free"`
+		Watermark int64 `json:"watermark"`
+	} `json:"disk"`
+}
+
 func showAlarms(b *broker, _ []string) error {
-	var a struct {
-		Memory struct {
-			Alarm     bool  `json:"alarm"`
-			Used      int64 `json:"used"`
-			Watermark int64 `json:"watermark"`
-		} `json:"memory"`
-		Disk struct {
-			Alarm     bool  `json:"alarm"`
-			Free      int64 `json:"free"`
-			Watermark int64 `json:"watermark"`
-		} `json:"disk"`
-	}
+	var a adminAlarms
 	if err := b.get("/alarms", &a); err != nil {
 		return err
 	}

@@ -73,7 +73,7 @@ func startAdminBroker(t *testing.T) *adminBroker {
 		Levels: func() api.Levels {
 			mu.Lock()
 			defer mu.Unlock()
-			return api.Levels{MemoryUsed: 3 << 20, MemoryWatermark: b.watermark, DiskFree: 5 << 30, DiskWatermark: 512 << 20}
+			return api.Levels{MemoryUsed: 3 << 20, MemoryWatermark: b.watermark, MemoryLimit: 200 << 20, DiskFree: 5 << 30, DiskWatermark: 512 << 20}
 		},
 		SetMemoryWatermark: func(n int64) error {
 			mu.Lock()
@@ -293,7 +293,7 @@ func TestAdmin_Alarms(t *testing.T) {
 		{"", "alarm", "RESOURCE ALARM NOW WATERMARK memory on 3.0 MiB used above 1.0 MiB disk off 5.0 GiB free below 512.0 MiB", false},
 		{"", "alarm set-memory much", "is neither default nor a size", true},
 		{"", "alarm set-memory default", "the memory watermark is default", false},
-		{"", "alarm --json", `{ "memory": { "alarm": false, "used": 3145728, "watermark": 104857600 }, "disk": { "alarm": false, "free": 5368709120, "watermark": 536870912 } }`, false},
+		{"", "alarm --json", `{ "memory": { "alarm": false, "used": 3145728, "watermark": 104857600, "limit": 209715200 }, "disk": { "alarm": false, "free": 5368709120, "watermark": 536870912 } }`, false},
 	})
 	if got := b.Alarms(); got != (core.Alarms{}) {
 		t.Errorf("alarms %+v", got)

@@ -32,6 +32,9 @@
 //     configuration file says just before a takeover is in force after it. A
 //     primary that is asked to hand over stops in order and stands by again.
 //
+//   - Called as rabbitmqctl or rabbitmq-diagnostics, through a link, it understands
+//     of these what test suites and health checks want (rabbitmq.go).
+//
 // It does not guarantee to notice a changed configuration file by itself: it is
 // read at the start, at SIGHUP, which applies the log level alone, and on standbys.
 // Certificates are: they are read again when their files change, and at SIGHUP.

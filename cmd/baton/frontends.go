@@ -263,7 +263,7 @@ func (n *node) primary() *api.Primary {
 		Levels: func() api.Levels {
 			s := parts.store.Stats()
 			return api.Levels{
-				MemoryUsed: n.memory.used.Load(), MemoryWatermark: n.memory.watermark(),
+				MemoryUsed: n.memory.used.Load(), MemoryWatermark: n.memory.watermark(), MemoryLimit: n.memory.limit,
 				DiskFree: parts.broker.Stats().Space.Free, DiskWatermark: s.FreeLow,
 			}
 		},

@@ -28,6 +28,6 @@ func main() {
 	}()
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGHUP) // never comes on Windows
-	p := program{args: os.Args[1:], env: os.Environ(), reload: reload, stdout: os.Stdout, stderr: os.Stderr}
+	p := program{name: os.Args[0], args: os.Args[1:], env: os.Environ(), reload: reload, stdout: os.Stdout, stderr: os.Stderr}
 	os.Exit(int(p.run(ctx)))
 }

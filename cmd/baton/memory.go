@@ -42,8 +42,9 @@ type memoryWatch struct {
 	used    atomic.Int64 // as of the last look
 	alarm   atomic.Bool
 
-	// Of the goroutine that watches.
-	collected time.Time // end of the last forced collection
+	mu        sync.Mutex
+	set       func(bool) // hears of the alarm; nil: nobody watches
+	collected time.Time  // end of the last forced collection
 	pause     time.Duration
 }
 
@@ -75,13 +76,21 @@ func (w *memoryWatch) watermark() int64 {
 }
 
 // order sets another watermark until the process ends; a negative one restores
-// what is configured. It takes effect within memoryPoll.
+// what is configured, and 0 is less than anything takes. It has taken effect when it
+// returns.
 func (w *memoryWatch) order(bytes int64) error {
-	if bytes < 0 {
+	switch {
+	case bytes < 0:
 		bytes = -1
+	case bytes == 0:
+		bytes = 1 // 0 is none
 	}
 	w.ordered.Store(bytes)
 	w.log.Info("memory watermark", slog.Int64("watermark", w.watermark()))
+	w.mu.Lock()
+	w.collected = time.Time{} // somebody waits for the answer
+	w.mu.Unlock()
+	w.check()
 	return nil
 }
 
@@ -89,14 +98,15 @@ func (w *memoryWatch) order(bytes int64) error {
 // cleared.
 func (w *memoryWatch) start(set func(bool)) (stop func()) {
 	done := make(chan struct{})
+	w.mu.Lock()
+	w.set = set
+	w.mu.Unlock()
 	var watch sync.WaitGroup
 	watch.Go(func() {
 		tick := time.NewTicker(memoryPoll)
 		defer tick.Stop()
 		for {
-			if w.look() {
-				set(w.alarm.Load())
-			}
+			w.check()
 			select {
 			case <-done:
 				return
@@ -107,11 +117,23 @@ func (w *memoryWatch) start(set func(bool)) (stop func()) {
 	return func() {
 		close(done)
 		watch.Wait()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.set = nil
 		w.alarm.Store(false) // the next broker has none yet
 	}
 }
 
-// look measures, and reports whether the alarm has changed by it.
+// check looks, and tells who watches if the alarm has changed by it.
+func (w *memoryWatch) check() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.set != nil && w.look() {
+		w.set(w.alarm.Load())
+	}
+}
+
+// look measures, and reports whether the alarm has changed by it. w.mu is held.
 func (w *memoryWatch) look() (changed bool) {
 	mark, raised := w.watermark(), w.alarm.Load()
 	if mark == 0 {

@@ -156,36 +156,38 @@ func TestMemoryWatch_AnotherWatermarkHoldsUntilItIsTakenBack(t *testing.T) {
 			order int64
 			want  string
 		}{
-			{50, "250ms true"},
-			{-7, "500ms false"},
-			{0, ""}, // none
+			{50, "125ms true"},
+			{-7, "375ms false"},
+			{0, "625ms true"},
+			{-1, "875ms false"},
 		} {
 			if err := w.order(step.order); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(memoryPoll)
 			if got := heard(); got != step.want {
 				t.Errorf("with %d: %q, want %q", step.order, got, step.want)
 			}
-		}
-		h.live.Store(testLimit)
-		time.Sleep(time.Minute)
-		if got := heard(); got != "" || w.used.Load() != testLimit {
-			t.Errorf("without a watermark: %q, used %d", got, w.used.Load())
+			time.Sleep(memoryPoll)
+			if got := heard(); got != "" {
+				t.Errorf("after %d: %q", step.order, got)
+			}
 		}
 	})
 }
 
 func TestMemoryWatch_EndsAnAlarmWhenTheWatermarkIsTakenAway(t *testing.T) {
 	watching(t, func(h *heap, w *memoryWatch, heard func() string, _ *strings.Builder) {
+		synctest.Wait() // for the first look
+		w.configured = 0
 		h.live.Store(testLimit)
-		time.Sleep(memoryPoll)
-		if err := w.order(0); err != nil {
-			t.Fatal(err)
+		for _, order := range []int64{testMark, -1} {
+			if err := w.order(order); err != nil {
+				t.Fatal(err)
+			}
 		}
-		time.Sleep(memoryPoll)
-		if got, want := heard(), "250ms true, 500ms false"; got != want {
-			t.Errorf("told %q, want %q", got, want)
+		time.Sleep(time.Minute)
+		if got, want := heard(), "125ms true, 125ms false"; got != want || w.used.Load() != testLimit {
+			t.Errorf("told %q, want %q; used %d", got, want, w.used.Load())
 		}
 	})
 }

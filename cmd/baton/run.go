@@ -18,6 +18,7 @@ import (
 
 // program is the whole of what a run depends on, so that tests run it in process.
 type program struct {
+	name           string // what it was called as, perhaps with a path
 	args, env      []string
 	reload         <-chan os.Signal // each asks serve to read its configuration again; nil: never
 	stdout, stderr io.Writer
@@ -26,6 +27,9 @@ type program struct {
 // run runs the command in args and returns what the process should exit with.
 // It ends early, in order, when ctx does.
 func (p *program) run(ctx context.Context) exitCode {
+	if tool := p.rabbitTool(); tool != nil {
+		return p.runTool(ctx, tool)
+	}
 	root, started := p.rootCommand()
 	root.SetArgs(p.args)
 	root.SetOut(p.stdout)

@@ -53,6 +53,7 @@ type memoryAlarm struct {
 	Alarm     bool  `json:"alarm"`
 	Used      int64 `json:"used"`
 	Watermark int64 `json:"watermark"`
+	Limit     int64 `json:"limit"` // 0: not known
 }
 
 type diskAlarm struct {
@@ -66,7 +67,7 @@ func getAlarms(c *call) (any, error) {
 	a := alarms{Memory: memoryAlarm{Alarm: set.Memory}, Disk: diskAlarm{Alarm: set.Disk}}
 	if c.primary.Levels != nil {
 		l := c.primary.Levels()
-		a.Memory.Used, a.Memory.Watermark = l.MemoryUsed, l.MemoryWatermark
+		a.Memory.Used, a.Memory.Watermark, a.Memory.Limit = l.MemoryUsed, l.MemoryWatermark, l.MemoryLimit
 		a.Disk.Free, a.Disk.Watermark = l.DiskFree, l.DiskWatermark
 	}
 	return a, nil

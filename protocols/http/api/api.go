@@ -70,6 +70,7 @@ type Listener struct {
 // Levels are the measures behind the alarms, in bytes.
 type Levels struct {
 	MemoryUsed, MemoryWatermark int64 // publishers wait above the watermark
+	MemoryLimit                 int64 // what the process may take; 0: not known
 	DiskFree, DiskWatermark     int64 // publishers wait below it
 }
 

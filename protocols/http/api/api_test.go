@@ -194,7 +194,8 @@ func TestPathsAndMethods(t *testing.T) {
 		{"GET", "/api/nope", 404, "", `{"error":"Object Not Found","reason":"Not Found"}`},
 		{"GET", "/api", 404, "", ""},
 		{"GET", "/api/", 404, "", ""},
-		{"GET", "/api/vhosts/", 404, "", `{"error":"Object Not Found","reason":"Not Found"}`},
+		{"GET", "/api/vhosts/", 200, "", `[{"name":"/"`},
+		{"GET", "/api/vhosts//", 404, "", `{"error":"Object Not Found","reason":"Not Found"}`},
 		{"GET", "/api/vhosts/%2F", 200, "", `{"name":"/"`},
 		{"GET", "/api/vhosts/%2f?columns=name", 200, "", `{"name":"/"}`},
 		{"GET", "/api/users/nope", 404, "", `{"error":"Object Not Found","reason":"Not Found"}`},
@@ -350,7 +351,7 @@ func TestAlarms(t *testing.T) {
 	}
 	watermark := int64(100)
 	f.primary.Levels = func() Levels {
-		return Levels{MemoryUsed: 50, MemoryWatermark: watermark, DiskFree: 7, DiskWatermark: 8}
+		return Levels{MemoryUsed: 50, MemoryWatermark: watermark, MemoryLimit: 200, DiskFree: 7, DiskWatermark: 8}
 	}
 	f.primary.SetMemoryWatermark = func(n int64) error {
 		if watermark = n; n < 0 {
@@ -359,7 +360,7 @@ func TestAlarms(t *testing.T) {
 		f.broker.SetMemoryAlarm(watermark < 50)
 		return nil
 	}
-	f.wantBody(t, "/alarms", `{"memory":{"alarm":false,"used":50,"watermark":100},"disk":{"alarm":false,"free":7,"watermark":8}}`)
+	f.wantBody(t, "/alarms", `{"memory":{"alarm":false,"used":50,"watermark":100,"limit":200},"disk":{"alarm":false,"free":7,"watermark":8}}`)
 	for _, tt := range []struct {
 		body string
 		code int
@@ -377,7 +378,7 @@ func TestAlarms(t *testing.T) {
 			t.Errorf("PUT %s = %d %s, watermark %d", tt.body, w.Code, w.Body, watermark)
 		}
 	}
-	f.wantBody(t, "/alarms", `{"memory":{"alarm":true,"used":50,"watermark":10},"disk":{"alarm":false,"free":7,"watermark":8}}`)
+	f.wantBody(t, "/alarms", `{"memory":{"alarm":true,"used":50,"watermark":10,"limit":200},"disk":{"alarm":false,"free":7,"watermark":8}}`)
 }
 
 func TestOverview(t *testing.T) {

@@ -94,9 +94,10 @@ func routes() []route {
 }
 
 // find returns the route of an escaped path, and the names in it. An escaped
-// slash is part of a name: "%2F" is the default vhost.
+// slash is part of a name: "%2F" is the default vhost. One at the end says
+// nothing, as in RabbitMQ: clients ask for "/api/connections/".
 func (a *API) find(path string) (*route, map[string]string, error) {
-	elements := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	elements := strings.Split(strings.TrimSuffix(strings.TrimPrefix(path, "/"), "/"), "/")
 	for i := range a.routes {
 		names, ok, err := a.routes[i].match(elements)
 		if err != nil {

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/batonmq/baton/core"
+	admin "github.com/batonmq/baton/protocols/http"
+)
+
+// runTool runs the program under another name.
+func runTool(t *testing.T, env []string, name string, args ...string) (code exitCode, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	p := program{name: name, args: args, env: env, stdout: &out, stderr: &errs}
+	code = p.run(t.Context())
+	return code, out.String(), errs.String()
+}
+
+// Under the name of one of RabbitMQ's tools the program understands its words, and
+// exits with its codes.
+func TestRabbitTool(t *testing.T) {
+	b := startAdminBroker(t)
+	env := []string{"BATON_ADMIN_SOCKET=" + b.socket}
+	const ctl, diagnostics = "/usr/sbin/rabbitmqctl", "rabbitmq-diagnostics.exe"
+	for _, step := range []struct {
+		name, args string
+		code       exitCode
+		want       string // all of standard output, or a part of the error
+	}{
+		{ctl, "ping", 0, "Ping succeeded\n"},
+		{ctl, "await_startup -t 5", 0, ""},
+		{ctl, "-q set_vm_memory_high_watermark 0.0001", 0, ""},
+		{diagnostics, "check_local_alarms", 69, "There are alarms in effect on the node"},
+		{ctl, "set_vm_memory_high_watermark 0.4", 0, "Setting memory threshold to 0.4 ...\n"},
+		{diagnostics, "check_local_alarms -q", 0, "No alarm is set.\n"},
+		{ctl, "set_vm_memory_high_watermark absolute 2MB", 0, "Setting memory threshold to 2MB ...\n"},
+		{diagnostics, "check_local_alarms", 69, "alarms in effect"},
+		{ctl, "-s set_vm_memory_high_watermark absolute 2G", 0, ""},
+		{ctl, "set_vm_memory_high_watermark 1.5", 64, "is no fraction"},
+		{ctl, "set_vm_memory_high_watermark NaN", 64, "is no fraction"},
+		{ctl, "set_vm_memory_high_watermark absolute 2TiB", 64, "is no size"},
+		{ctl, "set_vm_memory_high_watermark", 64, "accepts between 1 and 2 arg(s)"},
+		{ctl, "set_vm_memory_high_watermark relative 1", 64, "give a fraction"},
+		{ctl, "list_vhosts", 0, "Listing vhosts ...\nname\n/\n"},
+		{ctl, "list_users -q", 0, "name\ttags\nadm\t[\"administrator\"]\n"},
+		{ctl, "-s list_users name", 0, "adm\n"},
+		{ctl, "list_users name --formatter json", 0, "[\n  {\n    \"name\": \"adm\"\n  }\n]\n"},
+		{ctl, "list_users --formatter csv", 64, "Baton prints table and json"},
+		{ctl, "add_user x y", 64, "see `baton user --help`"},
+		{ctl, "list_policies", 64, "see `baton policy --help`"},
+		{ctl, "check_running", 64, "not among what Baton understands of rabbitmqctl"},
+		{ctl, "--bogus", 64, "unknown flag: --bogus"},
+		{diagnostics, "check_running", 0, "The broker serves clients.\n"},
+		{diagnostics, "list_users", 64, "not among what Baton understands of rabbitmq-diagnostics"},
+		{diagnostics, "check_port_connectivity", 0, "Successfully connected to all ports.\n"},
+	} {
+		code, stdout, stderr := runTool(t, env, step.name, strings.Fields(step.args)...)
+		if code != step.code || code == 0 && stdout != step.want || code != 0 && !strings.Contains(stderr, step.want) {
+			t.Errorf("%s %s: %d, %q, %q; want %d, %q", step.name, step.args, code, stdout, stderr, step.code, step.want)
+		}
+	}
+	if got := b.Alarms(); got != (core.Alarms{}) {
+		t.Errorf("alarms %+v", got)
+	}
+	if _, stdout, _ := runTool(t, env, ctl, "status"); !strings.Contains(stdout, "Node name: node-a\n") || !strings.Contains(stdout, "Alarms\n\n(none)\n") {
+		t.Errorf("the status is\n%s", stdout)
+	}
+
+	b.health.Set(admin.State{Role: admin.RoleStandby, Standby: &admin.Standby{Primary: "node-b"}})
+	for args, want := range map[string]string{"check_running": "standby", "await_startup -t 1": "no answer within 1 s", "status": "cannot do this now"} {
+		if code, _, stderr := runTool(t, env, diagnostics, strings.Fields(args)...); code != 69 || !strings.Contains(stderr, want) {
+			t.Errorf("%s at a standby: %d, %q", args, code, stderr)
+		}
+	}
+	if code, _, stderr := runTool(t, nil, ctl, "-n", "rabbit@nobody", "ping"); code != 69 || !strings.Contains(stderr, `no broker called "nobody" answers`) {
+		t.Errorf("without a broker: %d, %q", code, stderr)
+	}
+}
