@@ -135,6 +135,7 @@ type Delivery struct {
 
 	queue   *Queue
 	size    uint32 // of the message that was unloaded
+	lane    uint8  // the priority of the lane that it came from
 	durable bool
 }
 

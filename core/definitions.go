@@ -15,6 +15,7 @@ import (
 //	v <vhost>                             a vhost
 //	x <vhost> <name>                      an exchange
 //	q <vhost> <name>                      a queue
+//	l <vhost> <queue> <priority>          the messages of a queue that have a priority
 //	b <vhost> <identity>                  a binding
 //	s <vhost> <subscriber>                a subscriber, and its queue
 //	u <vhost> <subscriber> <key>          a subscription
@@ -32,6 +33,7 @@ const (
 	keyVHost        = 'v'
 	keyExchange     = 'x'
 	keyQueue        = 'q'
+	keyLane         = 'l'
 	keyBinding      = 'b'
 	keySubscriber   = 's'
 	keySubscription = 'u'
@@ -110,6 +112,14 @@ func (q *Queue) definition() Op {
 		value = append(value, field.Field{Key: "used", Value: true})
 	}
 	return defineOp(definitionKey(keyQueue, q.vhost.name, q.spec.Name), q.lane.id, value)
+}
+
+func (q *Queue) laneDefinition(l *lane) Op {
+	return defineOp(definitionKey(keyLane, q.vhost.name, q.spec.Name, string([]byte{l.priority})), l.id, field.Table{
+		{Key: "vhost", Value: q.vhost.name},
+		{Key: "queue", Value: q.spec.Name},
+		{Key: "priority", Value: l.priority},
+	})
 }
 
 func (b *binding) definition(v *VHost, id string) Op {

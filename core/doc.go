@@ -3,7 +3,8 @@
 //
 // # What it guarantees
 //
-//   - A queue hands out its messages in the order of their places (Seq). A message that is put back returns to its place.
+//   - A queue hands out its messages in the order of their places (Seq). A message that is put back returns to its place. One with
+//     priorities (x-max-priority) does so for each priority, and hands out the highest first.
 //   - A durable message's record is with the store before anyone can see the message, so whatever a client does about it is recorded
 //     after it.
 //   - A message with several routing keys goes wherever any of them leads, once, and is recorded with all of them.
@@ -53,7 +54,7 @@
 //     the ring of ids away from those that its client may still answer for.
 //   - Retained messages that are still to be sent for a subscription are not on record: the rest of them ends with the process.
 //   - A transient message, or a persistent one in a transient queue, ends with the process.
-//   - A message whose time is over may wait behind one whose time is not, and counts as ready. So it does where the next message is in the
+//   - A message whose time is over may wait behind one of its priority whose time is not, and counts as ready. So it does where the next message is in the
 //     store alone, until the queue is read back: for a consumer or a get, or because the time has come for which an alarm was set when
 //     the next message was in memory. Nothing is read at a start only to see what is over.
 //   - A change of Access can be read before its record has passed: if its caller was not answered it may be undone by a crash.
@@ -65,11 +66,13 @@
 //
 // # Vocabulary
 //
-// A Broker has VHosts; a VHost has Exchanges, Queues and Bindings between them. A Session is one connection's view of a VHost: every
-// verb a client has is one of its methods. A Consumer is a Session's subscription to one Queue; what it is given are Deliveries, and
-// what it does about them is to Settle. A Window is credit: how many deliveries may be outstanding. An entry is a message's place in
-// a queue. A Subscriber is what outlives the connection of a client that comes back, a Link one connection's hold on it; a message is
-// out while the client has not answered for it, and carried when it waits for the next link. Exchange, routing key, binding, prefetch have the meaning of AMQP 0-9-1, the larger of the models spoken here.
+// A Broker has VHosts; a VHost has Exchanges, Queues and Bindings between them. A Session is one connection's view of a VHost: every verb
+// a client has is one of its methods. A Consumer is a Session's subscription to one Queue; what it is given are Deliveries, and what it
+// does about them is to Settle. A Window is credit: how many deliveries may be outstanding. An entry is a message's place in a queue, in
+// its lane: an ordinary queue has one lane, one with priorities has one for each that was used. A Subscriber is what outlives the
+// connection of a client that comes back, a Link one connection's hold on it; a message is out while the client has not answered for it,
+// and carried when it waits for the next link. Exchange, routing key, binding, prefetch have the meaning of AMQP 0-9-1, the larger of the
+// models spoken here.
 //
 // Access is who may use the broker: Users, Permissions, TopicPermissions, and what is known of VHosts. It keeps them; what a pattern or a
 // hash means is for others to say (Options.CompilePattern, for those of policies), and so is what a user may do: an Authorizer answers Requests, each for a Right to an exchange, a queue

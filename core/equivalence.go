@@ -50,7 +50,7 @@ func (d *difference) err() error {
 // Unknown arguments are kept and compared, as clients expect.
 var unsupportedQueueArgs = []string{
 	"x-expires", "x-message-ttl", "x-max-length", "x-max-length-bytes", "x-overflow", argDeadLetters,
-	"x-dead-letter-routing-key", "x-max-priority", "x-single-active-consumer", "x-delivery-limit",
+	"x-dead-letter-routing-key", "x-single-active-consumer", "x-delivery-limit",
 }
 
 const argQueueType = "x-queue-type"
@@ -66,6 +66,11 @@ func checkQueueArgs(object string, args field.Table) error {
 	for _, name := range unsupportedQueueArgs {
 		if _, ok := args.Get(name); ok {
 			return refuse(name, "not supported by this version of the broker")
+		}
+	}
+	if v, ok := args.Get(argMaxPriority); ok {
+		if why := checkMaxPriority(v); why != "" {
+			return refuse(argMaxPriority, why)
 		}
 	}
 	if v, ok := args.Get(argQueueType); ok && v != "classic" {

@@ -37,10 +37,26 @@ func (q *Queue) expiry(l *lane, e *entry) int64 {
 	return e.msg.Expires
 }
 
-// dropExpired drops the messages at the front whose time is over, up to a batch of them, in one record. more says that there may be
-// others behind them: the expirer goes on.
+// dropExpired drops the messages at the front of each lane whose time is over, up to a batch of them, in one record. more says that there
+// may be others behind them: the expirer goes on.
 func (q *Queue) dropExpired() (n int, more bool) {
-	l := &q.lane
+	n, more = q.dropExpiredOf(&q.lane, expireBatch)
+	if q.ladder != nil {
+		for _, l := range q.ladder.above {
+			if !more {
+				var dropped int
+				dropped, more = q.dropExpiredOf(l, expireBatch-n)
+				n += dropped
+			}
+		}
+	}
+	if n > 0 {
+		q.commitRanges(OpSettle)
+	}
+	return n, more
+}
+
+func (q *Queue) dropExpiredOf(l *lane, most int) (n int, more bool) {
 	now := int64(0)
 	for e := l.peek(); e != nil; e = l.peek() {
 		at := q.expiry(l, e)
@@ -53,18 +69,14 @@ func (q *Queue) dropExpired() (n int, more bool) {
 		if at > now {
 			break
 		}
-		if n == expireBatch {
+		if n == most {
 			q.alarmAt(at)
-			more = true
-			break
+			return n, true
 		}
 		q.discard(l, l.pop(), expired)
 		n++
 	}
-	if n > 0 {
-		q.commitRanges(OpSettle)
-	}
-	return n, more
+	return n, false
 }
 
 // dropAllExpired drops all messages at the front whose time is over. The lock is let go between batches.
@@ -76,9 +88,17 @@ func (q *Queue) dropAllExpired() {
 	}
 }
 
-// watch has the expirer come when the next message's time is over.
+// watch has the expirer come when the time of a lane's next message is over.
 func (q *Queue) watch() {
-	l := q.front()
+	q.watchLane(&q.lane)
+	if q.ladder != nil {
+		for _, l := range q.ladder.above {
+			q.watchLane(l)
+		}
+	}
+}
+
+func (q *Queue) watchLane(l *lane) {
 	e := l.peek()
 	if e == nil || e.msg.Expires == 0 || q.alarmed != 0 && q.alarmed <= e.msg.Expires {
 		return
@@ -103,7 +123,7 @@ func (q *Queue) alarmAt(at int64) {
 	q.vhost.broker.expiries.set(&q.alarm, at)
 }
 
-// ring drops what is due. When the next message is in the store alone then, it is brought back: its time may be over, too. An alarm is
+// ring drops what is due. When a lane's next message is in the store alone then, it is brought back: its time may be over, too. An alarm is
 // not taken back when the message for which it was set goes another way, so it may ring in vain: that costs less than to follow every
 // change.
 func (q *Queue) ring() {
@@ -116,7 +136,11 @@ func (q *Queue) ring() {
 	if _, more := q.dropExpired(); more {
 		return
 	}
-	if q.front().peek() == nil && q.wanting() {
+	due := q.front().peek() == nil
+	if q.ladder != nil {
+		due = q.noteDue()
+	}
+	if due && q.wanting() {
 		q.requestLoad()
 	}
 	q.dispatch()

@@ -21,6 +21,7 @@ import "math"
 // It is guarded by its queue's mu, but for the id of the queue's own lane, which never changes.
 type lane struct {
 	id       QueueID // 0: nothing of it is on record
+	priority uint8   // of its messages; 0: any, in a queue without priorities
 	next     Seq     // the place the next publish takes
 	returned entryHeap
 	head     deque[entry]
@@ -96,6 +97,11 @@ func (l *lane) peek() *entry {
 	return e
 }
 
+// waiting reports whether the lane has a message that is visible, in memory or not.
+func (l *lane) waiting() bool {
+	return len(l.returned) > 0 || l.head.len() > 0 || l.cold.n > 0 || l.tail.len() > 0 && !l.tail.at(0).hidden
+}
+
 // pop removes the entry that peek returned.
 func (l *lane) pop() entry {
 	switch {
@@ -107,13 +113,14 @@ func (l *lane) pop() entry {
 	return l.tail.popFront()
 }
 
-// note adds a place to those that the next commitRanges records.
-func (l *lane) note(seq Seq) {
-	if n := len(l.ranges); n > 0 && l.ranges[n-1].Last+1 == seq {
-		l.ranges[n-1].Last = seq
-		return
+// noted appends the record of kind for the places noted since the last call.
+func (l *lane) noted(kind OpKind, ops []Op) []Op {
+	if len(l.ranges) == 0 {
+		return ops
 	}
-	l.ranges = append(l.ranges, Range{First: seq, Last: seq})
+	ops = append(ops, Op{Kind: kind, Queue: l.id, Ranges: l.ranges})
+	l.ranges = l.ranges[:0]
+	return ops
 }
 
 // restore gives a lane its places back.

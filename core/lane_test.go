@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"testing"
@@ -10,14 +11,26 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/core/field"
 	"github.com/batonmq/baton/persistence/memstore"
 )
 
 // A queue hands out what a plain list would, and knows how much waits, whatever is put back, purged, in the store alone or recovered.
-func TestQueueEqualsPlainList(t *testing.T) {
+func TestQueueEqualsPlainList(t *testing.T) { equalsPlainList(t, nil) }
+
+// One with priorities hands out what a list would that is sorted by them.
+func TestPriorityQueueEqualsSortedList(t *testing.T) {
+	equalsPlainList(t, field.Table{{Key: "x-max-priority", Value: int32(modelPriorities)}})
+}
+
+// modelPriorities is the largest priority that makes a difference in the model.
+const modelPriorities = 4
+
+func equalsPlainList(t *testing.T, args field.Table) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		rapid.Check(undated{t}, func(rt *rapid.T) {
-			m := &queueModel{t: t, rt: rt, disk: memstore.NewDisk()}
+			m := &queueModel{t: t, rt: rt, disk: memstore.NewDisk(), args: args}
 			m.open()
 			defer m.shut()
 			for range rapid.IntRange(1, 60).Draw(rt, "steps") {
@@ -36,6 +49,7 @@ type queueModel struct {
 	t       *testing.T
 	rt      *rapid.T
 	disk    *memstore.Disk
+	args    field.Table // the queue's
 	store   *memstore.Store
 	broker  *core.Broker
 	session *core.Session
@@ -48,9 +62,10 @@ type queueModel struct {
 
 // modelled is a message as the model knows it.
 type modelled struct {
-	n       int
-	size    int
-	durable bool
+	n        int
+	priority uint8 // that counts
+	size     int
+	durable  bool
 }
 
 func (m *queueModel) open() {
@@ -61,7 +76,7 @@ func (m *queueModel) open() {
 		m.rt.Fatal(err)
 	}
 	m.broker, m.session = b, attach(m.t, b)
-	if _, err := m.session.DeclareQueue(m.t.Context(), core.QueueSpec{Name: "q", Durable: true}); err != nil {
+	if _, err := m.session.DeclareQueue(m.t.Context(), core.QueueSpec{Name: "q", Durable: true, Args: m.args}); err != nil {
 		m.rt.Fatal(err)
 	}
 }
@@ -82,7 +97,8 @@ func (m *queueModel) step() {
 	case 0, 1, 2:
 		durable := rapid.IntRange(0, 3).Draw(m.rt, "transient") > 0
 		for range rapid.IntRange(1, 40).Draw(m.rt, "messages") {
-			m.publish(durable, rapid.SampledFrom([]int{0, 7, 300, len(largeBody)}).Draw(m.rt, "size"))
+			m.publish(durable, rapid.SampledFrom([]int{0, 7, 300, len(largeBody)}).Draw(m.rt, "size"),
+				rapid.Uint8Range(0, modelPriorities+2).Draw(m.rt, "priority"))
 		}
 	case 3, 4, 5:
 		for range rapid.IntRange(1, 40).Draw(m.rt, "gets") {
@@ -103,13 +119,17 @@ func (m *queueModel) step() {
 	}
 }
 
-func (m *queueModel) publish(durable bool, size int) {
+func (m *queueModel) publish(durable bool, size int, priority uint8) {
 	m.made++
-	msg := &core.Message{Key: "q", Props: fmt.Append(nil, m.made), Body: largeBody[:size], Persistent: durable}
+	msg := &core.Message{Key: "q", Props: fmt.Append(nil, m.made), Body: largeBody[:size], Persistent: durable, Priority: priority}
 	if n, err := m.session.Publish(msg, nil, 0); err != nil || n != 1 {
 		m.rt.Fatalf("publish: routed to %d queues, %v", n, err)
 	}
-	m.waiting = append(m.waiting, modelled{n: m.made, size: msg.Size(), durable: durable})
+	if priority = min(priority, modelPriorities); m.args == nil {
+		priority = 0
+	}
+	m.waiting = append(m.waiting, modelled{n: m.made, priority: priority, size: msg.Size(), durable: durable})
+	m.sort()
 }
 
 func (m *queueModel) get() {
@@ -146,7 +166,9 @@ func (m *queueModel) settle(o core.Outcome) {
 	m.sort()
 }
 
-func (m *queueModel) sort() { slices.SortFunc(m.waiting, func(a, b modelled) int { return a.n - b.n }) }
+func (m *queueModel) sort() {
+	slices.SortFunc(m.waiting, func(a, b modelled) int { return cmp.Or(cmp.Compare(b.priority, a.priority), cmp.Compare(a.n, b.n)) })
+}
 
 func (m *queueModel) purge() {
 	n, err := m.session.PurgeQueue(m.t.Context(), "q", false)

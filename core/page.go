@@ -46,7 +46,7 @@ func (q *Queue) pageOutLane(l *lane) {
 	for i := range l.returned {
 		q.bare(&l.returned[i])
 	}
-	if len(q.listed) == 0 && l.head.len() > 0 && !q.loading {
+	if (len(q.listed) == 0 || l != q.front()) && l.head.len() > 0 && !q.loading {
 		q.chillHead(l)
 	}
 	if q.pageOut(l, 0); l.tail.len() == 0 {
@@ -104,7 +104,12 @@ func (q *Queue) wanting() bool {
 }
 
 // wanted returns what is to be loaded next.
-func (q *Queue) wanted() (w want, ok bool) { return q.front().wanted() }
+func (q *Queue) wanted() (w want, ok bool) {
+	if w, ok = q.front().wanted(); ok || q.ladder == nil {
+		return w, ok
+	}
+	return q.ladder.wanted()
+}
 
 func (l *lane) wanted() (w want, ok bool) {
 	w = want{lane: l, cold: l.cold.bytes}
@@ -182,6 +187,11 @@ func (q *Queue) loaded(w want, entries []Entry) {
 		l.cold = coldRange{}
 	}
 	q.dispatch()
+	if q.ladder != nil {
+		if q.ladder.read(l); len(q.ladder.due) > 0 && q.wanting() {
+			q.requestLoad()
+		}
+	}
 }
 
 // warm makes the next of the cold range the last of the head.

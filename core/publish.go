@@ -156,7 +156,7 @@ type reserved struct {
 func (r *reserved) show(fresh bool) {
 	r.queue.mu.Lock()
 	defer r.queue.mu.Unlock()
-	r.lane.show(r.seq)
+	r.queue.show(r.place)
 	r.queue.afterPush(r.place, fresh)
 }
 

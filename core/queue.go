@@ -39,7 +39,8 @@ type Queue struct {
 	governed atomic.Pointer[governed] // the policies that apply; nil: none. It changes under vhost.mu
 
 	mu        sync.Mutex
-	lane      lane // where its messages lie
+	lane      lane    // where its messages lie
+	ladder    *ladder // the lanes of higher priorities; nil: there are no priorities
 	deleted   bool
 	consumers []*Consumer // all, in the order of their making
 	listed    []*Consumer // those that may have credit
@@ -56,7 +57,10 @@ type Queue struct {
 
 // push makes m the last entry of its lane and returns its place. The caller dispatches, and commits first when the entry is durable.
 func (q *Queue) push(m *Message, durable, hidden bool) place {
-	l := &q.lane
+	l := q.laneFor(m)
+	if durable && l.id == 0 {
+		q.define(l)
+	}
 	q.stats.Published++
 	q.ready(1, int64(m.Size()))
 	q.account(entryCost + m.held())
@@ -79,15 +83,6 @@ func (q *Queue) freed(m *Message) {
 	}
 	q.account(-entryCost)
 }
-
-// front is the lane that holds the next message.
-func (q *Queue) front() *lane { return &q.lane }
-
-// laneOf is the lane that a delivery came from.
-func (q *Queue) laneOf(*Delivery) *lane { return &q.lane }
-
-// lanes yields every lane.
-func (q *Queue) lanes(yield func(*lane) bool) { yield(&q.lane) }
 
 // dispatch hands out what it can: entries in order, consumers in turn.
 func (q *Queue) dispatch() {
@@ -144,11 +139,12 @@ func (q *Queue) unlist(i int) {
 // handOut takes the next entry out for c, or for a get when c is nil. Without acknowledgements that also settles it. A durable entry
 // that is out does not count for the memory budget: it is in the store, and what its consumer does must not stop publishers.
 func (q *Queue) handOut(c *Consumer, noAck bool) Delivery {
-	e := q.front().pop()
+	l := q.front()
+	e := l.pop()
 	q.ready(-1, -int64(e.size))
 	d := Delivery{
 		Message: e.msg, Consumer: c, Seq: e.seq, Delivered: uint32(e.delivered), Redelivered: e.delivered > 0,
-		queue: q, durable: e.durable,
+		queue: q, lane: l.priority, durable: e.durable,
 	}
 	q.stats.Delivered++
 	q.stats.Unsettled++
@@ -173,7 +169,7 @@ func (q *Queue) forget(d *Delivery) {
 	q.stats.Unsettled--
 	q.stats.Settled++
 	if d.durable {
-		q.laneOf(d).note(d.Seq)
+		q.note(q.laneOf(d), Range{First: d.Seq, Last: d.Seq})
 	} else {
 		q.freed(d.Message)
 	}
@@ -191,7 +187,7 @@ func (q *Queue) giveBack(d *Delivery, tried bool) {
 	}
 	if d.durable {
 		if tried {
-			l.note(d.Seq)
+			q.note(l, Range{First: d.Seq, Last: d.Seq})
 		}
 		q.account(entryCost)
 		if e.msg != nil && q.vhost.broker.crowded() && e.msg.Stored() {
@@ -204,6 +200,19 @@ func (q *Queue) giveBack(d *Delivery, tried bool) {
 	l.returned.push(e)
 }
 
+// note adds a place to those that the next commitRanges records.
+func (q *Queue) note(l *lane, r Range) {
+	n := len(l.ranges)
+	switch {
+	case n > 0 && l.ranges[n-1].Last+1 == r.First:
+		l.ranges[n-1].Last = r.Last
+		return
+	case n == 0 && l != &q.lane:
+		q.ladder.noted = append(q.ladder.noted, l)
+	}
+	l.ranges = append(l.ranges, r)
+}
+
 // commitRanges records kind for the places noted since the last call.
 func (q *Queue) commitRanges(kind OpKind) {
 	if q.noted(kind); len(q.ops) > 0 {
@@ -214,9 +223,12 @@ func (q *Queue) commitRanges(kind OpKind) {
 // noted makes q.ops the records of kind for the places noted since the last call. They are to be committed before any other is noted.
 func (q *Queue) noted(kind OpKind) {
 	q.ops = q.ops[:0]
-	if l := &q.lane; len(l.ranges) > 0 {
-		q.ops = append(q.ops, Op{Kind: kind, Queue: l.id, Ranges: l.ranges})
-		l.ranges = l.ranges[:0]
+	q.ops = q.lane.noted(kind, q.ops)
+	if q.ladder != nil {
+		for _, l := range q.ladder.noted {
+			q.ops = l.noted(kind, q.ops)
+		}
+		q.ladder.noted = q.ladder.noted[:0]
 	}
 }
 
@@ -267,7 +279,7 @@ func (q *Queue) purgeLane(l *lane) {
 	}
 	if l.cold.n > 0 {
 		q.discarded(l.cold.from, l.cold.to)
-		l.ranges = append(l.ranges, Range{First: l.cold.from, Last: l.cold.to})
+		q.note(l, Range{First: l.cold.from, Last: l.cold.to})
 		q.ready(-l.cold.n, -l.cold.bytes)
 		q.stats.Settled += uint64(l.cold.n)
 		l.cold = coldRange{}
@@ -297,7 +309,7 @@ func (q *Queue) discard(l *lane, e entry, why reason) {
 	}
 	q.freed(e.msg)
 	if e.durable {
-		l.note(e.seq)
+		q.note(l, Range{First: e.seq, Last: e.seq})
 	}
 }
 

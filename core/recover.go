@@ -69,7 +69,7 @@ func (rc *recovery) definition(d *Definition) error {
 		rc.subscriber(&r, d)
 	case keyKept:
 		rc.kept(&r, d)
-	case keyBinding, keySubscription, keyOutgoing, keyReceived, keyWill, keyRetained, keyPermission, keyTopicPermission:
+	case keyLane, keyBinding, keySubscription, keyOutgoing, keyReceived, keyWill, keyRetained, keyPermission, keyTopicPermission:
 		rc.late.add(d)
 	default:
 		r.err = fmt.Errorf("definition is of an unknown kind: a newer version of the broker wrote it")
@@ -106,6 +106,8 @@ func (rc *recovery) lateDefinitions() error {
 func (rc *recovery) lateDefinition(d *Definition) error {
 	r := readDefinition(d)
 	switch d.Key[0] {
+	case keyLane:
+		rc.lane(&r, d)
 	case keyBinding:
 		return rc.binding(&r)
 	case keySubscription:
@@ -168,14 +170,31 @@ func (rc *recovery) queue(r *reader, d *Definition) {
 	if r.err != nil {
 		return
 	}
-	q.restore(d)
+	q.ladder = newLadder(q.spec.Args)
+	q.restore(&q.lane, d)
 	*v.queues.Load().at(q.spec.Name) = q
 }
 
-// restore gives a queue its places back.
-func (q *Queue) restore(d *Definition) {
-	q.lane.restore(d)
-	q.ready(q.lane.cold.n, q.lane.cold.bytes)
+// restore gives a lane of the queue its places back.
+func (q *Queue) restore(l *lane, d *Definition) {
+	l.restore(d)
+	q.ready(l.cold.n, l.cold.bytes)
+}
+
+// lane brings a queue's lane of a priority back.
+func (rc *recovery) lane(r *reader, d *Definition) {
+	v, name, priority := rc.owner(r), read[string](r, "queue"), read[uint8](r, "priority")
+	if r.err != nil {
+		return
+	}
+	q := v.queue(name)
+	if q == nil || q.ladder == nil || priority == 0 {
+		r.err = fmt.Errorf("its %s does not exist, or has no priorities", v.queueName(name))
+		return
+	}
+	l := q.ladder.lane(priority)
+	l.id = d.Queue
+	q.restore(l, d)
 }
 
 func (rc *recovery) binding(r *reader) error {
@@ -226,7 +245,7 @@ func (rc *recovery) subscriber(r *reader, d *Definition) {
 		return
 	}
 	sub.giveQueue(queue, d.Queue)
-	sub.queue.restore(d)
+	sub.queue.restore(&sub.queue.lane, d)
 	*q = sub.queue
 	*v.subscribers.Load().at(sub.name) = sub
 }

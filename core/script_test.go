@@ -329,6 +329,7 @@ func (p *peer) message(d *datadriven.TestData, body string) *core.Message {
 	m := &core.Message{
 		Exchange: str(d, "to", ""), Key: str(d, "key", ""), Keys: list(d, "keys"), Body: []byte(body), Props: props,
 		Persistent: d.HasArg("persistent"), Once: d.HasArg("once"), Retain: d.HasArg("retain"),
+		Priority: uint8(num(d, "priority", 0)),
 	}
 	if life := p.script.duration(d, "expires", -1); life >= 0 {
 		m.Expires = p.session.ExpiresAfter(life)

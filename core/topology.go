@@ -214,7 +214,7 @@ func (s *Session) declareQueue(spec QueueSpec, fresh bool) (*Queue, promise, err
 	if err := s.mayMakeQueue(op, &spec); err != nil {
 		return nil, nil, err
 	}
-	q = &Queue{vhost: v, spec: spec, lane: lane{next: 1}, inbound: map[string]*binding{}}
+	q = &Queue{vhost: v, spec: spec, lane: lane{next: 1}, ladder: newLadder(spec.Args), inbound: map[string]*binding{}}
 	if spec.Exclusive {
 		q.owner = s
 		if s.exclusive == nil {

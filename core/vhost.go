@@ -155,7 +155,7 @@ func (d *deletion) queue(q *Queue) {
 		d.binding(id, b)
 	}
 	if q.durable() {
-		d.ops = append(d.ops, removeOp(q.definition()))
+		d.ops = append(d.ops, q.removal()...)
 	}
 }
 

@@ -192,7 +192,7 @@ func (v *VHost) clear() {
 	for _, q := range v.queues.Load().all() {
 		_, _ = q.end(false, false) // without conditions it never refuses
 		if q.durable() {
-			u.add(removeOp(q.definition()))
+			u.add(q.removal()...)
 		}
 	}
 	v.queues.Store(&pmap[*Queue]{})
