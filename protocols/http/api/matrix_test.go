@@ -60,6 +60,18 @@ var matrix = []struct {
 	{"DELETE", "/api/topic-permissions/v1/mgt", "", 204, 401, 401, 401, 401},
 	{"DELETE", "/api/topic-permissions/v1/mgt/amq.topic", "", 204, 401, 401, 401, 401},
 
+	{"GET", "/api/policies", "", 200, 200, 200, 200, 401},
+	{"GET", "/api/policies/v1", "", 200, 200, 401, 200, 401},
+	{"GET", "/api/policies/v2", "", 200, 200, 401, 401, 401},
+	{"GET", "/api/policies/v1/p", "", 404, 401, 401, 401, 401},
+	{"PUT", "/api/policies/v1/p", `{"pattern":"","definition":{"max-length":1}}`, 201, 401, 401, 401, 401},
+	{"DELETE", "/api/policies/v1/p", "", 404, 401, 401, 401, 401},
+	{"GET", "/api/operator-policies", "", 200, 200, 200, 200, 401},
+	{"GET", "/api/operator-policies/v1", "", 200, 200, 401, 200, 401},
+	{"GET", "/api/operator-policies/v1/p", "", 404, 401, 401, 401, 401},
+	{"PUT", "/api/operator-policies/v1/p", `{"pattern":"","definition":{"max-length":1}}`, 201, 401, 401, 401, 401},
+	{"DELETE", "/api/operator-policies/v1/p", "", 404, 401, 401, 401, 401},
+
 	{"GET", "/api/connections", "", 200, 200, 200, 200, 401},
 	{"GET", "/api/connections/of-mgt", "", 200, 200, 401, 200, 401},
 	{"DELETE", "/api/connections/of-mgt", "", 204, 401, 401, 204, 401},

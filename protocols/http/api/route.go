@@ -24,6 +24,7 @@ type verb struct {
 // those with a word come before those with a name in its place.
 func routes() []route {
 	type verbs = map[string]verb
+	policies, operator := policyVerbs{}, policyVerbs{operator: true}
 	const get, put, del, post = http.MethodGet, http.MethodPut, http.MethodDelete, http.MethodPost
 	table := []struct {
 		path  string
@@ -74,6 +75,18 @@ func routes() []route {
 		}},
 		{"/api/topic-permissions/{vhost}/{user}/{exchange}", verbs{
 			del: {administrator, "clear topic permission", deleteTopicPermission},
+		}},
+
+		{"/api/policies", verbs{get: {management, "", policies.list}}},
+		{"/api/policies/{vhost}", verbs{get: {management, "", policies.listOfVHost}}},
+		{"/api/policies/{vhost}/{policy}", verbs{
+			get: {management, "", policies.get}, put: {management, "set policy", policies.put}, del: {management, "clear policy", policies.clear},
+		}},
+		{"/api/operator-policies", verbs{get: {management, "", operator.list}}},
+		{"/api/operator-policies/{vhost}", verbs{get: {management, "", operator.listOfVHost}}},
+		{"/api/operator-policies/{vhost}/{policy}", verbs{
+			get: {administrator, "", operator.get}, put: {administrator, "set operator policy", operator.put},
+			del: {administrator, "clear operator policy", operator.clear},
 		}},
 
 		{"/api/connections", verbs{get: {management, "", listConnections}}},
