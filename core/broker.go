@@ -287,7 +287,7 @@ func (b *Broker) loader(ctx context.Context) {
 		select {
 		case <-b.shows.signal:
 			for _, r := range b.shows.take() {
-				r.show(false) // what was on record too late for its time is not handed out
+				r.show()
 			}
 		case <-b.resumes.signal:
 			for _, s := range b.resumes.take() {

@@ -10,6 +10,8 @@
 //   - A message with several routing keys goes wherever any of them leads, once, and is recorded with all of them.
 //   - A Completion runs once for every publish or definition it was given with, in the order of the calls, when the record has
 //     passed (see Store). Nothing else is a promise.
+//   - What one publish causes in several queues is one unit, which passes whole or not at all; nobody sees any of it before its records are
+//     with the store.
 //   - What is handed to a consumer is within its windows. A slow consumer stops its own queue and nothing else.
 //   - A message is not handed out once its time is over (Message.Expires), by the broker's clock, which no restart and no other host sets
 //     forward or back. Nobody need ask for it to go: it goes when it has become a queue's next message.

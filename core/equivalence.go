@@ -53,10 +53,8 @@ var unsupportedQueueArgs = []string{
 	"x-dead-letter-routing-key", "x-single-active-consumer", "x-delivery-limit",
 }
 
-const argQueueType = "x-queue-type"
-
-// checkQueueArgs refuses arguments that cannot be honoured.
-func checkQueueArgs(object string, args field.Table) error {
+// checkQueueArgs refuses arguments that cannot be honoured, and returns what the others amount to.
+func checkQueueArgs(object string, args field.Table) (*QueueSettings, error) {
 	refuse := func(arg, why string) error {
 		return &Error{
 			Kind: Invalid, Op: "declare", Name: object,
@@ -65,26 +63,29 @@ func checkQueueArgs(object string, args field.Table) error {
 	}
 	for _, name := range unsupportedQueueArgs {
 		if _, ok := args.Get(name); ok {
-			return refuse(name, "not supported by this version of the broker")
+			return nil, refuse(name, "not supported by this version of the broker")
 		}
 	}
-	if v, ok := args.Get(argMaxPriority); ok {
-		if why := checkMaxPriority(v); why != "" {
-			return refuse(argMaxPriority, why)
-		}
+	if v, ok := args.Get(argQueueType); ok && v != ClassicType {
+		return nil, refuse(argQueueType, fmt.Sprintf("'%s' is not supported by this version of the broker, only 'classic' is", field.Text(v)))
 	}
-	if v, ok := args.Get(argQueueType); ok && v != "classic" {
-		return refuse(argQueueType, fmt.Sprintf("'%s' is not supported by this version of the broker, only 'classic' is", field.Text(v)))
-	}
-	return nil
+	return parseQueueArgs(args, refuse)
 }
 
-// equivalent compares a redeclaration with what exists, after the owner was checked: durable, auto_delete, then every argument of
-// either side. An absent x-queue-type is classic.
+// equivalent compares a redeclaration with what exists, after the owner was checked: durable, auto_delete, then the arguments with a
+// meaning, in RabbitMQ's order, then every other of either side. An absent x-queue-type is classic.
 func (q *Queue) equivalent(spec QueueSpec) error {
 	d := difference{op: "declare", object: q.vhost.queueName(q.spec.Name)}
 	d.compare("durable", spec.Durable, q.spec.Durable)
 	d.compare("auto_delete", spec.AutoDelete, q.spec.AutoDelete)
+	if !field.Equal(queueType(spec.Args), queueType(q.spec.Args)) {
+		d.compareArg(argQueueType, spec.Args, q.spec.Args)
+	}
+	for i := range queueSettings {
+		if arg := queueSettings[i].arg; arg != argQueueType {
+			d.compareArg(arg, spec.Args, q.spec.Args)
+		}
+	}
 	for _, args := range []field.Table{spec.Args, q.spec.Args} {
 		for _, f := range args {
 			if f.Key != argQueueType {
@@ -95,8 +96,13 @@ func (q *Queue) equivalent(spec QueueSpec) error {
 	return d.err()
 }
 
-// argDeadLetters names the exchange where a queue's dead letters go.
-const argDeadLetters = "x-dead-letter-exchange"
+// queueType is what a queue's arguments say that it is.
+func queueType(args field.Table) any {
+	if v, ok := args.Get(argQueueType); ok {
+		return v
+	}
+	return ClassicType
+}
 
 func stringArg(args field.Table, name string) (string, bool) {
 	v, _ := args.Get(name)

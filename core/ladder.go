@@ -2,10 +2,7 @@ package core
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
-
-	"github.com/batonmq/baton/core/field"
 )
 
 // A ladder is the lanes of a queue that has priorities: its own is for priority 0, and each other priority gets one with the first
@@ -21,16 +18,12 @@ type ladder struct {
 	noted []*lane // that have places noted for the next commitRanges
 }
 
-// argMaxPriority asks for priorities from 0 to its value.
-const argMaxPriority = "x-max-priority"
-
-// newLadder returns the ladder that a queue's arguments ask for, nil for none.
-func newLadder(args field.Table) *ladder {
-	v, _ := args.Get(argMaxPriority)
-	if n, ok := field.Int(v); ok && n > 0 {
-		return &ladder{max: uint8(n)}
+// newLadder returns the ladder that a queue's settings ask for, nil for none.
+func newLadder(st *QueueSettings) *ladder {
+	if st == nil || st.MaxPriority == 0 {
+		return nil
 	}
-	return nil
+	return &ladder{max: st.MaxPriority}
 }
 
 // lane returns the lane of a priority above 0. It may be given a message, or have one made visible.
@@ -143,18 +136,4 @@ func (q *Queue) removal() []Op {
 		}
 	}
 	return ops
-}
-
-// checkMaxPriority says in RabbitMQ's words what is wrong with the value of x-max-priority; "": nothing.
-func checkMaxPriority(v any) string {
-	const most = 255
-	switch n, ok := field.Int(v); {
-	case !ok:
-		return `"expected integer, got ` + field.TypeName(v) + `"`
-	case n < 0:
-		return fmt.Sprintf("{value_negative,%d}", n)
-	case n > most:
-		return fmt.Sprintf("{max_value_exceeded,%d}", n)
-	}
-	return ""
 }

@@ -29,7 +29,7 @@ func (s *Session) publish(m *Message, c Completion, tag uint64) (routed int, err
 	case len(s.targets) == 1 && !m.Once:
 		routed = s.publishOne(s.targets[0], m, c, tag)
 	case len(s.targets) > 0:
-		routed = s.publishMany(nil, m, c, tag)
+		routed = s.publishMany(m, c, tag)
 	}
 	if routed+pushed == 0 && m.Exchange == "" {
 		pushed = s.reply(m)
@@ -90,96 +90,36 @@ func (s *Session) publishOne(q *Queue, m *Message, c Completion, tag uint64) int
 	return 1
 }
 
-// publishMany reserves a place in each durable queue, commits one record that names them all, and only then shows the entries: no
-// consumer may cause a record that precedes the publish. A message that is to arrive exactly once is shown when its record has
-// passed, so that a crash cannot deliver it and then forget that it was published. kept, when not nil, is one more place of m.
-func (s *Session) publishMany(kept *Pair, m *Message, c Completion, tag uint64) (routed int) {
-	var pairs []Pair
-	var hidden []reserved
-	for _, q := range s.targets {
-		durable := m.Persistent && q.durable()
-		q.mu.Lock()
-		if !q.deleted {
-			routed++
-			at := q.push(m, durable, durable)
-			if durable {
-				pairs = append(pairs, Pair{Queue: at.lane.id, Seq: at.seq})
-				hidden = append(hidden, reserved{queue: q, place: at})
-			} else {
-				q.afterPush(at, m.Expires != 0)
-			}
-		}
-		q.mu.Unlock()
-	}
-	if kept != nil {
-		pairs = append(pairs, *kept)
-	}
-	if m.Once && len(hidden) > 0 {
-		c, hidden = &held{broker: s.broker, hidden: hidden, next: c}, nil
-	}
-	switch {
-	case len(pairs) > 0:
-		s.commit(Op{Kind: OpPublish, Msg: m, Queue: pairs[0].Queue, Seq: pairs[0].Seq, More: pairs[1:], Done: c, Tag: tag})
-	case routed > 0:
-		s.Confirm(c, tag)
-	}
-	for i := range hidden {
-		hidden[i].show(m.Expires != 0)
+// publishMany has several queues, or a message that is to arrive exactly once.
+func (s *Session) publishMany(m *Message, c Completion, tag uint64) (routed int) {
+	u := s.unit()
+	if routed = u.publish(s.targets, nil, m); routed > 0 {
+		u.add(s.extra...)
+		s.ops = u.commit(c, tag)
 	}
 	return routed
 }
 
+// unit begins one with the session's scratch.
+func (s *Session) unit() unit { return unit{broker: s.broker, ops: s.ops[:0]} }
+
 // publishRetained keeps m for its key, or clears what was kept, and publishes it, in one unit. It is routed only then: who subscribes
 // meanwhile gets m in one way or the other.
 func (s *Session) publishRetained(m *Message, c Completion, tag uint64) (routed int) {
-	own := len(s.extra)
 	s.vhost.retained.set(m, func(kept *Pair, ops []Op) (missed bool) {
 		_ = s.route(m) // never refused: the exchange is always there and not internal
 		routed, missed = s.push(m)
-		s.extra = append(s.extra, ops...)
-		if s.publishMany(kept, m, c, tag) == 0 && kept == nil {
-			s.Confirm(c, tag)
-		}
+		u := s.unit()
+		u.publish(s.targets, kept, m)
+		u.add(s.extra...)
+		u.add(ops...)
+		s.ops = u.commit(c, tag)
 		return missed
 	})
-	s.extra = s.extra[:own]
 	return routed + len(s.targets) + 1
 }
 
-// reserved is a place whose message is not visible yet.
-type reserved struct {
-	queue *Queue
-	place
-}
-
-// show makes the place visible. fresh says that its message may expire and has not waited.
-func (r *reserved) show(fresh bool) {
-	r.queue.mu.Lock()
-	defer r.queue.mu.Unlock()
-	r.queue.show(r.place)
-	r.queue.afterPush(r.place, fresh)
-}
-
-// held is a Completion that has places shown before it completes the next.
-type held struct {
-	broker *Broker
-	hidden []reserved
-	next   Completion
-}
-
-// Complete implements Completion. Queue locks may not be taken here, so the broker's own goroutine shows the places.
-func (h *held) Complete(tag uint64, err error) {
-	if err == nil {
-		for _, r := range h.hidden {
-			h.broker.shows.add(r)
-		}
-	}
-	if h.next != nil {
-		h.next.Complete(tag, err)
-	}
-}
-
-// afterPush serves consumers and, when messages take much memory, lets the middle of a long queue leave it. fresh: see reserved.show.
+// afterPush serves consumers and, when messages take much memory, lets the middle of a long queue leave it. fresh: see reserved.
 func (q *Queue) afterPush(at place, fresh bool) {
 	if fresh {
 		q.dispatchFresh(at)

@@ -36,7 +36,8 @@ type Queue struct {
 	subscriber *Subscriber         // whose queue it is
 	inbound    map[string]*binding // by identity; guarded by vhost.mu
 
-	governed atomic.Pointer[governed] // the policies that apply; nil: none. It changes under vhost.mu
+	governed atomic.Pointer[governed]      // the policies that apply; nil: none. It changes under vhost.mu
+	settings atomic.Pointer[QueueSettings] // nil: none. It changes under mu
 
 	mu        sync.Mutex
 	lane      lane    // where its messages lie

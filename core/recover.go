@@ -170,7 +170,14 @@ func (rc *recovery) queue(r *reader, d *Definition) {
 	if r.err != nil {
 		return
 	}
-	q.ladder = newLadder(q.spec.Args)
+	settings, _ := parseQueueArgs(q.spec.Args, func(arg, problem string) error {
+		// It had no meaning in the version of the broker in which the queue was declared.
+		rc.opt.Logger.Warn("an argument of a queue has a value that it may not have: it has no effect",
+			slog.String("vhost", v.name), slog.String("queue", q.spec.Name), slog.String("argument", arg), slog.String("problem", problem))
+		return nil
+	})
+	q.settings.Store(settings)
+	q.ladder = newLadder(settings)
 	q.restore(&q.lane, d)
 	*v.queues.Load().at(q.spec.Name) = q
 }

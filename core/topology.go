@@ -211,10 +211,12 @@ func (s *Session) declareQueue(spec QueueSpec, fresh bool) (*Queue, promise, err
 	case !fresh:
 		return nil, nil, errAskAgain
 	}
-	if err := s.mayMakeQueue(op, &spec); err != nil {
+	settings, err := s.mayMakeQueue(op, &spec)
+	if err != nil {
 		return nil, nil, err
 	}
-	q = &Queue{vhost: v, spec: spec, lane: lane{next: 1}, ladder: newLadder(spec.Args), inbound: map[string]*binding{}}
+	q = &Queue{vhost: v, spec: spec, lane: lane{next: 1}, ladder: newLadder(settings), inbound: map[string]*binding{}}
+	q.settings.Store(settings)
 	if spec.Exclusive {
 		q.owner = s
 		if s.exclusive == nil {
@@ -231,31 +233,32 @@ func (s *Session) declareQueue(spec QueueSpec, fresh bool) (*Queue, promise, err
 	return q, p, nil
 }
 
-// mayMakeQueue refuses what cannot be made. vhost.mu is held.
-func (s *Session) mayMakeQueue(op string, spec *QueueSpec) error {
+// mayMakeQueue refuses what cannot be made, and returns the settings that its arguments make. vhost.mu is held.
+func (s *Session) mayMakeQueue(op string, spec *QueueSpec) (*QueueSettings, error) {
 	v := s.vhost
 	object := v.queueName(spec.Name)
 	if err := v.mayMake(op); err != nil {
-		return err
+		return nil, err
 	}
 	if !spec.named {
 		if err := reservedName(op, "queue", object, spec.Name); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if err := v.mayAddQueue(op, spec.Name); err != nil {
-		return err
+		return nil, err
 	}
-	if err := checkQueueArgs(object, spec.Args); err != nil {
-		return err
+	settings, err := checkQueueArgs(object, spec.Args)
+	if err != nil {
+		return nil, err
 	}
 	if err := checkArguments(op, object, spec.Args); err != nil {
-		return err
+		return nil, err
 	}
 	if spec.Durable {
-		return v.broker.mayDefine(op, object)
+		err = v.broker.mayDefine(op, object)
 	}
-	return nil
+	return settings, err
 }
 
 // redeclare checks a declaration of a queue that exists: first whose it is, then whether it is equal. Exclusive must match too, unless

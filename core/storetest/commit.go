@@ -201,6 +201,8 @@ func messageComesBackAsItWas(k *kit) {
 		{Body: bytes.Repeat([]byte("b"), 100_000), Persistent: true},
 		{Expires: 1, Persistent: true},
 		{Expires: 4_102_444_800_000, Body: []byte("until 2100"), Persistent: true, Once: true, Retain: true},
+		{Arrived: 1_700_000_000_000, Body: []byte("stamped"), Persistent: true},
+		{Expires: 1, Arrived: math.MaxInt64, Persistent: true},
 		{Expires: math.MaxInt64, Body: bytes.Repeat([]byte("b"), 100_000), Persistent: true},
 	}
 	id := k.queue("q")

@@ -51,6 +51,7 @@ const (
 	flagRetain     = 4
 	flagReplayed   = 8
 	flagExpires    = 16 // the message begins with when it expires
+	flagArrived    = 32 // behind that, if any, is when it arrived
 	flagKeys       = 64 // behind its routing key are its further ones
 	minPair        = 3  // bytes that a place or a range of segments takes at least: what a count may claim is bounded by what follows it
 	minCarried     = 4  // likewise a place with its deliveries
@@ -90,7 +91,7 @@ type Record struct {
 type publishView struct {
 	flags               uint8
 	priority            uint8
-	expires             int64
+	expires, arrived    int64
 	exchange, key       []byte
 	keys                []string // copied: they are rare
 	properties, payload []byte
@@ -112,6 +113,7 @@ func (r *Record) Message() *core.Message {
 		Replayed:   v.flags&flagReplayed != 0,
 		Priority:   v.priority,
 		Expires:    v.expires,
+		Arrived:    v.arrived,
 		Props:      blob[:n:n],
 		Body:       blob[n:],
 	}
@@ -154,6 +156,9 @@ func messageFlags(m *core.Message) (flags uint8) {
 	if m.Expires != 0 {
 		flags |= flagExpires
 	}
+	if m.Arrived != 0 {
+		flags |= flagArrived
+	}
 	if len(m.Keys) > 0 {
 		flags |= flagKeys
 	}
@@ -170,6 +175,9 @@ func AppendPublish(b []byte, m *core.Message, pairs []core.Pair) []byte {
 	}
 	if m.Expires != 0 {
 		b = binary.AppendUvarint(b, uint64(m.Expires))
+	}
+	if m.Arrived != 0 {
+		b = binary.AppendUvarint(b, uint64(m.Arrived))
 	}
 	b = appendBytes(b, m.Exchange)
 	b = appendBytes(b, m.Key)
@@ -348,6 +356,9 @@ func (r *Record) decodeMessage(c *cursor, body []byte) {
 	v.flags, v.priority = body[9], body[10]
 	if v.flags&flagExpires != 0 {
 		v.expires = int64(c.uvarint())
+	}
+	if v.flags&flagArrived != 0 {
+		v.arrived = int64(c.uvarint())
 	}
 	v.exchange, v.key, v.keys = c.bytes(), c.bytes(), nil
 	size := 0
