@@ -102,7 +102,7 @@ func (s *Session) allowTopic(op string, r Right, exchange, key string) error {
 }
 
 func (s *Session) topicRules(x *Exchange) bool {
-	return x != nil && x.spec.Kind == "topic" && s.opt.Access.Topics(s.vhost.name, x.spec.Name)
+	return x != nil && x.spec.Kind == kindTopic && s.opt.Access.Topics(s.vhost.name, x.spec.Name)
 }
 
 // enter asks whether the session's user may open its vhost.
@@ -127,7 +127,7 @@ var errAskAgain = errors.New("more rights are needed")
 // mayDeclareExchange asks for what a declaration needs that gets so far; fresh says that there is no such exchange.
 func (s *Session) mayDeclareExchange(spec *ExchangeSpec, fresh bool) error {
 	const op = "declare"
-	if _, known := newRouter(spec.Kind); s.opt.Access == nil || spec.Passive || spec.Name == "" || !known {
+	if s.opt.Access == nil || spec.Passive || spec.Name == "" || !isKind(spec.Kind) {
 		return nil
 	}
 	if err := s.allow(op, ExchangeClass, Configure, spec.Name, ""); err != nil {

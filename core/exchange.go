@@ -9,7 +9,7 @@ import (
 // ExchangeSpec asks for an exchange.
 type ExchangeSpec struct {
 	Name       string
-	Kind       string // direct, fanout, topic or headers
+	Kind       string // direct, fanout, topic, headers, x-random or x-consistent-hash
 	Durable    bool   // outlives the process
 	AutoDelete bool   // deleted when its last binding goes
 	Internal   bool   // not published to by clients
@@ -66,7 +66,7 @@ func parseExchangeArgs(args field.Table) *exchangeSettings {
 func newExchange(v *VHost, spec ExchangeSpec) *Exchange {
 	x := &Exchange{vhost: v, spec: spec, outbound: map[string]*binding{}, inbound: map[string]*binding{}}
 	x.settings.Store(parseExchangeArgs(spec.Args))
-	table, _ := newRouter(spec.Kind)
+	table := newRouter(&spec)
 	x.table.Store(&table)
 	return x
 }

@@ -149,7 +149,7 @@ func (rc *recovery) exchange(r *reader) {
 		AutoDelete: read[bool](r, "auto_delete"), Internal: read[bool](r, "internal"),
 		Args: read[field.Table](r, "arguments"),
 	}
-	if _, ok := newRouter(spec.Kind); !ok && r.err == nil {
+	if r.err == nil && !isKind(spec.Kind) {
 		r.err = fmt.Errorf("unknown exchange type '%s'", spec.Kind)
 	}
 	if r.err == nil {

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/batonmq/baton/core/field"
@@ -31,22 +32,77 @@ type binding struct {
 type declared struct {
 	spec    BindingSpec
 	headers headersMatch
+	weight  float64 // of a binding to an exchange that hashes
 	durable bool
 }
 
-// newRouter returns the empty table of an exchange kind, or false for an unknown kind. More kinds are more cases here.
-func newRouter(kind string) (router, bool) {
-	switch kind {
-	case "direct":
-		return directRouter{}, true
-	case "fanout":
-		return fanoutRouter{}, true
-	case "topic":
-		return topicRouter{}, true
-	case "headers":
-		return headersRouter{}, true
+// newRouter returns the empty table of an exchange whose spec has been checked. More kinds are more cases here, and in checkKind.
+func newRouter(spec *ExchangeSpec) router {
+	switch spec.Kind {
+	case kindFanout:
+		return fanoutRouter{}
+	case kindTopic:
+		return topicRouter{}
+	case kindHeaders:
+		return headersRouter{}
+	case kindRandom:
+		return randomRouter{}
+	case kindHash:
+		of, _ := parseHashed(spec.Args)
+		return hashRouter{of: of}
 	}
-	return nil, false
+	return directRouter{}
+}
+
+// The kinds of exchanges that AMQP 0-9-1 knows.
+const (
+	kindDirect  = "direct"
+	kindFanout  = "fanout"
+	kindTopic   = "topic"
+	kindHeaders = "headers"
+)
+
+func isKind(kind string) bool {
+	switch kind {
+	case kindDirect, kindFanout, kindTopic, kindHeaders, kindRandom, kindHash:
+		return true
+	}
+	return false
+}
+
+// checkKind refuses a kind that is not known.
+func checkKind(op, object, kind string) error {
+	if isKind(kind) {
+		return nil
+	}
+	return &Error{Kind: Invalid, Op: op, Name: object, Text: fmt.Sprintf("unknown exchange type '%s'", kind)}
+}
+
+// checkKindArgs refuses arguments that the kind has no use for.
+func (spec *ExchangeSpec) checkKindArgs(op, object string) error {
+	problem := ""
+	if spec.Kind == kindHash {
+		_, problem = parseHashed(spec.Args)
+	}
+	if problem == "" {
+		return nil
+	}
+	return &Error{Kind: Invalid, Op: op, Name: object, Text: problem}
+}
+
+// parse reads what the source's kind makes of the binding, or says what is wrong with that.
+func (d *declared) parse(kind string) (problem string) {
+	switch kind {
+	case kindHeaders:
+		var ok bool
+		if d.headers, ok = parseHeadersMatch(d.spec.Args); !ok {
+			mode, _ := d.spec.Args.Get("x-match")
+			return fmt.Sprintf("Invalid x-match field value %v; expected all, any, all-with-x or any-with-x", mode)
+		}
+	case kindHash:
+		d.weight, problem = parseWeight(d.spec.Key)
+	}
+	return problem
 }
 
 // directRouter follows the bindings whose key equals the routing key (AMQP 0-9-1, 3.1.3.1).

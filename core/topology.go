@@ -97,8 +97,8 @@ func (s *Session) declareExchange(spec ExchangeSpec, fresh bool) (promise, error
 	case x != nil && spec.Passive:
 		return nil, nil
 	}
-	if _, ok := newRouter(spec.Kind); !ok {
-		return nil, &Error{Kind: Invalid, Op: op, Name: object, Text: fmt.Sprintf("unknown exchange type '%s'", spec.Kind)}
+	if err := checkKind(op, object, spec.Kind); err != nil {
+		return nil, err
 	}
 	if x != nil {
 		return v.known(spec.NoWait, spec.Durable), x.equivalent(spec)
@@ -113,6 +113,9 @@ func (s *Session) declareExchange(spec ExchangeSpec, fresh bool) (promise, error
 		return nil, err
 	}
 	if err := checkArguments(op, object, spec.Args); err != nil {
+		return nil, err
+	}
+	if err := spec.checkKindArgs(op, object); err != nil {
 		return nil, err
 	}
 	x = newExchange(v, spec)
@@ -436,18 +439,13 @@ func (s *Session) newBinding(op string, spec BindingSpec) (*binding, string, err
 		return nil, "", v.noExchange(op, spec.Source)
 	}
 	d.durable = d.durable && b.source.spec.Durable
-	if b.source.spec.Kind == "headers" {
-		var ok bool
-		if d.headers, ok = parseHeadersMatch(spec.Args); !ok {
-			mode, _ := spec.Args.Get("x-match")
-			return nil, "", &Error{
-				Kind: Invalid, Op: op, Name: v.exchangeName(spec.Source),
-				Text: fmt.Sprintf("Invalid x-match field value %v; expected all, any, all-with-x or any-with-x", mode),
-			}
-		}
+	if problem := d.parse(b.source.spec.Kind); problem != "" && op != opUnbind { // what was never made is removed already
+		return nil, "", &Error{Kind: Invalid, Op: op, Name: v.exchangeName(spec.Source), Text: problem}
 	}
 	return b, spec.identity(), nil
 }
+
+const opUnbind = "unbind"
 
 // Unbind removes a binding. A missing one is removed already.
 func (s *Session) Unbind(ctx context.Context, spec BindingSpec) error {
@@ -459,7 +457,7 @@ func (s *Session) Unbind(ctx context.Context, spec BindingSpec) error {
 }
 
 func (s *Session) unbind(spec BindingSpec) (promise, error) {
-	const op = "unbind"
+	const op = opUnbind
 	v := s.vhost
 	if _, err := s.mayBind(op, &spec); err != nil {
 		return nil, err

@@ -215,7 +215,7 @@ func (v *VHost) clearExchanges(u *units) {
 		}
 		clear(x.outbound)
 		clear(x.inbound)
-		empty, _ := newRouter(x.spec.Kind)
+		empty := newRouter(&x.spec)
 		x.table.Store(&empty)
 		switch {
 		case predeclared(name):

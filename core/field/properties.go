@@ -178,6 +178,47 @@ func ParseProperties(b []byte) (Properties, error) {
 	}, nil
 }
 
+// FindProperty returns the content of one property of a block that has been
+// checked: a string's or a table's without its length, any other's as it is. It
+// is part of the block.
+func FindProperty(b []byte, f Flags) (content []byte, ok bool) {
+	if len(b) < 2 {
+		return nil, false
+	}
+	flags := Flags(binary.BigEndian.Uint16(b))
+	if flags&f == 0 {
+		return nil, false
+	}
+	b = b[2:]
+	for at := ContentType; ; at >>= 1 {
+		if flags&at == 0 {
+			continue
+		}
+		var err error
+		switch at {
+		case Headers:
+			content, b, err = cutLong(b)
+		case DeliveryMode, Priority:
+			content, b, err = cut(b, 1)
+		case Time:
+			content, b, err = cut(b, 8)
+		default:
+			content, b, err = cutShort(b)
+		}
+		if at == f || err != nil {
+			return content, err == nil
+		}
+	}
+}
+
+// cut splits b behind n bytes.
+func cut(b []byte, n int) (content, rest []byte, err error) {
+	if len(b) < n {
+		return nil, nil, ErrTruncated
+	}
+	return b[:n], b[n:], nil
+}
+
 // blockReader takes properties off a block that has passed CheckProperties.
 type blockReader struct {
 	b     []byte

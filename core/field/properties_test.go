@@ -241,3 +241,40 @@ func FuzzProperties(f *testing.F) {
 		}
 	})
 }
+
+func TestFindPropertyFindsEach(t *testing.T) {
+	all := field.Properties{
+		ContentType: "ct", ContentEncoding: "ce", Headers: field.Table{{Key: "k", Value: "v"}}, DeliveryMode: 2, Priority: 7,
+		CorrelationID: "corr", ReplyTo: "r", Expiration: "1", MessageID: "m", Timestamp: 258, Type: "t", UserID: "u", AppID: "a", ClusterID: "c",
+	}
+	want := map[field.Flags]string{
+		field.ContentType: "ct", field.ContentEncoding: "ce", field.Headers: "\x01kS\x00\x00\x00\x01v", field.DeliveryMode: "\x02",
+		field.Priority: "\x07", field.CorrelationID: "corr", field.ReplyTo: "r", field.Expiration: "1", field.MessageID: "m",
+		field.Time: "\x00\x00\x00\x00\x00\x00\x01\x02", field.Type: "t", field.UserID: "u", field.AppID: "a", field.ClusterID: "c",
+	}
+	b, err := field.AppendProperties(nil, &all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for f, content := range want {
+		if got, ok := field.FindProperty(b, f); !ok || string(got) != content {
+			t.Errorf("property %016b is %q, %t, want %q", f, got, ok, content)
+		}
+		for _, b := range [][]byte{nil, {0}, {0, 0}, b[:2], b[:len(b)/2]} {
+			got, ok := field.FindProperty(b, f)
+			if ok && string(got) != content {
+				t.Errorf("property %016b of a block that ends early is %q", f, got)
+			}
+		}
+	}
+	alone, err := field.AppendProperties(nil, &field.Properties{AppID: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, ok := field.FindProperty(alone, field.AppID); !ok || string(got) != "a" {
+		t.Errorf("the only property is %q", got)
+	}
+	if _, ok := field.FindProperty(alone, field.MessageID); ok {
+		t.Error("a property was found that is absent")
+	}
+}

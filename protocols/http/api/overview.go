@@ -46,6 +46,8 @@ var exchangeTypes = []exchangeType{
 	{"fanout", "AMQP fanout exchange, as per the AMQP specification", true},
 	{"headers", "AMQP headers exchange, as per the AMQP specification", true},
 	{"topic", "AMQP topic exchange, as per the AMQP specification", true},
+	{"x-consistent-hash", "Consistent Hashing Exchange", true},
+	{"x-random", "AMQP random exchange. Like a direct exchange, but randomly chooses who to route to.", true},
 }
 
 func getOverview(c *call) (any, error) {
