@@ -80,6 +80,9 @@ func checkArguments(op, object string, args field.Table) error {
 	return &Error{Kind: Invalid, Op: op, Name: object, Text: fmt.Sprintf("the arguments of %s cannot be kept: %v", object, err)}
 }
 
+// isDefault reports whether an end of the binding is the default exchange, which has bindings of its own and no others.
+func (b *BindingSpec) isDefault() bool { return b.Source == "" || b.DestExchange && b.Dest == "" }
+
 // identity is what makes a binding the same binding: everything but NoWait. The arguments have been checked.
 func (b *BindingSpec) identity() string {
 	dest := "q"

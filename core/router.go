@@ -97,7 +97,7 @@ func (d *declared) parse(kind string) (problem string) {
 		var ok bool
 		if d.headers, ok = parseHeadersMatch(d.spec.Args); !ok {
 			mode, _ := d.spec.Args.Get("x-match")
-			return fmt.Sprintf("Invalid x-match field value %v; expected all, any, all-with-x or any-with-x", mode)
+			return invalidMatch(mode)
 		}
 	case kindHash:
 		d.weight, problem = parseWeight(d.spec.Key)
@@ -212,6 +212,14 @@ func (r headersRouter) match(m *Message, to []*binding) []*binding {
 type headersMatch struct {
 	any     bool // x-match any or any-with-x: one match is enough
 	entries []field.Field
+}
+
+// invalidMatch is what RabbitMQ says of an x-match that it does not know.
+func invalidMatch(mode any) string {
+	if text, ok := mode.(string); ok {
+		return fmt.Sprintf(`Invalid x-match field value <<"%s">>; expected all, any, all-with-x, or any-with-x`, text)
+	}
+	return fmt.Sprintf("Invalid x-match field type %s (value %v); expected longstr", field.TypeName(mode), mode)
 }
 
 // parseHeadersMatch reads x-match (all, any, all-with-x, any-with-x; all when absent) and keeps the arguments to compare: those that

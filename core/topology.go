@@ -143,7 +143,7 @@ func (s *Session) DeleteExchange(ctx context.Context, name string, ifUnused, noW
 	if name == "" {
 		return defaultExchange(op, object)
 	}
-	if predeclared(name) {
+	if isReserved(name) {
 		return &Error{
 			Kind: Refused, Op: op, Name: object,
 			Text: fmt.Sprintf("deletion of system %s not allowed", object),
@@ -179,6 +179,11 @@ func (s *Session) DeclareQueue(ctx context.Context, spec QueueSpec) (QueueInfo, 
 	spec.Name = cleanName(spec.Name)
 	if spec.named = spec.Name == "" && !spec.Passive; spec.named {
 		spec.Name = GeneratedName("amq.gen-")
+	}
+	if !spec.named && !spec.Passive { // also where there is one, as RabbitMQ has it
+		if err := reservedName("declare", "queue", s.vhost.queueName(spec.Name), spec.Name); err != nil {
+			return QueueInfo{}, err
+		}
 	}
 	for {
 		fresh := s.vhost.queue(spec.Name) == nil
@@ -242,11 +247,6 @@ func (s *Session) mayMakeQueue(op string, spec *QueueSpec) (*QueueSettings, erro
 	object := v.queueName(spec.Name)
 	if err := v.mayMake(op); err != nil {
 		return nil, err
-	}
-	if !spec.named {
-		if err := reservedName(op, "queue", object, spec.Name); err != nil {
-			return nil, err
-		}
 	}
 	if err := v.mayAddQueue(op, spec.Name); err != nil {
 		return nil, err
@@ -418,11 +418,14 @@ func (s *Session) newBinding(op string, spec BindingSpec) (*binding, string, err
 	if err := checkArguments(op, "a binding", spec.Args); err != nil {
 		return nil, "", err
 	}
-	if spec.Source == "" || spec.DestExchange && spec.Dest == "" {
+	if spec.isDefault() {
 		return nil, "", defaultExchange(op, v.exchangeName(""))
 	}
 	d := &declared{spec: spec}
-	b := &binding{key: spec.Key, declared: d}
+	b := &binding{key: spec.Key, declared: d, source: v.exchange(spec.Source)}
+	if b.source == nil {
+		return nil, "", v.noExchange(op, spec.Source)
+	}
 	if spec.DestExchange {
 		if b.exchange = v.exchange(spec.Dest); b.exchange == nil {
 			return nil, "", v.noExchange(op, spec.Dest)
@@ -435,19 +438,14 @@ func (s *Session) newBinding(op string, spec BindingSpec) (*binding, string, err
 		}
 		b.queue, d.durable = q, q.durable()
 	}
-	if b.source = v.exchange(spec.Source); b.source == nil {
-		return nil, "", v.noExchange(op, spec.Source)
-	}
 	d.durable = d.durable && b.source.spec.Durable
-	if problem := d.parse(b.source.spec.Kind); problem != "" && op != opUnbind { // what was never made is removed already
+	if problem := d.parse(b.source.spec.Kind); problem != "" {
 		return nil, "", &Error{Kind: Invalid, Op: op, Name: v.exchangeName(spec.Source), Text: problem}
 	}
 	return b, spec.identity(), nil
 }
 
-const opUnbind = "unbind"
-
-// Unbind removes a binding. A missing one is removed already.
+// Unbind removes a binding. A missing one is removed already, also if an end of it is missing or nobody else's.
 func (s *Session) Unbind(ctx context.Context, spec BindingSpec) error {
 	p, err := s.unbind(spec)
 	if err != nil {
@@ -457,20 +455,33 @@ func (s *Session) Unbind(ctx context.Context, spec BindingSpec) error {
 }
 
 func (s *Session) unbind(spec BindingSpec) (promise, error) {
-	const op = opUnbind
+	const op = "unbind"
 	v := s.vhost
 	if _, err := s.mayBind(op, &spec); err != nil {
 		return nil, err
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	wanted, id, err := s.newBinding(op, spec)
-	if err != nil {
+	spec.Source, spec.Dest = cleanName(spec.Source), cleanName(spec.Dest)
+	if spec.isDefault() {
+		return nil, defaultExchange(op, v.exchangeName(""))
+	}
+	if err := checkArguments(op, "a binding", spec.Args); err != nil {
 		return nil, err
 	}
-	b := wanted.source.outbound[id]
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	x := v.exchange(spec.Source)
+	if x == nil {
+		return v.known(spec.NoWait, true), nil
+	}
+	id := spec.identity()
+	b := x.outbound[id]
 	if b == nil {
-		return v.known(spec.NoWait, wanted.declared.durable), nil
+		return v.known(spec.NoWait, x.spec.Durable), nil
+	}
+	if b.queue != nil {
+		if err := s.mayUse(b.queue, op); err != nil {
+			return nil, err
+		}
 	}
 	d := deletion{vhost: v}
 	d.binding(id, b)

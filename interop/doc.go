@@ -59,6 +59,13 @@
 // -amqp091.suite runs the integration tests that amqp091-go has for RabbitMQ, all of them, on
 // the ports that they know, in a network namespace, as root.
 //
+// # Conversations
+//
+// TestConversations says to the broker, frame by frame and with a codec of its own, what
+// the files below testdata/rabbitmq say, and compares the answers with those that were
+// recorded from RabbitMQ. docs/rabbitmq-differences.md has the reasons for answers that
+// differ, and how to record.
+//
 // # Environment
 //
 // BATON_INTEROP_URL=amqp://… points the tests that neither end a broker nor look
@@ -66,5 +73,6 @@
 // process are skipped then. BATON_INTEROP_MQTT=mqtt://… and BATON_INTEROP_WS=ws://…
 // do the same for the tests that speak MQTT alone. BATON_INTEROP_BINARY=path starts
 // a binary that was built before. BATON_INTEROP_SEED=N repeats the moments at which a
-// test kills, as far as the machine allows.
+// test kills, as far as the machine allows. RABBITMQ_URL=amqp://… has TestConversations
+// record what that broker answers.
 package interop

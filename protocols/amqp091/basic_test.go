@@ -201,13 +201,13 @@ func TestPublish_1_8_3_7(t *testing.T) {
 				"-":                    "no_integer",
 				"10s":                  `{leftover_string,"s"}`,
 				"-1":                   "{value_negative,-1}",
-				"4294967296":           "{value_too_large,4294967296}",
+				"315360000001":         "{value_too_large,315360000001}",
 				"99999999999999999999": "{value_too_large,99999999999999999999}",
 			} {
 				p.publish(1, wire.BasicPublish{RoutingKey: "q"}, field.Properties{Present: field.Expiration, Expiration: expiration}, "m")
 				p.channelClosed(1, 406, "PRECONDITION_FAILED - invalid expiration '"+expiration+"': "+problem, wire.BasicPublishID)
 			}
-			p.publish(1, wire.BasicPublish{RoutingKey: "q"}, field.Properties{Expiration: "4294967295"}, "m")
+			p.publish(1, wire.BasicPublish{RoutingKey: "q"}, field.Properties{Expiration: "315360000000"}, "m")
 			p.publish(1, wire.BasicPublish{RoutingKey: "q"}, field.Properties{Expiration: "0"}, "m")
 			p.call(1, &wire.BasicQos{}, &wire.BasicQosOK{})
 		}},

@@ -165,9 +165,9 @@ func (ch *channel) checkProperties(s *field.Summary) (lifetime time.Duration, er
 }
 
 // parseExpiration reads an expiration, which is a number of milliseconds written
-// in decimal, or says in RabbitMQ's words what is wrong with it.
+// in decimal of at most ten years, or says in RabbitMQ's words what is wrong with it.
 func parseExpiration(s string) (lifetime time.Duration, problem string) {
-	const most = 1<<32 - 1
+	const most = 10 * 365 * 24 * 60 * 60 * 1000
 	digits := 0
 	if s != "" && (s[0] == '-' || s[0] == '+') {
 		digits = 1
