@@ -83,9 +83,21 @@
 // handshake that does not go on holds 8 KiB, or 42 KiB after a first record made
 // to be large.
 //
+// # Turns
+//
+// Of connections whose peers always have something for the broker, as many work
+// at a time as there are processors, for two milliseconds each, and those
+// that were waiting for their sockets go before the next ([Reader], [TakeTurns]).
+// So what an honest client waits for does not grow with the number of those
+// that keep the broker busy. It grows with what their goroutines do in one go,
+// between two reads.
+//
 // # Who owns what
 //
 // Start's accept loops, one per opened address, own their net.Listener. A
 // handler owns its connection, except that CloseAll may close it at any time.
 // Stop waits for handlers by waiting for the last registration to be removed.
+// The line of those that wait for their turn is the process's, as the pools of
+// read buffers are; the goroutine that calls the first of them exists as long as
+// any reader is busy.
 package listen

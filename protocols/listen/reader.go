@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -40,6 +41,8 @@ type Reader struct {
 	// below is what carries conn where that is TLS and reads of it can be told
 	// not to wait, else nil.
 	below waiter
+
+	turn turn
 }
 
 // NewReader returns a Reader of conn that buffers up to limit bytes: the longest
@@ -48,6 +51,11 @@ func NewReader(conn net.Conn, limit int) *Reader {
 	r := &Reader{conn: conn, limit: max(limit, minBuffer)}
 	r.openRaw()
 	r.below = below(conn)
+	switch conn.(type) {
+	case *net.TCPConn, *tls.Conn:
+	default:
+		r.turn.alone = true
+	}
 	return r
 }
 
@@ -125,6 +133,7 @@ func (r *Reader) Release() {
 		r.buf = nil
 	}
 	r.start, r.end = 0, 0
+	r.turn.waited()
 }
 
 // unexpected makes the end of the stream amid a stretch an error of its own.
@@ -137,6 +146,7 @@ func unexpected(err error, amid bool) error {
 
 // readSome reads once, with room for least bytes in all.
 func (r *Reader) readSome(least int) error {
+	r.turn.next()
 	if r.raw == nil {
 		return r.readOver(least)
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
 	"syscall"
 )
 
@@ -39,15 +38,13 @@ func (r *Reader) readFD(fd uintptr) bool {
 		case errors.Is(err, syscall.EINTR):
 			continue
 		case errors.Is(err, syscall.EAGAIN):
+			r.turn.waited()
 			if r.end == 0 {
 				r.Release()
 			}
 			return false
 		case err != nil:
-			r.err = &net.OpError{
-				Op: "read", Net: "tcp", Source: r.conn.LocalAddr(), Addr: r.conn.RemoteAddr(),
-				Err: os.NewSyscallError("read", err),
-			}
+			r.err = readError(r.conn, err)
 			return true
 		default:
 			r.err = io.EOF

@@ -79,6 +79,7 @@ func (r *Reader) readOver(least int) error {
 		if !errors.Is(err, errNothingYet) {
 			return err
 		}
+		r.turn.waited()
 		if err := r.below.wait(); err != nil {
 			return err
 		}
@@ -86,9 +87,10 @@ func (r *Reader) readOver(least int) error {
 }
 
 func (r *Reader) readInstant() (int, error) {
-	if r.below != nil {
-		r.below.setInstant(true)
-		defer r.below.setInstant(false)
+	if r.below == nil {
+		return r.turn.read(r.conn, r.buf.data[r.end:])
 	}
+	r.below.setInstant(true)
+	defer r.below.setInstant(false)
 	return r.conn.Read(r.buf.data[r.end:])
 }

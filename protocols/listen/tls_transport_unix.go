@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"os"
 	"syscall"
 )
 
@@ -84,10 +83,7 @@ func (s *socket) readFD(fd uintptr) bool {
 		case errors.Is(err, syscall.EAGAIN):
 			s.err = errNothingYet
 		case err != nil:
-			s.err = &net.OpError{
-				Op: "read", Net: "tcp", Source: s.LocalAddr(), Addr: s.RemoteAddr(),
-				Err: os.NewSyscallError("read", err),
-			}
+			s.err = readError(s.Conn, err)
 		default:
 			s.err = io.EOF
 		}

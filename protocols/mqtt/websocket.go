@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/batonmq/baton/protocols/listen"
 )
 
 // What a WebSocket client has to ask for (section 6).
@@ -63,7 +65,7 @@ func (s *Server) upgrade(nc net.Conn) (*webSocket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the upgrade request: %w", err)
 	}
-	w := &response{nc: nc, br: br, header: make(http.Header)}
+	w := &response{nc: listen.TakeTurns(nc), br: br, header: make(http.Header)}
 	defer w.finish()
 	switch {
 	case r.URL.Path != webSocketPath:
