@@ -10,10 +10,11 @@ import (
 // How policies come to queues and exchanges. Each of them holds the pair of policies that governs it; those that the same pair governs share
 // it, and what it amounts to, so that an idle queue pays for a pointer.
 
-// governed is the pair of policies of a queue or an exchange. It is immutable.
+// governed is the pair of policies of a queue or an exchange. Nothing of it changes but plain, which vhost.mu guards.
 type governed struct {
 	policy, operator *policy // nil: none
 	definition       field.Table
+	plain            *QueueSettings // of queues without arguments
 }
 
 // effect is told of a pair; nil is none.
@@ -128,7 +129,7 @@ func (g *governed) same(o *governed) bool {
 // govern finds the policies of a queue that is being made, or that exists when policies change, and has it do as they say. vhost.mu is held.
 func (q *Queue) govern() {
 	s := subject{name: q.spec.Name, kind: applyToQueues, narrow: "classic_queues", of: onClassic}
-	if t, _ := stringArg(q.spec.Args, argQueueType); t == "quorum" {
+	if t, _ := stringArg(q.spec.Args, argQueueType); t == QuorumType {
 		s.narrow, s.of = "quorum_queues", onQuorum
 	}
 	g := q.vhost.pair(&s)
@@ -136,6 +137,27 @@ func (q *Queue) govern() {
 		return
 	}
 	q.governed.Store(g)
+	q.apply(q.settingsUnder(g))
+}
+
+// settingsUnder returns what the queue's arguments amount to under a pair of policies. Arguments that have no meaning for this version were
+// told of when they were read first.
+func (q *Queue) settingsUnder(g *governed) *QueueSettings {
+	if len(q.spec.Args) == 0 && g != nil && g.plain != nil {
+		return g.plain
+	}
+	st, _ := parseQueueArgs(governArgs(q.spec.Args, g.terms()), func(string, string) error { return nil })
+	if len(q.spec.Args) == 0 && g != nil {
+		g.plain = st
+	}
+	return st
+}
+
+// apply gives the queue other settings.
+func (q *Queue) apply(st *QueueSettings) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.settings.Store(st)
 }
 
 // govern does for an exchange what it does for a queue.

@@ -183,12 +183,12 @@ func (k *policyKey) argument() string {
 	return "x-" + k.name
 }
 
-// asArgument bounds times of policies by what arguments can say, which in RabbitMQ is not for policies: more than 49 days.
+// asArgument bounds times of policies by what arguments can say, which in RabbitMQ is not for policies.
 func (k *policyKey) asArgument(f field.Field) field.Field {
 	switch k.name {
 	case "message-ttl", "expires", "consumer-timeout":
 		if n, ok := field.Int(f.Value); ok {
-			f.Value = min(n, math.MaxUint32)
+			f.Value = min(n, maxPeriod)
 		}
 	}
 	return f
