@@ -39,6 +39,8 @@
 //     Nothing that is left in use of a vhost afterwards is recorded, or seen by a vhost that is made under the same name.
 //   - A policy is in force when the call that sets it returns, for what exists as for what is declared later, and after a restart. What
 //     applies to a queue or an exchange is one policy and one operator policy, whatever else matches.
+//   - To browse a queue takes nothing out of it and reads the store without any lock; a page is bounded. A message that is moved or sent
+//     back to where it died gets its new place and loses its old one in one unit.
 //   - Connections are counted for the limits of their user and their vhost, and channels for those of their user, whatever protocol they
 //     speak. Who is connected when its user or its vhost is deleted is asked to end, and nobody gets in in between.
 //   - Publishers wait while the memory or the disk alarm holds, or longer than their session's rates ask for; consumers go on. Who waits
@@ -48,6 +50,7 @@
 //
 //   - A message may be delivered before its record has passed: a consumer sees it at memory speed, and after a crash it may come
 //     again, marked redelivered, or, if nobody was promised anything about it, not at all.
+//   - What Move looks at and leaves is out of consumers' reach meanwhile, and then returns to its place: they may get others first.
 //   - Order is per queue. Two queues bound to the same exchange may show two publishers' messages in different order.
 //   - A will is published by nobody who could be told to wait. One that comes due while publishers must is held back, with its record,
 //     and looked at once a second; when its owner comes back first it is published at that moment. So wills are late rather than lost,
