@@ -122,14 +122,24 @@ func (q *Queue) get(noAck bool) (d Delivery, remaining int, ok, again bool) {
 // Settle applies one outcome to deliveries of any mix of queues and consumers, in the order given. Each delivery is settled once; the
 // front-end keeps the list of those that are outstanding.
 func (s *Session) Settle(ds []Delivery, o Outcome) {
+	s.eachQueue(ds, func(q *Queue, ds []Delivery) { q.settle(ds, o) })
+	s.grant(ds)
+}
+
+// eachQueue calls f with each stretch of deliveries of one queue.
+func (s *Session) eachQueue(ds []Delivery, f func(q *Queue, ds []Delivery)) {
 	for i := 0; i < len(ds); {
 		j := i + 1
 		for j < len(ds) && ds[j].queue == ds[i].queue {
 			j++
 		}
-		ds[i].queue.settle(ds[i:j], o)
+		f(ds[i].queue, ds[i:j])
 		i = j
 	}
+}
+
+// grant gives the credit of settled deliveries back. No lock may be held.
+func (s *Session) grant(ds []Delivery) {
 	for i := 0; i < len(ds); {
 		c, bytes, j := ds[i].Consumer, int64(0), i
 		for j < len(ds) && ds[j].Consumer == c {

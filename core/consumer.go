@@ -130,6 +130,7 @@ type Delivery struct {
 	Message     *Message  // nil after Unload
 	Consumer    *Consumer // nil for what Get returned
 	Seq         Seq
+	Tag         uint64 // the front-end's own: by which its client knows it
 	Delivered   uint32 // how often it may have been delivered before
 	Redelivered bool   // it may have been delivered before
 

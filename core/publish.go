@@ -144,13 +144,9 @@ func (s *Session) route(m *Message) error {
 		}
 		return nil
 	}
-	x := s.vhost.exchange(m.Exchange)
-	if x == nil {
-		return s.vhost.noExchange("publish", m.Exchange)
-	}
-	if x.spec.Internal {
-		object := s.vhost.exchangeName(m.Exchange)
-		return &Error{Kind: Refused, Op: "publish", Name: object, Text: "cannot publish to internal " + object}
+	x, err := s.entry(m)
+	if err != nil {
+		return err
 	}
 	s.visited = append(s.visited[:0], x)
 	// The list of visited exchanges grows while it is walked.
@@ -170,6 +166,20 @@ func (s *Session) reachQueue(key string) {
 	if q := s.vhost.queue(key); q != nil && q.subscriber == nil { // a subscriber gets what it has subscribed to
 		s.targets = append(s.targets, q)
 	}
+}
+
+// entry is the exchange that a client may publish m to, which is not the default one.
+func (s *Session) entry(m *Message) (*Exchange, error) {
+	const op = "publish"
+	x := s.vhost.exchange(m.Exchange)
+	switch {
+	case x == nil:
+		return nil, s.vhost.noExchange(op, m.Exchange)
+	case x.spec.Internal:
+		object := s.vhost.exchangeName(m.Exchange)
+		return nil, &Error{Kind: Refused, Op: op, Name: object, Text: "cannot publish to internal " + object}
+	}
+	return x, nil
 }
 
 // follow adds the destinations of one exchange, or its alternate where it has none.

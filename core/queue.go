@@ -238,12 +238,7 @@ func (q *Queue) settle(ds []Delivery, o Outcome) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.deleted {
-		for i := range ds {
-			if !ds[i].durable {
-				q.freed(ds[i].Message)
-			}
-		}
-		q.say()
+		q.settleDeleted(ds)
 		return
 	}
 	for i := range ds {
@@ -259,6 +254,16 @@ func (q *Queue) settle(ds []Delivery, o Outcome) {
 		return
 	}
 	q.commitRanges(OpSettle)
+}
+
+// settleDeleted gives back what deliveries cost whose queue is gone.
+func (q *Queue) settleDeleted(ds []Delivery) {
+	for i := range ds {
+		if !ds[i].durable {
+			q.freed(ds[i].Message)
+		}
+	}
+	q.say()
 }
 
 // purge drops what waits, not what consumers hold, and returns the number of messages dropped.

@@ -199,7 +199,7 @@ func (ch *channel) basicAck(args []byte) error {
 		return err
 	}
 	ch.c.count.acknowledged.Add(uint64(len(ch.settling)))
-	ch.settle(core.Accept)
+	ch.decide(core.Accept)
 	return nil
 }
 
@@ -224,11 +224,20 @@ func (ch *channel) refuse(tag uint64, multiple, requeue bool) error {
 		return err
 	}
 	if requeue {
-		ch.settle(core.Requeue)
+		ch.decide(core.Requeue)
 	} else {
-		ch.settle(core.Reject)
+		ch.decide(core.Reject)
 	}
 	return nil
+}
+
+// decide settles what collect has found: now, or with the channel's transaction.
+func (ch *channel) decide(o core.Outcome) {
+	if ch.tx != nil {
+		ch.settleLater(o)
+	} else {
+		ch.settle(o)
+	}
 }
 
 // recover requeues everything that is outstanding on the channel.
@@ -271,6 +280,11 @@ func (ch *channel) settle(o core.Outcome) {
 		return
 	}
 	ch.c.session.Settle(ch.settling, o)
+	ch.endSettling()
+}
+
+// endSettling empties what collect fills.
+func (ch *channel) endSettling() {
 	clear(ch.settling) // messages must not stay reachable
 	ch.settling = ch.settling[:0]
 	if cap(ch.settling) > keepItems {

@@ -487,7 +487,7 @@ func TestOutstandingGoBack(t *testing.T) {
 		{"connection.close", func(p *peer) {
 			p.call(0, &wire.ConnectionClose{ReplyCode: 200}, &wire.ConnectionCloseOK{})
 		}},
-		{"a connection error", func(p *peer) { p.send(1, &wire.TxSelect{}); p.next(0) }},
+		{"a connection error", func(p *peer) { p.send(1, &wire.ChannelFlow{}); p.next(0) }},
 		{"a lost connection", func(p *peer) { _ = p.nc.Close() }},
 	} {
 		t.Run(r.name, func(t *testing.T) {

@@ -23,6 +23,7 @@ type channel struct {
 
 	publication publication
 	confirms    confirms
+	tx          *transaction    // nil: the channel is not transactional
 	settling    []core.Delivery // scratch
 
 	mu        sync.Mutex
@@ -108,8 +109,6 @@ func (ch *channel) handleMethod(ctx context.Context, payload []byte) error {
 		return ch.basicNack(args)
 	case wire.BasicRejectID:
 		return ch.basicReject(args)
-	case wire.TxSelectID, wire.TxCommitID, wire.TxRollbackID:
-		return wire.Errorf(wire.NotImplemented, id, "%s: transactions are not supported", id)
 	default:
 		return ch.handleDecoded(ctx, payload)
 	}
@@ -138,6 +137,8 @@ func (ch *channel) handleDecoded(ctx context.Context, payload []byte) error {
 		return ch.handleBasic(ctx, m)
 	case wire.ClassConfirm:
 		return ch.handleConfirm(m)
+	case wire.ClassTx:
+		return ch.handleTx(ctx, m)
 	}
 	return unhandled(m)
 }
@@ -225,6 +226,10 @@ func (ch *channel) release() {
 func (ch *channel) surrender(to []core.Delivery) []core.Delivery {
 	ch.dropPublication()
 	ch.endConfirms()
+	if ch.tx != nil {
+		to = ch.takeTransaction(to)
+		ch.tx = nil
+	}
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	return ch.unsettled.takeAll(to)

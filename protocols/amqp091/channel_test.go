@@ -43,9 +43,9 @@ func TestConnection_1_4(t *testing.T) {
 			p.gone()
 		}},
 		{"after a hard error only close-ok counts", func(p *peer) {
-			p.send(1, &wire.TxSelect{})
+			p.send(1, &wire.ChannelFlow{})
 			p.send(1, &wire.QueueDeclare{Queue: "q"}, &wire.BasicGet{Queue: "q"})
-			p.connectionClosed(540, "NOT_IMPLEMENTED - tx.select: transactions are not supported", wire.TxSelectID)
+			p.connectionClosed(540, "NOT_IMPLEMENTED - active=false", wire.ChannelFlowID)
 		}},
 		{"both close at once", func(p *peer) {
 			p.send(1, &wire.ConfirmSelectOK{})

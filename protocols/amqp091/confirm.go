@@ -34,6 +34,9 @@ func (ch *channel) handleConfirm(m wire.Method) error {
 	if !ok {
 		return unhandled(m)
 	}
+	if ch.tx != nil {
+		return wire.Errorf(wire.PreconditionFailed, m.ID(), "cannot switch from tx to confirm mode")
+	}
 	ch.confirms.on = true
 	return ch.reply(sel.NoWait, &wire.ConfirmSelectOK{})
 }

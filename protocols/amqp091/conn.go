@@ -41,6 +41,7 @@ type conn struct {
 	channels map[uint16]*channel
 	last     *channel // the one that the last frame was for
 	arriving int64    // bytes that have arrived of all channels' publications
+	pending  int64    // bytes of publications that wait for their commits
 	released bool     // the session is closed
 
 	heart   heart

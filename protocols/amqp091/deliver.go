@@ -35,7 +35,8 @@ func (k *consumer) Deliver(d core.Delivery) {
 	if k.noAck {
 		ch.c.count.deliveredNoAck.Add(1)
 	} else {
-		ch.unsettled.push(ch.tag, d)
+		d.Tag = ch.tag
+		ch.unsettled.push(d)
 		ch.c.count.deliveredAck.Add(1)
 	}
 	if d.Redelivered {
@@ -113,7 +114,8 @@ func (ch *channel) keep(d *core.Delivery, noAck bool, send func(tag uint64) erro
 	defer ch.mu.Unlock()
 	ch.tag++
 	if !noAck {
-		ch.unsettled.push(ch.tag, *d)
+		d.Tag = ch.tag
+		ch.unsettled.push(*d)
 	}
 	if err := send(ch.tag); err != nil {
 		return unsendable(wire.BasicGetID, err)

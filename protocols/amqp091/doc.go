@@ -27,6 +27,10 @@
 //   - A client that waits because of an alarm, and understands
 //     connection.blocked, is told so and when it goes on. Heartbeats are sent
 //     meanwhile, and none are missed.
+//   - A transaction, with the messages and the acknowledgements of one channel, is
+//     one unit over any number of queues: commit-ok is sent when all of it has
+//     passed, behind the basic.return of what was returned, and after a crash all of
+//     it has happened or nothing. Until then nobody sees any of it.
 //   - Replies to a channel that consumes core.ReplyQueue (direct reply-to) go past
 //     all queues to that channel alone, at an address that nobody can guess. A
 //     mandatory one comes back that was not handed over.
@@ -45,7 +49,9 @@
 //
 // # What it does not guarantee
 //
-//   - Transactions are not implemented: tx methods are answered with 540.
+//   - Of a transaction, what is put back and what is retained for subscribers is
+//     not part of the unit, but comes behind it. Messages are routed when they are
+//     committed, not when they are sent.
 //   - A reply is kept nowhere: it is lost with either connection. One that comes
 //     while a client has not read about what AwaitRoom of package outbox lets wait
 //     reaches nobody.

@@ -32,13 +32,21 @@ func TestUnsettledAgainstAList(t *testing.T) {
 			switch op := rng.IntN(100); {
 			case op < 60:
 				tag += 1 + rng.Uint64N(2) // gaps, as no_ack consumers make them
-				u.push(tag, core.Delivery{Message: msg, Seq: core.Seq(tag)})
+				u.push(core.Delivery{Message: msg, Seq: core.Seq(tag), Tag: tag})
 				list = append(list, tag)
 				continue
 			case op < 95:
 				if got, ok = u.take(pick, got); known {
 					want, list = []uint64{pick}, slices.Delete(list, i, i+1)
 				}
+			case op < 97: // and put back, as a transaction does
+				if len(list) > 0 {
+					got, _ = u.takeUpTo(list[len(list)/2], got)
+					got, _ = u.take(list[len(list)-1], got)
+				}
+				rng.Shuffle(len(got), func(i, j int) { got[i], got[j] = got[j], got[i] })
+				u.putBack(got)
+				continue
 			case op < 99:
 				if got, ok = u.takeUpTo(pick, got); known {
 					want = slices.Clone(list[:i+1])
@@ -64,18 +72,20 @@ func TestUnsettledAgainstAList(t *testing.T) {
 func TestUnsettledIsBoundedByWhatIsOutstanding(t *testing.T) {
 	var u unsettled
 	d := core.Delivery{Message: new(core.Message), Seq: 1}
-	u.push(1, d)
+	d.Tag = 1
+	u.push(d)
 	var taken []core.Delivery
 	for tag := uint64(2); tag < 200_000; tag++ {
-		u.push(tag, d)
+		d.Tag = tag
+		u.push(d)
 		taken, _ = u.take(tag, taken[:0])
 	}
 	if u.len() != 1 || cap(u.items) > 4*keepItems {
 		t.Errorf("%d outstanding take room for %d", u.len(), cap(u.items))
 	}
 	u.take(1, taken)
-	for tag := uint64(200_000); tag < 300_000; tag++ {
-		u.push(tag, d)
+	for d.Tag = 200_000; d.Tag < 300_000; d.Tag++ {
+		u.push(d)
 	}
 	if u.takeAll(nil); cap(u.items) > keepItems {
 		t.Errorf("an empty one keeps room for %d", cap(u.items))
@@ -123,12 +133,13 @@ func TestUnsettledUnloadsTheOldest(t *testing.T) {
 				if d.Message.Body[0] != byte(d.Seq-1) || len(d.Message.Body) != size {
 					t.Fatalf("message %d has another's body", d.Seq)
 				}
-				u.push(uint64(len(u.items)+1), d)
+				d.Tag = uint64(len(u.items) + 1)
+				u.push(d)
 			}
 		}
 		whole := func() (count int) {
 			for i := range u.items {
-				if d := &u.items[i].d; d.Message != nil && d.Message.Persistent {
+				if d := &u.items[i]; d.Message != nil && d.Message.Persistent {
 					count++
 				}
 			}

@@ -145,6 +145,11 @@ func (o *Options) setDefaults() {
 // channel wait and hear the others.
 func (o *Options) maxArriving() int64 { return 4 * (o.MaxMessageSize + int64(o.FrameMax)) }
 
+// maxPending is how much a connection's transactions may have published: what a
+// client sends that never commits. It is one unit of the store in the end, which
+// takes less than 1 GiB.
+func (o *Options) maxPending() int64 { return 4 * o.MaxMessageSize }
+
 func setDefault[T comparable](p *T, v T) {
 	var zero T
 	if *p == zero {

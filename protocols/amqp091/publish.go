@@ -214,7 +214,7 @@ func (ch *channel) arrive(n int) error {
 	c := ch.c
 	ch.publication.arrived += int64(n)
 	c.arriving += int64(n)
-	c.session.Arriving(c.arriving)
+	c.session.Arriving(c.arriving + c.pending)
 	if most := c.srv.maxArriving; c.arriving > most {
 		return wire.Errorf(wire.ResourceError, wire.BasicPublishID,
 			"messages under way on this connection exceed %d bytes: send one after the other, or on more connections", most)
@@ -256,7 +256,7 @@ func (ch *channel) dropPublication() {
 func (ch *channel) endPublication() {
 	p := &ch.publication
 	ch.c.arriving -= p.arrived
-	ch.c.session.Arriving(ch.c.arriving)
+	ch.c.session.Arriving(ch.c.arriving + ch.c.pending)
 	p.state, p.block, p.arrived = awaitMethod, nil, 0
 }
 
@@ -276,11 +276,14 @@ func (ch *channel) publish(ctx context.Context) error {
 	if err := session.Admit(ctx, m.Size()); err != nil {
 		return err
 	}
+	count := &ch.c.count
+	count.received.Add(1)
+	if ch.tx != nil {
+		return ch.postpone(pending{message: m, mandatory: p.mandatory, expires: p.expires, lifetime: p.lifetime})
+	}
 	if p.expires {
 		m.Expires = session.ExpiresAfter(p.lifetime)
 	}
-	count := &ch.c.count
-	count.received.Add(1)
 	var done core.Completion
 	tag := uint64(0)
 	if ch.confirms.on {
@@ -289,23 +292,26 @@ func (ch *channel) publish(ctx context.Context) error {
 		count.receivedConfirm.Add(1)
 	}
 	routed, err := session.Publish(m, done, tag)
-	switch {
-	case err != nil:
+	if err != nil || routed > 0 {
 		return err
-	case routed > 0:
-		return nil
-	case p.mandatory:
-		// Before the confirm: the return is how the client learns that the ack
-		// to come means nothing.
-		count.returned.Add(1)
-		err = ch.returnMessage(m)
-	default:
-		count.dropped.Add(1)
 	}
+	// Before the confirm: the return is how the client learns that the ack to
+	// come means nothing.
+	err = ch.unrouted(m, p.mandatory)
 	if done != nil {
 		session.Confirm(done, tag)
 	}
 	return err
+}
+
+// unrouted is the end of a message that has reached nobody.
+func (ch *channel) unrouted(m *core.Message, mandatory bool) error {
+	if !mandatory {
+		ch.c.count.dropped.Add(1)
+		return nil
+	}
+	ch.c.count.returned.Add(1)
+	return ch.returnMessage(m)
 }
 
 // returnMessage sends an unroutable message back (class reference,

@@ -16,6 +16,7 @@ type Server struct {
 	opt         Options
 	properties  field.Table // told to every client
 	maxArriving int64       // see Options.maxArriving
+	maxPending  int64       // see Options.maxPending
 
 	conns listen.Registry[*conn]
 
@@ -35,6 +36,7 @@ func New(opt Options) (*Server, error) {
 		opt:         opt,
 		properties:  serverProperties(&opt),
 		maxArriving: opt.maxArriving(),
+		maxPending:  opt.maxPending(),
 	}, nil
 }
 

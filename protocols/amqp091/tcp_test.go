@@ -51,7 +51,7 @@ func TestConnectionsComeAndGo(t *testing.T) {
 	ends := []func(p *peer){
 		func(p *peer) { p.call(0, &wire.ConnectionClose{ReplyCode: 200}, &wire.ConnectionCloseOK{}) },
 		func(p *peer) { p.write([]byte("garbage")); _, _ = io.Copy(io.Discard, p.nc) },
-		func(p *peer) { p.send(1, &wire.TxSelect{}); p.next(0); p.send(0, &wire.ConnectionCloseOK{}) },
+		func(p *peer) { p.send(1, &wire.ChannelFlow{}); p.next(0); p.send(0, &wire.ConnectionCloseOK{}) },
 		func(*peer) {}, // just hangs up
 	}
 	var wg sync.WaitGroup

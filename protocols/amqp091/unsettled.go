@@ -1,6 +1,8 @@
 package amqp091
 
 import (
+	"cmp"
+	"slices"
 	"sort"
 
 	"github.com/batonmq/baton/core"
@@ -17,20 +19,15 @@ import (
 // their queues. The newest keep theirs, since most clients settle soon; beyond
 // wholeBytes the engine is asked to let go of the others.
 type unsettled struct {
-	items []outstanding
+	items []core.Delivery
 	head  int // items[:head] are free
 	holes int // in items[head:]
 	whole int // items[:whole] have been unloaded, as far as they can be
 	bytes int // of the messages of items[whole:]
 }
 
-type outstanding struct {
-	tag uint64
-	d   core.Delivery
-}
-
-// Places begin with 1.
-func (o *outstanding) isHole() bool { return o.d.Seq == 0 }
+// isHole: places begin with 1.
+func isHole(d *core.Delivery) bool { return d.Seq == 0 }
 
 // keepItems is how much room an empty queue keeps.
 const keepItems = 1 << 10
@@ -40,11 +37,11 @@ const wholeBytes = 256 << 10
 
 func (u *unsettled) len() int { return len(u.items) - u.head - u.holes }
 
-func (u *unsettled) push(tag uint64, d core.Delivery) {
+func (u *unsettled) push(d core.Delivery) {
 	if len(u.items) == cap(u.items) && u.head > len(u.items)/2 {
 		u.compact()
 	}
-	u.items = append(u.items, outstanding{tag, d})
+	u.items = append(u.items, d)
 	u.bytes += d.Size()
 	u.unload()
 }
@@ -53,24 +50,24 @@ func (u *unsettled) push(tag uint64, d core.Delivery) {
 // One that the store does not have yet is asked for with the next push.
 func (u *unsettled) unload() {
 	for last := len(u.items) - 1; u.bytes > wholeBytes && u.whole < last; u.whole++ {
-		o := &u.items[u.whole]
-		if o.isHole() {
+		d := &u.items[u.whole]
+		if isHole(d) {
 			continue
 		}
-		if !o.d.Unload() {
+		if !d.Unload() {
 			return
 		}
-		u.bytes -= o.d.Size()
+		u.bytes -= d.Size()
 	}
 }
 
 // taken takes the delivery at i out of the sums.
 func (u *unsettled) taken(i int) core.Delivery {
-	d := u.items[i].d
+	d := u.items[i]
 	if i >= u.whole {
 		u.bytes -= d.Size()
 	}
-	u.items[i].d = core.Delivery{}
+	u.items[i] = core.Delivery{Tag: d.Tag}
 	return d
 }
 
@@ -81,10 +78,10 @@ func (u *unsettled) find(tag uint64) int {
 		return -1
 	}
 	i := 0
-	if live[0].tag != tag {
-		i = sort.Search(len(live), func(i int) bool { return live[i].tag >= tag })
+	if live[0].Tag != tag {
+		i = sort.Search(len(live), func(i int) bool { return live[i].Tag >= tag })
 	}
-	if i == len(live) || live[i].tag != tag || live[i].isHole() {
+	if i == len(live) || live[i].Tag != tag || isHole(&live[i]) {
 		return -1
 	}
 	return u.head + i
@@ -120,7 +117,7 @@ func (u *unsettled) takeAll(to []core.Delivery) []core.Delivery {
 // takeFront moves items[:end] to the end of to.
 func (u *unsettled) takeFront(end int, to []core.Delivery) []core.Delivery {
 	for ; u.head < end; u.head++ {
-		if u.items[u.head].isHole() {
+		if isHole(&u.items[u.head]) {
 			u.holes--
 		} else {
 			to = append(to, u.taken(u.head))
@@ -130,9 +127,18 @@ func (u *unsettled) takeFront(end int, to []core.Delivery) []core.Delivery {
 	return to
 }
 
+// putBack takes deliveries that were taken, in any order.
+func (u *unsettled) putBack(ds []core.Delivery) {
+	all := u.takeAll(slices.Clone(ds))
+	slices.SortFunc(all, func(a, b core.Delivery) int { return cmp.Compare(a.Tag, b.Tag) })
+	for _, d := range all {
+		u.push(d)
+	}
+}
+
 // trim drops holes at the front, and all of them when they are the most part.
 func (u *unsettled) trim() {
-	for u.head < len(u.items) && u.items[u.head].isHole() {
+	for u.head < len(u.items) && isHole(&u.items[u.head]) {
 		u.head++
 		u.holes--
 	}
@@ -153,7 +159,7 @@ func (u *unsettled) compact() {
 		if i == u.whole {
 			whole = n
 		}
-		if !u.items[i].isHole() {
+		if !isHole(&u.items[i]) {
 			u.items[n] = u.items[i]
 			n++
 		}

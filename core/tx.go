@@ -1,0 +1,105 @@
+package core
+
+import (
+	"context"
+	"slices"
+)
+
+// Transaction is what a session does all at once.
+type Transaction struct {
+	Messages    []*Message   // to be published
+	Settlements []Settlement // of deliveries that are outstanding
+
+	// Unrouted is called, before Transact returns, with the index of each message that reaches nobody.
+	Unrouted func(i int)
+}
+
+// Settlement is one outcome of deliveries of any mix of queues and consumers.
+type Settlement struct {
+	Outcome    Outcome
+	Deliveries []Delivery
+}
+
+// CheckPublish reports what would be wrong with publishing m now, but for what routing finds out. It is for messages that are kept for a
+// transaction.
+func (s *Session) CheckPublish(m *Message) error {
+	if s.opt.Access != nil {
+		if err := s.mayPublish(m); err != nil {
+			return err
+		}
+	}
+	if m.Exchange == "" {
+		return nil
+	}
+	_, err := s.entry(m)
+	return err
+}
+
+// Transact publishes the messages of t, which CheckPublish has passed, settles its deliveries, and returns when that has passed. Messages
+// and what ends deliveries are one unit: after a crash all of it has happened or nothing, and nobody sees one of the messages before all have
+// their places. What is put back is so behind it: a crash in between puts it back, too. A message that is to be kept for its key
+// (Message.Retain) is a unit of its own. All are routed now, whatever was bound when their client sent them.
+func (s *Session) Transact(ctx context.Context, t *Transaction) error {
+	u := unit{broker: s.broker, whole: true}
+	for i, m := range t.Messages {
+		if !m.kept() && s.publishIn(&u, m) == 0 {
+			s.broker.unroutable.Add(1)
+			t.Unrouted(i)
+		}
+	}
+	for i := range t.Settlements {
+		if n := &t.Settlements[i]; n.Outcome != Requeue {
+			s.eachQueue(n.Deliveries, func(q *Queue, ds []Delivery) { q.settleIn(&u, ds) })
+		}
+	}
+	u.commit(nil, 0)
+	for _, m := range t.Messages {
+		if m.kept() {
+			s.publishRetained(m, nil, 0)
+		}
+	}
+	for i := range t.Settlements {
+		n := &t.Settlements[i]
+		if n.Outcome == Requeue {
+			s.eachQueue(n.Deliveries, func(q *Queue, ds []Delivery) { q.settle(ds, Requeue) })
+		}
+		s.grant(n.Deliveries)
+	}
+	p := newPromise()
+	s.Confirm(p, 0)
+	return p.wait(ctx)
+}
+
+// kept reports whether the message is to be kept for its key.
+func (m *Message) kept() bool { return m.Retain && m.Exchange == TopicExchange }
+
+// publishIn takes places for m in u, hands it to those who get it at most once, and returns how many it reaches.
+func (s *Session) publishIn(u *unit, m *Message) (routed int) {
+	if s.route(m) != nil {
+		return 0 // its exchange is gone
+	}
+	routed, _ = s.push(m)
+	routed += u.publish(s.targets, nil, m)
+	if routed == 0 && m.Exchange == "" {
+		routed = s.reply(m)
+	}
+	return routed
+}
+
+// settleIn ends the entries of deliveries of this queue with u.
+func (q *Queue) settleIn(u *unit, ds []Delivery) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.deleted {
+		q.settleDeleted(ds)
+		return
+	}
+	for i := range ds {
+		q.forget(&ds[i])
+	}
+	q.noted(OpSettle)
+	for _, op := range q.ops {
+		op.Ranges = slices.Clone(op.Ranges) // they are the queue's scratch
+		u.add(op)
+	}
+}
