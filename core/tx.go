@@ -99,7 +99,6 @@ func (q *Queue) settleIn(u *unit, ds []Delivery) {
 	}
 	q.noted(OpSettle)
 	for _, op := range q.ops {
-		op.Ranges = slices.Clone(op.Ranges) // they are the queue's scratch
-		u.add(op)
+		u.settle(op.Queue, slices.Clone(op.Ranges)...) // they are the queue's scratch
 	}
 }

@@ -220,6 +220,6 @@ func TestTransact_IsSeenAtOnce(t *testing.T) {
 // receiverFunc takes all that is delivered.
 type receiverFunc func(core.Delivery)
 
-func (receiverFunc) Ready() bool                { return true }
-func (f receiverFunc) Deliver(d core.Delivery)  { f(d) }
-func (receiverFunc) Cancelled(c *core.Consumer) {}
+func (receiverFunc) Ready() bool               { return true }
+func (f receiverFunc) Deliver(d core.Delivery) { f(d) }
+func (receiverFunc) Cancelled(*core.Consumer)  {}

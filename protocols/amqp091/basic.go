@@ -18,17 +18,12 @@ func (ch *channel) handleBasic(ctx context.Context, m wire.Method) error {
 		return ch.basicConsume(ctx, m)
 	case *wire.BasicCancel:
 		return ch.basicCancel(m)
-	case *wire.BasicCancelOK:
-		return nil // nothing waits for it
 	case *wire.BasicGet:
 		return ch.basicGet(ctx, m)
 	case *wire.BasicRecover:
-		if err := ch.recover(m.Requeue); err != nil {
-			return err
-		}
-		return ch.send(&wire.BasicRecoverOK{})
+		return ch.recover(m.Requeue, &wire.BasicRecoverOK{})
 	case *wire.BasicRecoverAsync:
-		return ch.recover(m.Requeue)
+		return ch.recover(m.Requeue, nil)
 	}
 	return unhandled(m)
 }
@@ -40,12 +35,16 @@ func (ch *channel) basicQos(m *wire.BasicQos) error {
 	if m.PrefetchSize != 0 {
 		return wire.Errorf(wire.NotImplemented, m.ID(), "prefetch_size!=0 (%d)", m.PrefetchSize)
 	}
+	// The answer comes before what a larger limit lets through.
+	if err := ch.send(&wire.BasicQosOK{}); err != nil {
+		return err
+	}
 	if m.Global {
 		ch.sharedWindow().SetLimit(int(m.PrefetchCount))
 	} else {
 		ch.prefetch = int(m.PrefetchCount)
 	}
-	return ch.send(&wire.BasicQosOK{})
+	return nil
 }
 
 // sharedWindow is given to every consumer, also where no limit is set: it may
@@ -240,13 +239,19 @@ func (ch *channel) decide(o core.Outcome) {
 	}
 }
 
-// recover requeues everything that is outstanding on the channel.
-func (ch *channel) recover(requeue bool) error {
+// recover requeues everything that is outstanding on the channel. The answer, if
+// there is to be one, comes before what is delivered again.
+func (ch *channel) recover(requeue bool, answer wire.Method) error {
 	if !requeue {
 		return wire.Errorf(wire.NotImplemented, ch.method, "requeue=false")
 	}
 	if err := ch.collect(0, true); err != nil {
 		return err
+	}
+	if answer != nil {
+		if err := ch.send(answer); err != nil {
+			return err
+		}
 	}
 	ch.settle(core.Requeue)
 	return nil

@@ -13,11 +13,11 @@ import (
 	"github.com/batonmq/baton/protocols/amqp091/wire"
 )
 
-// publishN publishes bodies "1" to "n" to queue q.
-func (p *peer) publishN(channel uint16, n int) {
+// publishN publishes bodies "1" to "n" to queue q, on channel 1.
+func (p *peer) publishN(n int) {
 	p.t.Helper()
 	for i := range n {
-		p.publish(channel, wire.BasicPublish{RoutingKey: "q"}, field.Properties{}, fmt.Sprint(i+1))
+		p.publish(1, wire.BasicPublish{RoutingKey: "q"}, field.Properties{}, fmt.Sprint(i+1))
 	}
 }
 
@@ -49,7 +49,7 @@ func (p *peer) wantBodies(got, want string) {
 func queueQ(p *peer, n int) {
 	p.t.Helper()
 	p.declare(wire.QueueDeclare{Queue: "q"})
-	p.publishN(1, n)
+	p.publishN(n)
 }
 
 func TestPublish_1_8_3_7(t *testing.T) {
@@ -364,9 +364,8 @@ func TestQos_1_8_3_1(t *testing.T) {
 			p.consume()
 			p.wantBodies(p.deliverN(1, 3, false), "1 2 3")
 			p.silence(time.Second)
-			p.send(1, &wire.BasicQos{PrefetchCount: 4, Global: true})
-			p.wantBodies(p.deliverN(4, 1, false), "4") // the engine serves before it is told that all is done
-			p.expect(1, &wire.BasicQosOK{})
+			p.call(1, &wire.BasicQos{PrefetchCount: 4, Global: true}, &wire.BasicQosOK{})
+			p.wantBodies(p.deliverN(4, 1, false), "4")
 		}},
 		{"without acknowledgements nothing limits", func(p *peer) {
 			queueQ(p, 5)

@@ -31,6 +31,8 @@ type channel struct {
 	unsettled unsettled
 	consumers map[string]*consumer // by tag
 	replies   *replies             // nil: no consumer of replies; written by the reader alone, which needs no lock to read it
+	answering bool                 // basic.cancel waits until an answer is sent
+	cancelled []string             // tags of which the client is to hear then
 	splices   [][]byte             // scratch of the encoder
 }
 
@@ -146,7 +148,7 @@ func (ch *channel) handleDecoded(ctx context.Context, payload []byte) error {
 // unhandled is the error for a method that is known but not for a server, or
 // not for this place.
 func unhandled(m wire.Method) error {
-	return wire.Errorf(wire.CommandInvalid, m.ID(), "%s is not expected from a client on a channel", m.ID())
+	return wire.Errorf(wire.CommandInvalid, m.ID(), "unimplemented method")
 }
 
 // handleChannel acts on the methods of class channel.
@@ -164,8 +166,6 @@ func (ch *channel) handleChannel(m wire.Method) error {
 			return wire.Errorf(wire.NotImplemented, m.ID(), "active=false")
 		}
 		return ch.send(&wire.ChannelFlowOK{Active: true})
-	case *wire.ChannelFlowOK, *wire.ChannelCloseOK:
-		return nil // answers to what was not, or no longer, asked
 	}
 	return unhandled(m)
 }

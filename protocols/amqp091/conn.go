@@ -205,7 +205,7 @@ func (c *conn) control(ctx context.Context, f wire.Frame) error {
 	case *wire.ConnectionUpdateSecret:
 		return c.updateSecret(ctx, m)
 	}
-	return wire.Errorf(wire.CommandInvalid, m.ID(), "%s is not expected on an open connection", m.ID())
+	return wire.Errorf(wire.ChannelError, m.ID(), "unexpected method in connection state running")
 }
 
 // closedByClient answers connection.close, after everything the connection held

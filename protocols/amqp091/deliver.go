@@ -99,12 +99,35 @@ func (k *consumer) Cancelled(*core.Consumer) {
 	}
 	delete(ch.consumers, k.tag)
 	ch.c.count.consumers.Add(-1)
-	if !ch.c.client.cancelNotify {
-		return
+	switch {
+	case !ch.c.client.cancelNotify:
+	case ch.answering:
+		ch.cancelled = append(ch.cancelled, k.tag)
+	default:
+		ch.notifyCancelled(k.tag)
 	}
-	if err := ch.send(&wire.BasicCancel{ConsumerTag: k.tag, NoWait: true}); err != nil {
+}
+
+func (ch *channel) notifyCancelled(tag string) {
+	if err := ch.send(&wire.BasicCancel{ConsumerTag: tag, NoWait: true}); err != nil {
 		ch.c.log().Error("basic.cancel could not be encoded", slog.Any("err", err))
 	}
+}
+
+// answerFirst runs f, which deletes a queue and answers: consumers of this channel
+// that end with the queue hear of it behind that, as from RabbitMQ.
+func (ch *channel) answerFirst(f func() error) error {
+	ch.mu.Lock()
+	ch.answering = true
+	ch.mu.Unlock()
+	err := f()
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	for _, tag := range ch.cancelled {
+		ch.notifyCancelled(tag)
+	}
+	ch.answering, ch.cancelled = false, nil
+	return err
 }
 
 // keep numbers a delivery that basic.get fetched, and keeps it until it is

@@ -44,7 +44,7 @@ func TestExpiration(t *testing.T) {
 		{"it counts neither for a declaration nor for a purge", func(p *peer) {
 			queueQ(p, 0)
 			p.publishExpiring("m", "1000")
-			p.publishN(1, 2)
+			p.publishN(2)
 			p.call(1, &wire.QueueDeclare{Queue: "q", Passive: true}, &wire.QueueDeclareOK{Queue: "q", MessageCount: 3})
 			p.wait(time.Second)
 			p.call(1, &wire.QueueDeclare{Queue: "q", Passive: true}, &wire.QueueDeclareOK{Queue: "q", MessageCount: 2})
@@ -80,7 +80,7 @@ func TestExpiration(t *testing.T) {
 		{"of a message before, it is forgotten", func(p *peer) {
 			queueQ(p, 0)
 			p.publishExpiring("m", "1000")
-			p.publishN(1, 1)
+			p.publishN(1)
 			p.wait(time.Hour)
 			p.call(1, &wire.QueueDeclare{Queue: "q", Passive: true}, &wire.QueueDeclareOK{Queue: "q", MessageCount: 1})
 		}},

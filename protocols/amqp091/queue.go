@@ -86,11 +86,13 @@ func (ch *channel) queueDelete(ctx context.Context, m *wire.QueueDelete) error {
 	if err != nil {
 		return err
 	}
-	n, err := ch.c.session.DeleteQueue(ctx, queue, m.IfUnused, m.IfEmpty, m.NoWait)
-	if err != nil {
-		return err
-	}
-	return ch.reply(m.NoWait, &wire.QueueDeleteOK{MessageCount: count32(n)})
+	return ch.answerFirst(func() error {
+		n, err := ch.c.session.DeleteQueue(ctx, queue, m.IfUnused, m.IfEmpty, m.NoWait)
+		if err != nil {
+			return err
+		}
+		return ch.reply(m.NoWait, &wire.QueueDeleteOK{MessageCount: count32(n)})
+	})
 }
 
 // resolveQueue replaces an empty name by that of the queue declared last on the

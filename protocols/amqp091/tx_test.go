@@ -29,11 +29,11 @@ func TestTx_1_9(t *testing.T) {
 		{"nothing is published before the commit", func(p *peer) {
 			queueQ(p, 0)
 			p.selectTx()
-			p.publishN(1, 3)
+			p.publishN(3)
 			p.ready(0)
 			p.commit()
 			p.ready(3)
-			p.publishN(1, 1) // in the next one
+			p.publishN(1) // in the next one
 			p.ready(3)
 			p.commit()
 			p.ready(4)
@@ -41,7 +41,7 @@ func TestTx_1_9(t *testing.T) {
 		{"a rollback forgets what was published", func(p *peer) {
 			queueQ(p, 0)
 			p.selectTx()
-			p.publishN(1, 3)
+			p.publishN(3)
 			p.rollback()
 			p.commit()
 			p.ready(0)
@@ -52,7 +52,7 @@ func TestTx_1_9(t *testing.T) {
 			p.consume()
 			p.deliverN(1, 1, false)
 			p.send(1, &wire.BasicAck{DeliveryTag: 1})
-			p.publishN(1, 3)
+			p.publishN(3)
 			p.call(1, &wire.ChannelClose{ReplyCode: 200}, &wire.ChannelCloseOK{})
 			p.openChannel(1)
 			p.ready(1)
@@ -113,7 +113,7 @@ func TestTx_1_9(t *testing.T) {
 		{"a missing exchange is 404 at once, and ends the transaction", func(p *peer) {
 			queueQ(p, 0)
 			p.selectTx()
-			p.publishN(1, 1)
+			p.publishN(1)
 			p.publish(1, wire.BasicPublish{Exchange: "x"}, field.Properties{}, "m")
 			p.channelClosed(1, 404, "NOT_FOUND - no exchange 'x' in vhost '/'", wire.BasicPublishID)
 			p.ready(0)
@@ -140,7 +140,7 @@ func TestTx_1_9(t *testing.T) {
 		{"select may be repeated", func(p *peer) {
 			queueQ(p, 0)
 			p.selectTx()
-			p.publishN(1, 1)
+			p.publishN(1)
 			p.selectTx()
 			p.commit()
 			p.ready(1)
