@@ -25,29 +25,24 @@ func (s *Session) Consume(_ context.Context, spec ConsumerSpec) (*Consumer, erro
 	if err != nil {
 		return nil, err
 	}
-	c := &Consumer{spec: spec, session: s, queue: q, final: spec.NoAck}
+	priority, err := consumerPriority(op, s.vhost.queueName(q.spec.Name), spec.Args)
+	if err != nil {
+		return nil, err
+	}
+	c := &Consumer{spec: spec, session: s, queue: q, priority: priority, final: spec.NoAck}
 	if spec.Window == nil || spec.Window.limit.Load() == 0 {
 		c.spec.Window, c.open = NewWindow(s.broker.opt.OpenWindow), !spec.NoAck
 	}
 	s.sweep()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	switch {
-	case q.deleted:
-		return nil, s.vhost.noQueue(op, spec.Queue)
-	case q.exclusive || spec.Exclusive && len(q.consumers) > 0:
-		object := s.vhost.queueName(spec.Queue)
-		return nil, &Error{Kind: Refused, Op: op, Name: object, Text: fmt.Sprintf("%s in exclusive use", object)}
+	if err := q.admit(op, c); err != nil {
+		return nil, err
 	}
 	if s.consumers == nil {
 		s.consumers = map[*Consumer]struct{}{}
 	}
 	s.consumers[c] = struct{}{}
-	q.consumers = append(q.consumers, c)
-	q.noteUse()
-	q.exclusive = spec.Exclusive
-	c.listed = true
-	q.listed = append(q.listed, c)
 	if spec.OnReady != nil {
 		spec.OnReady()
 	}

@@ -28,19 +28,37 @@ type ConsumerSpec struct {
 
 // Consumer is a session's subscription to one queue.
 type Consumer struct {
-	spec    ConsumerSpec
-	session *Session
-	queue   *Queue
-	final   bool // may get what its client never acknowledges
-	open    bool // counts in the broker's openBytes: it has no prefetch limit of its own, or the client's, which may be anything
+	spec     ConsumerSpec
+	session  *Session
+	queue    *Queue
+	priority int64 // those of a higher one are served first
+	final    bool  // may get what its client never acknowledges
+	open     bool  // counts in the broker's openBytes: it has no prefetch limit of its own, or the client's, which may be anything
 
 	// guarded by queue.mu
 	listed    bool // in the queue's list of consumers that may have credit
 	cancelled bool
+	retired   bool // it was the active one, and gets nothing any more
 }
 
 // Tag is the name the client gave the consumer.
 func (c *Consumer) Tag() string { return c.spec.Tag }
+
+// Active reports whether the consumer may be served: a queue with a single active consumer has others wait.
+func (c *Consumer) Active() bool {
+	c.queue.mu.Lock()
+	defer c.queue.mu.Unlock()
+	return !c.cancelled && !c.retired && (!c.queue.single || c.queue.active == c)
+}
+
+// Retire is called when the consumer's channel ends, before what is outstanding goes back to the queue; Cancel is called afterwards. No
+// delivery happens after it returns. If the consumer is its queue's single active one, the next becomes active with Cancel only, and so
+// gets first what this one leaves.
+func (c *Consumer) Retire() {
+	if !c.queue.retire(c) {
+		c.Cancel()
+	}
+}
 
 // Cancel ends the consumer. No delivery happens after it returns; outstanding ones stay so until they are settled. An auto-delete
 // queue goes with its last consumer. It may be called more than once.

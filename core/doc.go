@@ -13,6 +13,9 @@
 //   - What one publish causes in several queues is one unit, which passes whole or not at all; nobody sees any of it before its records are
 //     with the store.
 //   - What is handed to a consumer is within its windows. A slow consumer stops its own queue and nothing else.
+//   - Consumers of a higher priority are served first, equals in turn. Where one consumer is active at a time, the next one gets nothing
+//     before what its predecessor held is back in the queue, if that ended with its channel: it sees all of that, in order. If it was
+//     cancelled, what it has goes on being its own.
 //   - A message is not handed out once its time is over (Message.Expires), by the broker's clock, which no restart and no other host sets
 //     forward or back. Nobody need ask for it to go: it goes when it has become a queue's next message.
 //   - What is kept for a subscriber is handed to one link at a time. When that ends, all that its client has not answered for goes to the
@@ -51,6 +54,7 @@
 //   - A message may be delivered before its record has passed: a consumer sees it at memory speed, and after a crash it may come
 //     again, marked redelivered, or, if nobody was promised anything about it, not at all.
 //   - What Move looks at and leaves is out of consumers' reach meanwhile, and then returns to its place: they may get others first.
+//   - Which consumer was the active one is not on record: after a restart or a fail-over it is the first that comes.
 //   - Order is per queue. Two queues bound to the same exchange may show two publishers' messages in different order.
 //   - A will is published by nobody who could be told to wait. One that comes due while publishers must is held back, with its record,
 //     and looked at once a second; when its owner comes back first it is published at that moment. So wills are late rather than lost,

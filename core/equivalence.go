@@ -50,7 +50,7 @@ func (d *difference) err() error {
 // Unknown arguments are kept and compared, as clients expect.
 var unsupportedQueueArgs = []string{
 	"x-expires", "x-message-ttl", "x-max-length", "x-max-length-bytes", "x-overflow", argDeadLetters,
-	"x-dead-letter-routing-key", "x-single-active-consumer", "x-delivery-limit",
+	"x-dead-letter-routing-key", "x-delivery-limit",
 }
 
 // checkQueueArgs refuses arguments that cannot be honoured, and returns what the others amount to.

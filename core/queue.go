@@ -1,7 +1,6 @@
 package core
 
 import (
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -44,9 +43,11 @@ type Queue struct {
 	ladder    *ladder // the lanes of higher priorities; nil: there are no priorities
 	deleted   bool
 	consumers []*Consumer // all, in the order of their making
-	listed    []*Consumer // those that may have credit
+	listed    []*Consumer // those that may have credit, the highest priority first
 	turn      int         // index in listed of the one to be served next
 	exclusive bool        // the one consumer is exclusive
+	single    bool        // one consumer is active at a time; never changed
+	active    *Consumer   // that one, also when it is retired; nil: there is none
 	used      bool        // it is on record that it has had a consumer; of durable auto-delete queues alone
 	loading   bool        // the loader has the queue on its list
 	unsaid    int64       // bytes in memory that the broker's sum does not show yet
@@ -111,30 +112,6 @@ func (q *Queue) dispatch() {
 		c.spec.Receiver.Deliver(q.handOut(c, c.spec.NoAck))
 	}
 	q.watch()
-}
-
-// pick returns the next consumer that has credit, and takes it. Consumers without credit leave the list until they are woken.
-func (q *Queue) pick() *Consumer {
-	for len(q.listed) > 0 {
-		if q.turn >= len(q.listed) {
-			q.turn = 0
-		}
-		c := q.listed[q.turn]
-		if c.take() {
-			q.turn++
-			return c
-		}
-		q.unlist(q.turn)
-	}
-	return nil
-}
-
-func (q *Queue) unlist(i int) {
-	q.listed[i].listed = false
-	q.listed = slices.Delete(q.listed, i, i+1)
-	if q.turn > i {
-		q.turn--
-	}
 }
 
 // handOut takes the next entry out for c, or for a get when c is nil. Without acknowledgements that also settles it. A durable entry
@@ -340,44 +317,6 @@ func (q *Queue) say() {
 	q.unsaid = 0
 }
 
-// wake lists c again, as it may have credit now, and serves it.
-func (q *Queue) wake(c *Consumer) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if c.cancelled || c.listed {
-		return
-	}
-	c.listed = true
-	q.listed = append(q.listed, c)
-	q.dispatch()
-}
-
-// drop removes c and reports whether the queue is to be deleted with it.
-func (q *Queue) drop(c *Consumer) (last bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if c.cancelled {
-		return false
-	}
-	c.cancelled = true
-	for i, o := range q.listed {
-		if o == c {
-			q.unlist(i)
-			break
-		}
-	}
-	for i, o := range q.consumers {
-		if o == c {
-			q.consumers = slices.Delete(q.consumers, i, i+1) // a queue must not keep the connection of a consumer that has gone
-			break
-		}
-	}
-	if len(q.consumers) == 0 {
-		q.exclusive = false
-	}
-	return q.spec.AutoDelete && len(q.consumers) == 0 && !q.deleted
-}
-
 // end empties the queue for its deletion and tells its consumers, unless it has consumers or messages that protect it. It returns the
 // number of messages that were ready. What is out is settled later, to no effect.
 func (q *Queue) end(ifUnused, ifEmpty bool) (messages int, err error) {
@@ -396,7 +335,7 @@ func (q *Queue) end(ifUnused, ifEmpty bool) (messages int, err error) {
 		c.cancelled, c.listed = true, false
 		c.spec.Receiver.Cancelled(c)
 	}
-	q.consumers, q.listed = nil, nil
+	q.consumers, q.listed, q.active = nil, nil, nil
 	for l := range q.lanes {
 		q.release(l)
 	}

@@ -177,7 +177,7 @@ func (rc *recovery) queue(r *reader, d *Definition) {
 		return nil
 	})
 	q.settings.Store(settings)
-	q.ladder = newLadder(settings)
+	q.ladder, q.single = newLadder(settings), settings.singleActive()
 	q.restore(&q.lane, d)
 	*v.queues.Load().at(q.spec.Name) = q
 }

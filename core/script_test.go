@@ -281,6 +281,10 @@ func (s *script) run(d *datadriven.TestData) {
 		}
 	case "cancel":
 		p.consumers[str(d, "tag", "c")].Cancel()
+	case "retire":
+		p.consumers[str(d, "tag", "c")].Retire()
+	case "active":
+		s.active()
 	case "get":
 		err = s.get(p, d)
 	case "accept", "reject", "requeue":
@@ -462,11 +466,27 @@ func (s *script) consume(p *peer, d *datadriven.TestData) error {
 	if n := num(d, "window", 0); n > 0 {
 		spec.Window = core.NewWindow(n)
 	}
+	if v := str(d, "priority", ""); v != "" {
+		kind := str(d, "type", "int")
+		spec.Args = args(s.t, "x-priority "+kind+" "+v)
+	}
 	c, err := p.session.Consume(s.t.Context(), spec)
 	if err == nil {
 		p.consumers[tag] = c
 	}
 	return err
+}
+
+// active lists the consumers that may be served.
+func (s *script) active() {
+	for _, name := range sortedKeys(s.sessions) {
+		p := s.sessions[name]
+		for _, tag := range sortedKeys(p.consumers) {
+			if p.consumers[tag].Active() {
+				s.printf("%s/%s is active", name, tag)
+			}
+		}
+	}
 }
 
 func (s *script) get(p *peer, d *datadriven.TestData) error {

@@ -108,12 +108,15 @@ func (s *Session) Close(outstanding ...Delivery) {
 		s.link.sub.resumeReplays() // they may have waited for this link
 	}
 	for c := range s.consumers {
-		c.Cancel()
+		c.Retire()
 	}
 	for a := range s.addresses {
 		a.Close()
 	}
 	s.Settle(outstanding, Requeue)
+	for c := range s.consumers {
+		c.Cancel()
+	}
 	for q := range s.exclusive {
 		s.vhost.deleteExclusive(q)
 	}

@@ -302,13 +302,13 @@ func (l *Link) Start() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	l.consumer = &Consumer{
-		session: l.session, queue: q, listed: true, open: true, final: true,
+		session: l.session, queue: q, open: true, final: true,
 		spec: ConsumerSpec{Queue: q.spec.Name, Receiver: l, Window: l.window},
 	}
 	l.started.Store(true)
 	sub.releaseAgain(l)
 	q.consumers = append(q.consumers, l.consumer)
-	q.listed = append(q.listed, l.consumer)
+	q.list(l.consumer)
 	q.dispatch()
 }
 

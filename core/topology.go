@@ -223,7 +223,8 @@ func (s *Session) declareQueue(spec QueueSpec, fresh bool) (*Queue, promise, err
 	if err != nil {
 		return nil, nil, err
 	}
-	q = &Queue{vhost: v, spec: spec, lane: lane{next: 1}, ladder: newLadder(settings), inbound: map[string]*binding{}}
+	q = &Queue{vhost: v, spec: spec, lane: lane{next: 1}, inbound: map[string]*binding{}}
+	q.ladder, q.single = newLadder(settings), settings.singleActive()
 	q.settings.Store(settings)
 	if spec.Exclusive {
 		q.owner = s

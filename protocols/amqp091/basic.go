@@ -143,14 +143,18 @@ func (ch *channel) basicCancel(m *wire.BasicCancel) error {
 	return ch.reply(m.NoWait, &wire.BasicCancelOK{ConsumerTag: m.ConsumerTag})
 }
 
-func (ch *channel) cancelConsumers() {
+// retireConsumers ends the deliveries to the channel. Cancelled are the consumers
+// when what they hold is back in the queues: who takes their place gets it in
+// order.
+func (ch *channel) retireConsumers() {
 	ch.mu.Lock()
 	consumers := ch.consumers
 	ch.consumers = nil
 	ch.c.count.consumers.Add(-int64(len(consumers)))
 	ch.mu.Unlock()
 	for _, k := range consumers {
-		k.sub.Cancel()
+		k.sub.Retire()
+		ch.retired = append(ch.retired, k.sub)
 	}
 	ch.endReplies()
 }

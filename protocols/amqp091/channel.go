@@ -25,6 +25,7 @@ type channel struct {
 	confirms    confirms
 	tx          *transaction    // nil: the channel is not transactional
 	settling    []core.Delivery // scratch
+	retired     []*core.Consumer
 
 	mu        sync.Mutex
 	tag       uint64 // of the last delivery
@@ -157,7 +158,7 @@ func (ch *channel) handleChannel(m wire.Method) error {
 	case *wire.ChannelOpen:
 		return wire.Errorf(wire.ChannelError, m.ID(), "second 'channel.open' seen")
 	case *wire.ChannelClose:
-		ch.cancelConsumers()
+		ch.retireConsumers()
 		ch.release()
 		ch.forget()
 		return ch.send(&wire.ChannelCloseOK{})
@@ -181,7 +182,7 @@ func (ch *channel) accessRequest(m wire.Method) error {
 
 // fail closes the channel for e. The number stays taken until close-ok.
 func (ch *channel) fail(e *wire.Error) error {
-	ch.cancelConsumers()
+	ch.retireConsumers()
 	ch.release()
 	ch.closing = true
 	return ch.send(&wire.ChannelClose{
@@ -214,10 +215,14 @@ func (ch *channel) forget() {
 }
 
 // release gives back what the channel holds: outstanding deliveries return to
-// their queues. Consumers have been cancelled before.
+// their queues. Consumers have been retired before.
 func (ch *channel) release() {
 	ch.settling = ch.surrender(ch.settling)
 	ch.settle(core.Requeue)
+	for _, c := range ch.retired {
+		c.Cancel()
+	}
+	ch.retired = nil
 }
 
 // surrender ends what the channel holds: its publication is dropped, confirms

@@ -231,7 +231,7 @@ func (c *conn) send(channel uint16, m wire.Method) (err error) {
 // nothing which is requeued comes here again. It may be called more than once.
 func (c *conn) release() {
 	for _, ch := range c.channels {
-		ch.cancelConsumers()
+		ch.retireConsumers() // the session cancels them
 	}
 	var outstanding []core.Delivery
 	for _, ch := range c.channels {
