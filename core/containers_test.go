@@ -130,6 +130,12 @@ func TestDequeGivesMemoryBack(t *testing.T) {
 	if len(d.buf) > 1024 {
 		t.Fatalf("%d elements keep room for %d", d.len(), len(d.buf))
 	}
+	for d.len() > 0 {
+		d.popFront()
+	}
+	if len(d.buf) > 32 {
+		t.Fatalf("a drained deque keeps room for %d", len(d.buf))
+	}
 }
 
 func TestEntryHeapPopsInOrderOfPlaces(t *testing.T) {

@@ -1,7 +1,7 @@
 package core
 
-// deque is a growable ring. The zero value is empty and ready. It gives memory back when it has become much too large, so that a
-// drained backlog does not stay in RAM.
+// deque is a growable ring. The zero value is empty and ready. It gives memory back when it has become much too large, and what
+// is more than little when it is drained: many queues that are idle must not keep what each once needed.
 type deque[T any] struct {
 	buf  []T // len(buf) is 0 or a power of two
 	head int // index of the first element
@@ -29,7 +29,10 @@ func (d *deque[T]) popFront() T {
 	d.buf[d.head] = zero
 	d.head = (d.head + 1) & (len(d.buf) - 1)
 	d.n--
-	if len(d.buf) > 64*dequeMin && d.n < len(d.buf)/8 {
+	switch {
+	case d.n == 0 && len(d.buf) > 4*dequeMin:
+		*d = deque[T]{}
+	case len(d.buf) > 64*dequeMin && d.n < len(d.buf)/8:
 		d.resize(len(d.buf) / 4)
 	}
 	return v
