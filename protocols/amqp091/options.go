@@ -55,7 +55,6 @@ type Options struct {
 	MaxMessageSize int64
 
 	// Outbox sets the marks of the write queues; see there for the zero values.
-	// Its Largest is MaxMessageSize, whatever it says.
 	Outbox outbox.Options
 
 	// Product and Version are what clients are told. They choose between
@@ -133,7 +132,6 @@ func (o *Options) setDefaults() {
 	if o.LoginFailed == nil {
 		o.LoginFailed = func(net.Addr) {}
 	}
-	o.Outbox.Largest = o.MaxMessageSize
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}

@@ -96,7 +96,6 @@ type Options struct {
 	Elsewhere func(tls, webSocket bool) string
 
 	// Outbox sets the marks of the write queues; see there for the zero values.
-	// Its Largest is MaxPacketSize, whatever it says.
 	Outbox outbox.Options
 
 	// Log receives one line per connection that opens, ends or misbehaves; nil
@@ -170,7 +169,6 @@ func (o *Options) setDefaults() {
 	if o.Elsewhere == nil {
 		o.Elsewhere = func(bool, bool) string { return "" }
 	}
-	o.Outbox.Largest = int64(o.MaxPacketSize)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}

@@ -61,10 +61,6 @@ type Options struct {
 	// given up; it is given up before twice that time. Zero is
 	// DefaultStallTimeout.
 	StallTimeout time.Duration
-
-	// Largest is the size of the largest message the owner appends; the owner
-	// sets it. It counts towards what AwaitRoom takes for normal.
-	Largest int64
 }
 
 func (o *Options) setDefaults() {
@@ -78,11 +74,6 @@ func (o *Options) setDefaults() {
 		o.StallTimeout = DefaultStallTimeout
 	}
 }
-
-// maxUnread is how many bytes may wait before AwaitRoom waits, too. Who asks
-// Ready first comes no further than one message above the high mark; what is
-// beyond that are answers to what the peer keeps sending.
-func (o *Options) maxUnread() int64 { return 4*int64(o.High) + o.Largest }
 
 // An Outbox is the write queue of one connection. Its methods may be called
 // from any goroutine.
@@ -105,6 +96,7 @@ type Outbox struct {
 	writing  bool          // the writer exists
 	closed   bool          // no more appends
 	err      error         // the write error that ended it
+	largest  int64         // of what was appended since no more than the low mark waited: the longest piece above the high mark
 	deadline time.Time     // the write deadline in force; zero for none
 	final    time.Time     // set by Close: no deadline is later
 	room     chan struct{} // made by awaitReady, closed when Room is called
@@ -133,7 +125,11 @@ func (o *Outbox) Append(encode func(b *Buffer)) bool {
 	}
 	before := o.buf.Len()
 	encode(o.buf)
-	o.size.Add(int64(o.buf.Len() - before))
+	n := int64(o.buf.Len() - before)
+	if n > int64(o.opt.High) {
+		o.largest = max(o.largest, n)
+	}
+	o.size.Add(n)
 	o.wakeLocked()
 	return true
 }
@@ -170,7 +166,16 @@ func (o *Outbox) Ready() bool {
 
 // Overfull reports whether more waits than producers that respect the marks can
 // cause: what nobody waits with is to be dropped.
-func (o *Outbox) Overfull() bool { return o.Size() > o.opt.maxUnread() }
+func (o *Outbox) Overfull() bool {
+	if o.Size() <= 4*int64(o.opt.High) {
+		return false
+	}
+	// Producers come no further than one piece above the high mark. What is beyond
+	// that are answers to what the peer keeps sending.
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.Size() > 4*int64(o.opt.High)+o.largest
+}
 
 // AwaitRoom keeps an owner from listening to a peer that asks and does not read
 // the answers: where more waits than producers that respect the marks can cause,
@@ -301,6 +306,9 @@ func (o *Outbox) swap(empty *Buffer) *Buffer {
 	before := b.Len()
 	o.owner.Preflush(b)
 	o.size.Add(int64(b.Len() - before))
+	if o.size.Load() <= int64(o.opt.Low) {
+		o.largest = 0 // such a piece has been written
+	}
 	o.buf = nil
 	if b.Len() == 0 {
 		b.free()

@@ -227,37 +227,44 @@ func TestReadyFollowsTheMarks(t *testing.T) {
 }
 
 func TestAwaitRoomWaitsForAPeerThatDoesNotReadItsAnswers(t *testing.T) {
-	const high, largest, bound = 100, 1000, 4*100 + 1000
+	const high, bound = 100, 4 * 100
 	lost := errors.New("the owner has ended the connection")
 	for _, row := range []struct {
 		name   string
-		waits  int // bytes when AwaitRoom is called
+		waits  []int // bytes when AwaitRoom is called, in pieces
 		at     func(far net.Conn, cancel context.CancelCauseFunc)
 		blocks bool // until at has run
 		want   error
 	}{
-		{"not up to the bound, Ready or not", bound, nil, false, nil},
-		{"until it has read", bound + 1, func(far net.Conn, _ context.CancelCauseFunc) {
+		{"not up to the bound, Ready or not", []int{100, 100, 100, 100}, nil, false, nil},
+		{"not for one large message", []int{99, 5000}, nil, false, nil},
+		{"nor for the answers beside it", []int{99, 5000, 100, 100, 100}, nil, false, nil},
+		{"but for more of them", []int{99, 5000, 100, 100, 100, 2}, func(far net.Conn, _ context.CancelCauseFunc) {
+			_, _ = io.CopyN(io.Discard, far, 5401)
+		}, true, nil},
+		{"until it has read", []int{100, 100, 100, 100, 1}, func(far net.Conn, _ context.CancelCauseFunc) {
 			_, _ = io.CopyN(io.Discard, far, bound+1)
 		}, true, nil},
-		{"until its context ends", bound + 1, func(_ net.Conn, cancel context.CancelCauseFunc) {
+		{"until its context ends", []int{100, 100, 100, 100, 1}, func(_ net.Conn, cancel context.CancelCauseFunc) {
 			cancel(lost)
 		}, true, lost},
-		{"until the connection is lost", bound + 1, func(far net.Conn, _ context.CancelCauseFunc) {
+		{"until the connection is lost", []int{100, 100, 100, 100, 1}, func(far net.Conn, _ context.CancelCauseFunc) {
 			_ = far.Close()
 		}, true, io.ErrClosedPipe},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				o, _, far := pipe(t, Options{High: high, Largest: largest})
+				o, _, far := pipe(t, Options{High: high})
 				ctx, cancel := context.WithCancelCause(t.Context())
 				defer cancel(nil)
-				appendString(o, string(make([]byte, row.waits)))
+				for _, n := range row.waits {
+					appendString(o, string(make([]byte, n)))
+				}
 				result := make(chan error, 1)
 				go func() { result <- o.AwaitRoom(ctx) }()
 				synctest.Wait()
 				if blocks := len(result) == 0; blocks != row.blocks {
-					t.Fatalf("with %d bytes waiting it waits: %t", row.waits, blocks)
+					t.Fatalf("with %v bytes waiting it waits: %t", row.waits, blocks)
 				}
 				if row.at != nil {
 					row.at(far, cancel)
@@ -276,9 +283,12 @@ func TestAwaitRoomCanWaitAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, w, far := pipe(t, Options{High: 100, Low: 40})
 		for round := range 3 {
-			appendString(o, string(make([]byte, 300)))
-			synctest.Wait() // the writer holds these
-			appendString(o, string(make([]byte, 150)))
+			for range 3 {
+				appendString(o, string(make([]byte, 100)))
+			}
+			synctest.Wait() // the writer holds some of these
+			appendString(o, string(make([]byte, 100)))
+			appendString(o, string(make([]byte, 50)))
 			result := make(chan error, 1)
 			go func() { result <- o.AwaitRoom(t.Context()) }()
 			synctest.Wait()
