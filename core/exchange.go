@@ -1,6 +1,7 @@
 package core
 
 import (
+	"fmt"
 	"sync/atomic"
 
 	"github.com/batonmq/baton/core/field"
@@ -60,6 +61,18 @@ func parseExchangeArgs(args field.Table) *exchangeSettings {
 		return nil
 	}
 	return &st
+}
+
+// checkExchangeArg refuses an argument that names an exchange and is not text.
+func checkExchangeArg(op, object string, args field.Table, arg string) error {
+	v, ok := args.Get(arg)
+	if _, text := v.(string); !ok || text {
+		return nil
+	}
+	return &Error{
+		Kind: Invalid, Op: op, Name: object,
+		Text: fmt.Sprintf("invalid type '%s' for arg '%s' in %s", field.TypeName(v), arg, object),
+	}
 }
 
 // newExchange makes an exchange without bindings. Its kind is known to exist.

@@ -115,6 +115,9 @@ func (s *Session) declareExchange(spec ExchangeSpec, fresh bool) (promise, error
 	if err := checkArguments(op, object, spec.Args); err != nil {
 		return nil, err
 	}
+	if err := checkExchangeArg(op, object, spec.Args, argAlternate); err != nil {
+		return nil, err
+	}
 	if err := spec.checkKindArgs(op, object); err != nil {
 		return nil, err
 	}
@@ -250,6 +253,9 @@ func (s *Session) mayMakeQueue(op string, spec *QueueSpec) (*QueueSettings, erro
 		return nil, err
 	}
 	if err := v.mayAddQueue(op, spec.Name); err != nil {
+		return nil, err
+	}
+	if err := checkExchangeArg(op, object, spec.Args, argDeadLetters); err != nil {
 		return nil, err
 	}
 	settings, err := checkQueueArgs(object, spec.Args)

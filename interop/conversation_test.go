@@ -240,9 +240,12 @@ func (r *run) quiet(p *speaker, channel uint16) (got []string, err error) {
 	}
 	for range 2 {
 		lines, err := r.request(p, channel, "basic.cancel consumer-tag=nobody")
-		if got = append(got, lines[:max(0, len(lines)-1)]...); err != nil {
-			return got, err
+		got = append(got, lines...)
+		n := len(got) - 1
+		if err != nil || !strings.HasSuffix(got[n], "basic.cancel-ok consumer-tag=nobody") {
+			return got, err // the channel has been closed
 		}
+		got = got[:n]
 	}
 	return got, nil
 }
