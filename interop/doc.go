@@ -57,7 +57,8 @@
 // # The suites of clients
 //
 // -amqp091.suite runs the integration tests that amqp091-go has for RabbitMQ, all of them, on
-// the ports that they know, in a network namespace, as root.
+// the ports that they know, in a network namespace, as root. clients/run.sh has clients in other
+// languages carry out what they can, as far as they are installed.
 //
 // # Conversations
 //
