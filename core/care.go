@@ -18,7 +18,7 @@ type MoveSpec struct {
 	To     Destination
 	Places []Position            // only these; nil: any
 	Only   func(m *Message) bool // only those for which it returns true; nil: all
-	Count  int                   // at most so many; 0 means 1,000, which is also the most of one call
+	Count  int                   // at most so many; 0 means 1,000, or 100,000 in a dry run, which is also the most of one call
 	DryRun bool                  // only count
 }
 
@@ -71,7 +71,11 @@ func (s *Session) Move(ctx context.Context, spec MoveSpec) (Moved, error) {
 		return Moved{}, err
 	}
 	c := care{session: s, queue: q, spec: spec, allowed: map[string]error{}}
-	c.spec.Count = bound(spec.Count, maxMoved, maxMoved)
+	most := maxMoved
+	if spec.DryRun {
+		most = maxPassed
+	}
+	c.spec.Count = bound(spec.Count, most, most)
 	if err := c.checkDestination(op); err != nil {
 		return Moved{}, err
 	}

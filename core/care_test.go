@@ -185,6 +185,7 @@ func TestMove(t *testing.T) {
 	fill(t, s, 2000, true, 200)
 
 	move(t, s, core.MoveSpec{Queue: "q", To: core.Destination{Kind: core.ToQueue, Queue: "to"}, Count: 3, DryRun: true}, core.Moved{Waiting: 2000, Moved: 3, More: true})
+	move(t, s, core.MoveSpec{Queue: "q", DryRun: true}, core.Moved{Waiting: 2000, Moved: 2000})
 	move(t, s, core.MoveSpec{Queue: "q", Only: only("2", "1900")}, core.Moved{Waiting: 2000, Moved: 2, Passed: 1998})
 	move(t, s, core.MoveSpec{Queue: "q", Places: []core.Position{{Seq: 5}, {Seq: 2}}}, core.Moved{Waiting: 1998, Moved: 1, Passed: 3})
 	move(t, s, core.MoveSpec{Queue: "q", To: core.Destination{Kind: core.ToQueue, Queue: "to"}, Count: 4}, core.Moved{Waiting: 1997, Moved: 4, More: true})

@@ -40,6 +40,13 @@
 //   - A negative limit is no limit, and is not listed.
 //   - Every list can be paginated, filtered, sorted and reduced to columns.
 //   - bulk-delete deletes all or, if one of the users does not exist, none.
+//   - What somebody may do with messages is what the same user may do over AMQP:
+//     administrators too need permissions in the vhost for it. Beside RabbitMQ's
+//     POST …/get, which takes messages out and puts them back, a queue has
+//     GET …/messages, which takes none out, DELETE …/messages/{position}, and POST
+//     …/move and …/redrive, of which each moves 1,000 messages at most and says
+//     whether there may be more.
+//   - POST …/get returns 10,000 messages or 64 MiB at most.
 //   - hash_password answers with an argon2id hash, which describes itself. It takes
 //     the password in the body of a POST only: paths are logged.
 //   - The overview of a user without the monitoring tag has its own connections and

@@ -72,6 +72,12 @@ var matrix = []struct {
 	{"PUT", "/api/operator-policies/v1/p", `{"pattern":"","definition":{"max-length":1}}`, 201, 401, 401, 401, 401},
 	{"DELETE", "/api/operator-policies/v1/p", "", 404, 401, 401, 401, 401},
 
+	{"POST", "/api/queues/v1/q/get", `{"count":1,"ackmode":"ack_requeue_true","encoding":"auto"}`, 401, 401, 401, 404, 401},
+	{"GET", "/api/queues/v1/q/messages", "", 401, 401, 401, 404, 401},
+	{"DELETE", "/api/queues/v1/q/messages/1", "", 401, 401, 401, 404, 401},
+	{"POST", "/api/queues/v1/q/move", `{"to_queue":"c"}`, 401, 401, 401, 404, 401},
+	{"POST", "/api/queues/v1/q/redrive", "", 401, 401, 401, 404, 401},
+
 	{"GET", "/api/connections", "", 200, 200, 200, 200, 401},
 	{"GET", "/api/connections/of-mgt", "", 200, 200, 401, 200, 401},
 	{"DELETE", "/api/connections/of-mgt", "", 204, 401, 401, 204, 401},

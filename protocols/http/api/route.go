@@ -89,6 +89,12 @@ func routes() []route {
 			del: {administrator, "clear operator policy", operator.clear},
 		}},
 
+		{"/api/queues/{vhost}/{queue}/get", verbs{post: {management, "get messages", getMessages}}},
+		{"/api/queues/{vhost}/{queue}/messages", verbs{get: {management, "", browse}}},
+		{"/api/queues/{vhost}/{queue}/messages/{position}", verbs{del: {management, "delete message", deleteMessage}}},
+		{"/api/queues/{vhost}/{queue}/move", verbs{post: {management, "move messages", moveMessages}}},
+		{"/api/queues/{vhost}/{queue}/redrive", verbs{post: {management, "redrive messages", redrive}}},
+
 		{"/api/connections", verbs{get: {management, "", listConnections}}},
 		{"/api/connections/username/{user}", verbs{
 			get: {management, "", listConnectionsOfUser}, del: {management, "close connections", closeConnectionsOfUser},
