@@ -23,6 +23,7 @@ type Broker struct {
 	past       pastStats     // of queues that are gone
 	loads      todo[*Queue]
 	shows      todo[reserved]
+	deaths     todo[*Queue] // with dead letters
 	replays    todo[*Subscriber]
 	watched    todo[*Subscriber] // whose replays the minder has go on
 	resumes    todo[*Session]
@@ -63,6 +64,7 @@ func Open(ctx context.Context, store Store, opt Options) (*Broker, error) {
 	b.replays.signal = make(chan struct{}, 1)
 	b.resumes.signal = make(chan struct{}, 1)
 	b.expiries.signal = make(chan struct{}, 1)
+	b.deaths.signal = make(chan struct{}, 1)
 	b.gate.opened, b.gate.news = make(chan struct{}), make(chan struct{}, 1)
 	b.arriving.limit = opt.ArrivingBytes
 	b.access.broker = b
@@ -77,6 +79,8 @@ func Open(ctx context.Context, store Store, opt Options) (*Broker, error) {
 	b.work.Go(func() { b.replayer(ctx) })
 	b.work.Go(func() { b.minder(ctx) })
 	b.work.Go(func() { b.expirer(ctx) })
+	b.work.Go(func() { b.deadLetterer(ctx) })
+	b.work.Go(func() { b.lookAtFronts(ctx) })
 	return b, nil
 }
 

@@ -253,7 +253,8 @@ func (c *care) send(u *unit, m *Message) (goes bool, err error) {
 			return len(s.targets)+len(s.pushes) > 0, nil
 		}
 		pushed, _ := s.push(m)
-		return u.publish(s.targets, nil, m)+pushed > 0, nil
+		n, _ := u.publish(s.targets, nil, m) // where a full queue refuses it, it is one less that takes it
+		return n+pushed > 0, nil
 	}
 	return false, nil
 }
@@ -263,7 +264,11 @@ func (c *care) put(u *unit, q *Queue, m *Message) bool {
 	if q == nil || q == c.queue || q.subscriber != nil {
 		return false
 	}
-	return c.spec.DryRun || u.publish([]*Queue{q}, nil, m) > 0
+	if c.spec.DryRun {
+		return true
+	}
+	n, _ := u.publish([]*Queue{q}, nil, m)
+	return n > 0
 }
 
 // sendBack has a message go back to where it died first.

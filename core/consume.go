@@ -105,9 +105,10 @@ func (s *Session) Get(ctx context.Context, queue string, noAck bool) (d Delivery
 func (q *Queue) get(noAck bool) (d Delivery, remaining int, ok, again bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	_, more := q.dropExpired()
+	q.touch()
+	n, more := q.dropExpired()
 	if q.front().peek() == nil || more {
-		return Delivery{}, q.stats.Ready, false, (more || q.wanting()) && !q.deleted
+		return Delivery{}, q.stats.Ready, false, (more && n > 0 || q.wanting()) && !q.deleted
 	}
 	d = q.handOut(nil, noAck)
 	q.watch()

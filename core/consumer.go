@@ -154,6 +154,7 @@ type Delivery struct {
 
 	queue   *Queue
 	size    uint32 // of the message that was unloaded
+	body    uint32 // likewise of its body
 	lane    uint8  // the priority of the lane that it came from
 	durable bool
 }
@@ -168,7 +169,7 @@ func (d *Delivery) Unload() bool {
 	case !d.Message.Stored():
 		return false
 	}
-	d.size, d.Message = uint32(d.Message.Size()), nil
+	d.size, d.body, d.Message = uint32(d.Message.Size()), uint32(len(d.Message.Body)), nil
 	return true
 }
 
@@ -178,6 +179,13 @@ func (d *Delivery) Size() int {
 		return int(d.size)
 	}
 	return d.Message.Size()
+}
+
+func (d *Delivery) bodySize() int {
+	if d.Message == nil {
+		return int(d.body)
+	}
+	return len(d.Message.Body)
 }
 
 // Queue is the name of the queue the message came from.

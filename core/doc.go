@@ -18,6 +18,10 @@
 //     cancelled, what it has goes on being its own.
 //   - A message is not handed out once its time is over (Message.Expires), by the broker's clock, which no restart and no other host sets
 //     forward or back. Nobody need ask for it to go: it goes when it has become a queue's next message.
+//   - A message that a queue drops because its time is over, because it was rejected, or because the queue is too long, is published again
+//     where the queue has a dead-letter exchange: at least once, in the order in which a queue's messages died, with RabbitMQ's x-death.
+//     Its place ends in the same unit. One that has come round to where it died by itself ends.
+//   - A queue is never longer than it may be by more than what is under way: dropping what is in the store alone takes a read.
 //   - What is kept for a subscriber is handed to one link at a time. When that ends, all that its client has not answered for goes to the
 //     next one under the same id, in order and within its window, marked as handed over before if it was; what is handed over exactly
 //     once has the same id after a crash, too. Nothing that the old link still says is recorded once the new one is.
@@ -63,9 +67,14 @@
 //     the ring of ids away from those that its client may still answer for.
 //   - Retained messages that are still to be sent for a subscription are not on record: the rest of them ends with the process.
 //   - A transient message, or a persistent one in a transient queue, ends with the process.
-//   - A message whose time is over may wait behind one of its priority whose time is not, and counts as ready. So it does where the next message is in the
-//     store alone, until the queue is read back: for a consumer or a get, or because the time has come for which an alarm was set when
-//     the next message was in memory. Nothing is read at a start only to see what is over.
+//   - A message whose time is over may wait behind one of its priority whose time is not, and counts as ready. After a start the next message
+//     of each queue is read in the background: what is over is there until that has come to its queue.
+//   - A time to live that a queue is given later does not hold for what is in it already, if nobody needed to know when that arrived.
+//   - Dead letters are published by nobody who could be told to wait, or told that a full queue refuses them: it does without. Of a queue's
+//     messages that die of themselves no more than about a thousand are under way, and none while more waits to be written than
+//     publishers may have; what is rejected is bounded by what its consumers may have.
+//   - What a full queue refuses and is a dead letter (reject-publish-dlx) was never in a queue: until it has been published it ends with the
+//     process. Its publisher was told that it was refused.
 //   - A change of Access can be read before its record has passed: if its caller was not answered it may be undone by a crash.
 //   - Rights are asked for when a client asks for something. Who has lost them keeps its consumers and subscriptions, until it asks again.
 //     To come back is to ask again for all subscriptions: those that are denied end, and what has waited for them alone is dropped, but
@@ -90,8 +99,9 @@
 // # Who owns what
 //
 // No object here has a goroutine of its own. Callers bring theirs: connection readers call Session methods; the store's committer
-// calls Completions. The Broker has four goroutines: one that loads messages back from the store ahead of consumers, one that replays
-// retained messages to who has subscribed, one that looks after space, and the expirer. That sleeps until the alarm that is due first:
+// calls Completions. The Broker has five goroutines: one that loads messages back from the store ahead of consumers, one that replays
+// retained messages to who has subscribed, one that looks after space, the dead-letterer, and the expirer; and for a while after a start
+// one that looks at what is next in the queues. That sleeps until the alarm that is due first:
 // a queue sets one for its next message if that expires, and so does each retained message that does.
 //
 // Lock order: Access.mu → VHost.mu → Subscriber.gate → retained.mu → replays.mu → Queue.mu → Subscriber.mu, Window.mu → the front-end's

@@ -49,8 +49,7 @@ func (d *difference) err() error {
 // unsupportedQueueArgs would change how the queue behaves in ways that are not implemented: they are refused rather than ignored.
 // Unknown arguments are kept and compared, as clients expect.
 var unsupportedQueueArgs = []string{
-	"x-expires", "x-message-ttl", "x-max-length", "x-max-length-bytes", "x-overflow", argDeadLetters,
-	"x-dead-letter-routing-key", "x-delivery-limit",
+	"x-delivery-limit",
 }
 
 // checkQueueArgs refuses arguments that cannot be honoured, and returns what the others amount to.

@@ -28,17 +28,29 @@ func (b *Broker) now() int64 { return b.store.Now().UnixMilli() }
 // expiry returns from when on e is not to be handed out; 0: never. One that has gone out exactly once is past that: its client may have
 // taken the id, which then has to be released. And one that has become visible this moment has not waited.
 func (q *Queue) expiry(l *lane, e *entry) int64 {
-	switch {
-	case e.msg.Expires == 0 || e.seq == l.fresh:
-		return 0
-	case q.subscriber != nil && q.subscriber.sentOnce(e.seq):
+	at := e.msg.Expires
+	if e.msg.Arrived != 0 {
+		if st := q.settings.Load(); st != nil && st.TTL != nil {
+			if over := e.msg.Arrived + *st.TTL; at == 0 || over < at {
+				at = over
+			}
+		}
+	}
+	if at == 0 || e.seq == l.fresh || q.subscriber != nil && q.subscriber.sentOnce(e.seq) {
 		return 0
 	}
-	return e.msg.Expires
+	return at
+}
+
+// stamp notes when m arrived, if the queue has a time to live. Nobody else has m yet.
+func (q *Queue) stamp(m *Message) {
+	if st := q.settings.Load(); st != nil && st.TTL != nil && m.Arrived == 0 {
+		m.Arrived = q.vhost.broker.now()
+	}
 }
 
 // dropExpired drops the messages at the front of each lane whose time is over, up to a batch of them, in one record. more says that there
-// may be others behind them: the expirer goes on.
+// may be others behind them: the expirer goes on, or the dead-letterer.
 func (q *Queue) dropExpired() (n int, more bool) {
 	n, more = q.dropExpiredOf(&q.lane, expireBatch)
 	if q.ladder != nil {
@@ -73,6 +85,9 @@ func (q *Queue) dropExpiredOf(l *lane, most int) (n int, more bool) {
 			q.alarmAt(at)
 			return n, true
 		}
+		if !q.mayDrop() {
+			return n, true // the dead-letterer goes on
+		}
 		q.discard(l, l.pop(), expired)
 		n++
 	}
@@ -81,9 +96,9 @@ func (q *Queue) dropExpiredOf(l *lane, most int) (n int, more bool) {
 
 // dropAllExpired drops all messages at the front whose time is over. The lock is let go between batches.
 func (q *Queue) dropAllExpired() {
-	for more := true; more; {
+	for n, more := 1, true; more && n > 0; {
 		q.mu.Lock()
-		_, more = q.dropExpired()
+		n, more = q.dropExpired()
 		q.mu.Unlock()
 	}
 }
@@ -100,10 +115,10 @@ func (q *Queue) watch() {
 
 func (q *Queue) watchLane(l *lane) {
 	e := l.peek()
-	if e == nil || e.msg.Expires == 0 || q.alarmed != 0 && q.alarmed <= e.msg.Expires {
+	if e == nil || !e.msg.mayExpire() || !q.mayDrop() {
 		return
 	}
-	if at := q.expiry(l, e); at != 0 {
+	if at := q.expiry(l, e); at != 0 && (q.alarmed == 0 || at < q.alarmed) {
 		q.alarmAt(at)
 	}
 }

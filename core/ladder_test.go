@@ -35,7 +35,7 @@ func TestExpiredMessageInTheStoreGoesFromBehindHigherPriority(t *testing.T) {
 			t.Fatalf("before: %d bytes are held for %d messages", st.HeldBytes, st.Ready)
 		}
 		time.Sleep(4 * time.Second)
-		if st := b.Stats(); st.Expired != 20 || st.Ready != 10 || st.ReadyBytes != 10*(4<<10+1) {
+		if st := b.Stats(); st.Expired != 20 || st.Ready != 10 || st.ReadyBytes != 10*4<<10 {
 			t.Errorf("%d expired, %d are left with %d bytes", st.Expired, st.Ready, st.ReadyBytes)
 		}
 	})

@@ -36,7 +36,7 @@ type lane struct {
 type entry struct {
 	seq       Seq
 	msg       *Message // nil: bare
-	size      uint32   // the message's
+	size      uint32   // of the message's body
 	delivered uint16   // how often before, at most: it stops at the largest
 	durable   bool     // its record is, or will be, in the store
 	hidden    bool     // reserved: not to be delivered yet
@@ -52,7 +52,7 @@ type place struct {
 type coldRange struct {
 	from, to Seq
 	n        int
-	bytes    int64 // the sum of their messages' sizes
+	bytes    int64 // the sum of their bodies' sizes
 }
 
 // entryCost is what an entry costs in memory beside its message.
@@ -65,7 +65,7 @@ func tries(n uint32) uint16 { return uint16(min(n, math.MaxUint16)) }
 func (l *lane) push(m *Message, durable, hidden bool) Seq {
 	seq := l.next
 	l.next++
-	l.tail.pushBack(entry{seq: seq, msg: m, size: uint32(m.Size()), durable: durable, hidden: hidden})
+	l.tail.pushBack(entry{seq: seq, msg: m, size: uint32(len(m.Body)), durable: durable, hidden: hidden})
 	return seq
 }
 

@@ -128,7 +128,7 @@ func (m *queueModel) publish(durable bool, size int, priority uint8) {
 	if priority = min(priority, modelPriorities); m.args == nil {
 		priority = 0
 	}
-	m.waiting = append(m.waiting, modelled{n: m.made, priority: priority, size: msg.Size(), durable: durable})
+	m.waiting = append(m.waiting, modelled{n: m.made, priority: priority, size: len(msg.Body), durable: durable})
 	m.sort()
 }
 

@@ -57,6 +57,9 @@ func (m *Message) let() int64 {
 	return 0
 }
 
+// mayExpire reports whether some queue may have to drop the message because its time is over.
+func (m *Message) mayExpire() bool { return m.Expires|m.Arrived != 0 }
+
 // Level is how surely the message's publisher wants it handed over.
 func (m *Message) Level() Level {
 	switch {

@@ -186,6 +186,7 @@ func (q *Queue) loaded(w want, entries []Entry) {
 	if l.cold.n == 0 {
 		l.cold = coldRange{}
 	}
+	q.shorten()
 	q.dispatch()
 	if q.ladder != nil {
 		if q.ladder.read(l); len(q.ladder.due) > 0 && q.wanting() {
@@ -196,7 +197,7 @@ func (q *Queue) loaded(w want, entries []Entry) {
 
 // warm makes the next of the cold range the last of the head.
 func (q *Queue) warm(l *lane, e *Entry) {
-	size := e.Msg.Size()
+	size := len(e.Msg.Body)
 	q.account(entryCost + e.Msg.held())
 	l.head.pushBack(entry{seq: e.Seq, msg: e.Msg, size: uint32(size), delivered: tries(e.Delivered), durable: true})
 	l.cold.from = e.Seq + 1

@@ -4,7 +4,8 @@ import "slices"
 
 // Publish routes m and returns how many queues and subscribers it reaches; an exchange that keeps it counts as one. c, when not nil,
 // is completed with tag once all that m caused has passed. When nothing is reached nothing is committed: the front-end returns a
-// mandatory message to its publisher and then calls Confirm, so that the return precedes the confirm.
+// mandatory message to its publisher and then calls Confirm, so that the return precedes the confirm. An error of kind Overflow says that a
+// queue is full and refused m: others have it, and c is not completed.
 func (s *Session) Publish(m *Message, c Completion, tag uint64) (routed int, err error) {
 	if s.opt.Access != nil {
 		if err := s.mayPublish(m); err != nil {
@@ -19,7 +20,7 @@ func (s *Session) publish(m *Message, c Completion, tag uint64) (routed int, err
 		m.origin = s.link.sub.serial
 	}
 	if m.Retain && m.Exchange == TopicExchange {
-		return s.publishRetained(m, c, tag), nil
+		return s.publishRetained(m, c, tag)
 	}
 	if err := s.route(m); err != nil {
 		return 0, err
@@ -27,9 +28,12 @@ func (s *Session) publish(m *Message, c Completion, tag uint64) (routed int, err
 	pushed, _ := s.push(m)
 	switch {
 	case len(s.targets) == 1 && !m.Once:
-		routed = s.publishOne(s.targets[0], m, c, tag)
+		routed, err = s.publishOne(s.targets[0], m, c, tag)
 	case len(s.targets) > 0:
-		routed = s.publishMany(m, c, tag)
+		routed, err = s.publishMany(m, c, tag)
+	}
+	if err != nil {
+		return routed + pushed, err
 	}
 	if routed+pushed == 0 && m.Exchange == "" {
 		pushed = s.reply(m)
@@ -73,11 +77,15 @@ func (s *Session) push(m *Message) (n int, missed bool) {
 }
 
 // publishOne has one queue: its lock orders the place, the record and the delivery.
-func (s *Session) publishOne(q *Queue, m *Message, c Completion, tag uint64) int {
+func (s *Session) publishOne(q *Queue, m *Message, c Completion, tag uint64) (routed int, err error) {
+	q.stamp(m)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.deleted {
-		return 0
+		return 0, nil
+	}
+	if err := q.admits(m); err != nil {
+		return 0, err
 	}
 	durable := m.Persistent && q.durable()
 	at := q.push(m, durable, false)
@@ -86,18 +94,24 @@ func (s *Session) publishOne(q *Queue, m *Message, c Completion, tag uint64) int
 	} else {
 		s.Confirm(c, tag)
 	}
-	q.afterPush(at, m.Expires != 0)
-	return 1
+	q.afterPush(at, m.mayExpire())
+	return 1, nil
 }
 
 // publishMany has several queues, or a message that is to arrive exactly once.
-func (s *Session) publishMany(m *Message, c Completion, tag uint64) (routed int) {
+func (s *Session) publishMany(m *Message, c Completion, tag uint64) (routed int, err error) {
 	u := s.unit()
-	if routed = u.publish(s.targets, nil, m); routed > 0 {
-		u.add(s.extra...)
+	routed, err = u.publish(s.targets, nil, m)
+	if err != nil {
+		c, tag = nil, 0
+	}
+	if routed > 0 {
+		if err == nil {
+			u.add(s.extra...)
+		}
 		s.ops = u.commit(c, tag)
 	}
-	return routed
+	return routed, err
 }
 
 // unit begins one with the session's scratch.
@@ -105,18 +119,21 @@ func (s *Session) unit() unit { return unit{broker: s.broker, ops: s.ops[:0]} }
 
 // publishRetained keeps m for its key, or clears what was kept, and publishes it, in one unit. It is routed only then: who subscribes
 // meanwhile gets m in one way or the other.
-func (s *Session) publishRetained(m *Message, c Completion, tag uint64) (routed int) {
+func (s *Session) publishRetained(m *Message, c Completion, tag uint64) (routed int, err error) {
 	s.vhost.retained.set(m, func(kept *Pair, ops []Op) (missed bool) {
 		_ = s.route(m) // never refused: the exchange is always there and not internal
 		routed, missed = s.push(m)
 		u := s.unit()
-		u.publish(s.targets, kept, m)
-		u.add(s.extra...)
+		if _, err = u.publish(s.targets, kept, m); err != nil {
+			c, tag = nil, 0
+		} else {
+			u.add(s.extra...)
+		}
 		u.add(ops...)
 		s.ops = u.commit(c, tag)
 		return missed
 	})
-	return routed + len(s.targets) + 1
+	return routed + len(s.targets) + 1, err
 }
 
 // afterPush serves consumers and, when messages take much memory, lets the middle of a long queue leave it. fresh: see reserved.
@@ -126,6 +143,7 @@ func (q *Queue) afterPush(at place, fresh bool) {
 	} else {
 		q.dispatch()
 	}
+	q.shorten()
 	if at.lane.tail.len() >= 2*pageKeep && q.vhost.broker.crowded() {
 		q.pageOut(at.lane, pageKeep)
 	}
@@ -148,6 +166,26 @@ func (s *Session) route(m *Message) error {
 	if err != nil {
 		return err
 	}
+	s.routeFrom(x, m)
+	return nil
+}
+
+// routeOn is route for a message that no client publishes: it may enter an internal exchange. It reports whether there is the exchange.
+func (s *Session) routeOn(m *Message) bool {
+	x := s.vhost.exchange(m.Exchange)
+	switch {
+	case x == nil:
+		return false
+	case m.Exchange == "":
+		return s.route(m) == nil
+	}
+	s.targets, s.pushes = s.targets[:0], s.pushes[:0]
+	s.routeFrom(x, m)
+	return true
+}
+
+// routeFrom finds what m reaches from an exchange.
+func (s *Session) routeFrom(x *Exchange, m *Message) {
 	s.visited = append(s.visited[:0], x)
 	// The list of visited exchanges grows while it is walked.
 	for i := 0; i < len(s.visited); i++ {
@@ -158,7 +196,6 @@ func (s *Session) route(m *Message) error {
 	}
 	// Also the subscribers' queues: a subscription made meanwhile can have been seen in one table and not in the other.
 	s.targets = uniqueQueues(s.targets)
-	return nil
 }
 
 // reachQueue adds the queue that the default exchange has under a key.

@@ -53,6 +53,8 @@ type Queue struct {
 	unsaid    int64       // bytes in memory that the broker's sum does not show yet
 	alarmed   int64       // when the alarm rings, at the latest; 0: it is not set
 	alarm     alarm       // for the expiry of the next message
+	lease     *lease      // of a queue that goes when it is not used
+	dying     *dying      // messages that are dead and have not gone on; nil: there never were any
 	stats     QueueStats
 	ops       []Op // scratch for one commit
 }
@@ -64,7 +66,7 @@ func (q *Queue) push(m *Message, durable, hidden bool) place {
 		q.define(l)
 	}
 	q.stats.Published++
-	q.ready(1, int64(m.Size()))
+	q.ready(1, int64(len(m.Body)))
 	q.account(entryCost + m.held())
 	return place{lane: l, seq: l.push(m, durable, hidden)}
 }
@@ -96,7 +98,7 @@ func (q *Queue) dispatch() {
 		if e == nil {
 			return
 		}
-		if e.msg.Expires != 0 {
+		if e.msg.mayExpire() {
 			n, more := q.dropExpired()
 			if more {
 				return
@@ -157,7 +159,7 @@ func (q *Queue) forget(d *Delivery) {
 // have it, which ends on record with the next commitRanges.
 func (q *Queue) giveBack(d *Delivery, tried bool) {
 	q.stats.Unsettled--
-	l, size := q.laneOf(d), d.Size()
+	l, size := q.laneOf(d), d.bodySize()
 	q.ready(1, int64(size))
 	e := entry{seq: d.Seq, msg: d.Message, size: uint32(size), delivered: tries(d.Delivered), durable: d.durable}
 	if tried {
@@ -218,15 +220,20 @@ func (q *Queue) settle(ds []Delivery, o Outcome) {
 		q.settleDeleted(ds)
 		return
 	}
+	buries := o == Reject && q.buries()
 	for i := range ds {
-		if o == Requeue {
+		switch {
+		case o == Requeue:
 			q.giveBack(&ds[i], true)
-		} else {
+		case buries:
+			q.reject(&ds[i], rejected)
+		default:
 			q.forget(&ds[i])
 		}
 	}
 	if o == Requeue {
 		q.commitRanges(OpMark)
+		q.shorten()
 		q.dispatch()
 		return
 	}
@@ -241,6 +248,18 @@ func (q *Queue) settleDeleted(ds []Delivery) {
 		}
 	}
 	q.say()
+}
+
+// reject makes d's entry a dead letter.
+func (q *Queue) reject(d *Delivery, why reason) {
+	q.stats.Unsettled--
+	if d.durable { // what is out does not count
+		q.account(entryCost)
+		if d.Message != nil {
+			q.account(d.Message.held())
+		}
+	}
+	q.die(q.laneOf(d), entry{seq: d.Seq, msg: d.Message, size: uint32(d.bodySize()), delivered: tries(d.Delivered), durable: d.durable}, why)
 }
 
 // purge drops what waits, not what consumers hold, and returns the number of messages dropped.
@@ -279,17 +298,41 @@ type reason uint8
 const (
 	purged  reason = iota // a client asked for it
 	missing               // the store does not have it any more
-	expired               // its time is over
+	// Those from here on make it a dead letter.
+	expired       // its time is over
+	rejected      // a consumer does not want it
+	maxlen        // the queue is too long
+	deliveryLimit // it came back too often
 )
+
+// String returns RabbitMQ's word for a reason that makes a dead letter.
+func (r reason) String() string {
+	switch r {
+	case expired:
+		return "expired"
+	case rejected:
+		return "rejected"
+	case maxlen:
+		return "maxlen"
+	case deliveryLimit:
+		return "delivery_limit"
+	case purged, missing:
+	}
+	return "dropped"
+}
 
 // discard drops an entry that was taken out of l; its record ends with the next commitRanges.
 func (q *Queue) discard(l *lane, e entry, why reason) {
 	q.discarded(e.seq, e.seq)
 	q.ready(-1, -int64(e.size))
-	q.stats.Settled++
 	if why == expired {
 		q.stats.Expired++
 	}
+	if why > missing && q.buries() {
+		q.die(l, e, why)
+		return
+	}
+	q.stats.Settled++
 	q.freed(e.msg)
 	if e.durable {
 		q.note(l, Range{First: e.seq, Last: e.seq})
@@ -339,8 +382,14 @@ func (q *Queue) end(ifUnused, ifEmpty bool) (messages int, err error) {
 	for l := range q.lanes {
 		q.release(l)
 	}
+	for q.dying != nil && q.dying.list.len() > 0 {
+		q.freed(q.dying.list.popFront().entry.msg)
+	}
 	if q.alarm.ring != nil {
 		q.vhost.broker.expiries.cancel(&q.alarm)
+	}
+	if q.lease != nil {
+		q.vhost.broker.expiries.cancel(&q.lease.alarm)
 	}
 	q.say()
 	q.vhost.broker.past.add(q.stats)
@@ -367,5 +416,6 @@ func (q *Queue) info() QueueInfo {
 	q.dropAllExpired()
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.touch()
 	return QueueInfo{Name: q.spec.Name, Messages: q.stats.Ready, Consumers: len(q.consumers)}
 }

@@ -5,7 +5,7 @@ import "sync"
 // QueueStats counts what passed through a queue.
 type QueueStats struct {
 	Ready      int   // waiting for a consumer
-	ReadyBytes int64 // the sum of their Message.Size
+	ReadyBytes int64 // the sum of their bodies' sizes
 	Unsettled  int   // with a consumer
 	Published  uint64
 	Delivered  uint64 // redeliveries included

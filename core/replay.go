@@ -336,6 +336,7 @@ func (sub *Subscriber) queueReplayed(messages []*Message, id uint32) bool {
 	first := q.lane.next
 	q.ops = q.ops[:0]
 	for _, m := range messages {
+		q.stamp(m)
 		seq := q.push(m, sub.durable, false).seq
 		if m.Size() > replayLarge {
 			sub.replays.large = seq

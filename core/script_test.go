@@ -3,6 +3,7 @@ package core_test
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -326,7 +327,7 @@ func (s *script) run(d *datadriven.TestData) {
 
 // message makes what a publish directive describes.
 func (p *peer) message(d *datadriven.TestData, body string) *core.Message {
-	props, err := field.AppendProperties(nil, &field.Properties{Headers: args(p.script.t, d.Input)})
+	props, err := field.AppendProperties(nil, &field.Properties{Headers: args(p.script.t, d.Input), Expiration: str(d, "expiration", "")})
 	if err != nil {
 		p.script.t.Fatal(err)
 	}
@@ -497,12 +498,36 @@ func (s *script) get(p *peer, d *datadriven.TestData) error {
 		s.printf("empty remaining=%d", remaining)
 	default:
 		s.printf("%s@%d %s redelivered=%t remaining=%d", got.Queue(), got.Seq, got.Message.Body, got.Redelivered, remaining)
+		if d.HasArg("properties") {
+			s.properties(got.Message)
+		}
 		if !d.HasArg("no-ack") {
 			p.outstanding = append(p.outstanding, got)
 		}
 	}
 	return err
 }
+
+// properties prints what a message says of itself, the headers line by line. Times are left out.
+func (s *script) properties(m *core.Message) {
+	p, err := field.ParseProperties(m.Props)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.printf("  exchange=%q key=%q expiration=%q", m.Exchange, m.Key, p.Expiration)
+	for _, h := range p.Headers {
+		list, ok := h.Value.([]any)
+		if !ok {
+			s.printf("  %s: %s", h.Key, field.Text(h.Value))
+			continue
+		}
+		for _, v := range list {
+			s.printf("  %s: %s", h.Key, timeOf.ReplaceAllString(field.Text(v), "time=T"))
+		}
+	}
+}
+
+var timeOf = regexp.MustCompile(`time=\d+`)
 
 // settle takes places of the session's outstanding deliveries: n=COUNT oldest, or place=SEQ of queue=NAME, or all.
 func (s *script) settle(p *peer, d *datadriven.TestData) {

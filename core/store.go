@@ -81,7 +81,7 @@ type Definition struct {
 	Queue QueueID // 0: not a queue
 	Next  Seq     // the place the next publish takes: above every place that lives or that a record may speak of, also if settled long ago
 	Count int64   // live entries
-	Bytes int64   // the sum of their Message.Size
+	Bytes int64   // the sum of the sizes of their bodies
 }
 
 // Entry is one live place of a queue, loaded from the store.

@@ -132,6 +132,7 @@ func (q *Queue) drop(c *Consumer) (last bool) {
 	}
 	if len(q.consumers) == 0 {
 		q.exclusive = false
+		q.touch()
 	}
 	if q.active == c {
 		q.activate()

@@ -37,8 +37,8 @@ func (s *Session) CheckPublish(m *Message) error {
 
 // Transact publishes the messages of t, which CheckPublish has passed, settles its deliveries, and returns when that has passed. Messages
 // and what ends deliveries are one unit: after a crash all of it has happened or nothing, and nobody sees one of the messages before all have
-// their places. What is put back is so behind it: a crash in between puts it back, too. A message that is to be kept for its key
-// (Message.Retain) is a unit of its own. All are routed now, whatever was bound when their client sent them.
+// their places. What is put back, or rejected and then a dead letter, is so behind it: a crash in between puts it back. A message that is to be kept for its key
+// (Message.Retain) is a unit of its own. A full queue that refuses a message goes without it. All are routed now, whatever was bound when their client sent them.
 func (s *Session) Transact(ctx context.Context, t *Transaction) error {
 	u := unit{broker: s.broker, whole: true}
 	for i, m := range t.Messages {
@@ -47,23 +47,27 @@ func (s *Session) Transact(ctx context.Context, t *Transaction) error {
 			t.Unrouted(i)
 		}
 	}
-	for i := range t.Settlements {
-		if n := &t.Settlements[i]; n.Outcome != Requeue {
-			s.eachQueue(n.Deliveries, func(q *Queue, ds []Delivery) { q.settleIn(&u, ds) })
-		}
+	var later []Settlement
+	for _, n := range t.Settlements {
+		s.eachQueue(n.Deliveries, func(q *Queue, ds []Delivery) {
+			if n.Outcome == Requeue || n.Outcome == Reject && q.buries() {
+				later = append(later, Settlement{Outcome: n.Outcome, Deliveries: ds})
+			} else {
+				q.settleIn(&u, ds)
+			}
+		})
 	}
 	u.commit(nil, 0)
 	for _, m := range t.Messages {
 		if m.kept() {
-			s.publishRetained(m, nil, 0)
+			_, _ = s.publishRetained(m, nil, 0)
 		}
 	}
+	for _, n := range later {
+		s.eachQueue(n.Deliveries, func(q *Queue, ds []Delivery) { q.settle(ds, n.Outcome) })
+	}
 	for i := range t.Settlements {
-		n := &t.Settlements[i]
-		if n.Outcome == Requeue {
-			s.eachQueue(n.Deliveries, func(q *Queue, ds []Delivery) { q.settle(ds, Requeue) })
-		}
-		s.grant(n.Deliveries)
+		s.grant(t.Settlements[i].Deliveries)
 	}
 	p := newPromise()
 	s.Confirm(p, 0)
@@ -78,8 +82,11 @@ func (s *Session) publishIn(u *unit, m *Message) (routed int) {
 	if s.route(m) != nil {
 		return 0 // its exchange is gone
 	}
-	routed, _ = s.push(m)
-	routed += u.publish(s.targets, nil, m)
+	pushed, _ := s.push(m)
+	routed, full := u.publish(s.targets, nil, m)
+	if routed += pushed; full != nil {
+		return routed + 1 // it has reached a queue, which does without
+	}
 	if routed == 0 && m.Exchange == "" {
 		routed = s.reply(m)
 	}

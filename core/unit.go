@@ -20,25 +20,26 @@ type reserved struct {
 	fresh bool // its message may expire and has not waited
 }
 
-// publish takes a place for m in each queue and returns how many queues took it. kept, when not nil, is one more place of m.
-func (u *unit) publish(targets []*Queue, kept *Pair, m *Message) (routed int) {
+// publish takes a place for m in each queue and returns how many queues took it. kept, when not nil, is one more place of m. err tells of a
+// queue that is full and refused it (Overflow); the others have taken it all the same.
+func (u *unit) publish(targets []*Queue, kept *Pair, m *Message) (routed int, err error) {
 	var pairs []Pair
 	for _, q := range targets {
-		durable := m.Persistent && q.durable()
-		q.mu.Lock()
-		if !q.deleted {
-			routed++
-			at := q.push(m, durable, durable || u.whole)
-			if durable {
-				pairs = append(pairs, Pair{Queue: at.lane.id, Seq: at.seq})
-			}
-			if durable || u.whole {
-				u.hidden = append(u.hidden, reserved{queue: q, place: at, fresh: m.Expires != 0})
-			} else {
-				q.afterPush(at, m.Expires != 0)
-			}
+		q.stamp(m) // before anybody has it
+	}
+	for _, q := range targets {
+		at, full := u.reserve(q, m)
+		switch {
+		case full != nil:
+			err = full
+			continue
+		case at.lane == nil: // it is gone
+			continue
 		}
-		q.mu.Unlock()
+		routed++
+		if m.Persistent && q.durable() {
+			pairs = append(pairs, Pair{Queue: at.lane.id, Seq: at.seq})
+		}
 	}
 	if kept != nil {
 		pairs = append(pairs, *kept)
@@ -47,7 +48,28 @@ func (u *unit) publish(targets []*Queue, kept *Pair, m *Message) (routed int) {
 		u.once = u.once || m.Once
 		u.add(Op{Kind: OpPublish, Msg: m, Queue: pairs[0].Queue, Seq: pairs[0].Seq, More: pairs[1:]})
 	}
-	return routed
+	return routed, err
+}
+
+// reserve takes a place for m in one queue, in no lane if the queue is gone. It is visible at once where no record is needed.
+func (u *unit) reserve(q *Queue, m *Message) (at place, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.deleted {
+		return place{}, nil
+	}
+	if err := q.admits(m); err != nil {
+		return place{}, err
+	}
+	durable := m.Persistent && q.durable()
+	hidden := durable || u.whole
+	at = q.push(m, durable, hidden)
+	if hidden {
+		u.hidden = append(u.hidden, reserved{queue: q, place: at, fresh: m.mayExpire()})
+	} else {
+		q.afterPush(at, m.mayExpire())
+	}
+	return at, nil
 }
 
 // settle ends places of a lane that have been taken out of it. The unit keeps the ranges until its commit.

@@ -22,6 +22,9 @@ func (q *Queue) noteUse() {
 // resumeQueues gives the consumers of auto-delete queues their time to come back.
 func (b *Broker) resumeQueues() {
 	for q := range b.allQueues() {
+		q.mu.Lock()
+		q.touch()
+		q.mu.Unlock()
 		if q.used {
 			b.after(unusedGrace, func() { q.vhost.deleteUnused(q) })
 		}

@@ -17,7 +17,7 @@ type entry struct {
 	segment   uint32 // index in the segment table
 	offset    uint32 // of the publish record in the file
 	length    uint32 // of the publish record
-	size      uint32 // core.Message.Size
+	size      uint32 // of the message's body
 	delivered uint32
 }
 
@@ -43,7 +43,7 @@ type part struct {
 	segment uint32
 	entries uint32
 	bytes   int64 // the length of their records
-	size    int64 // the sum of core.Message.Size
+	size    int64 // the sum of the sizes of their bodies
 }
 
 // get returns the entry at a place of the chunk, nil when it is not alive.

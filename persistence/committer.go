@@ -272,7 +272,7 @@ func (c *committer) applyOp(l *live, o *op, p placed, at, base uint32) {
 		if p.length == 0 {
 			return
 		}
-		e := entry{segment: at, offset: base + uint32(p.off), length: uint32(p.length), size: uint32(o.msg.Size())}
+		e := entry{segment: at, offset: base + uint32(p.off), length: uint32(p.length), size: uint32(len(o.msg.Body))}
 		for _, pair := range c.pairs[p.from:p.to] {
 			l.publish(pair, e)
 		}

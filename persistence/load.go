@@ -96,7 +96,7 @@ func (s *Store) find(ld *loader, queue core.QueueID, r core.Range, maxEntries, m
 			seq: core.Seq(c.number*chunkPlaces) + core.Seq(place), delivered: l.delivered(e),
 			at: seg, offset: e.offset, length: e.length,
 		})
-		bytes += int(e.size)
+		bytes += int(e.length)
 		return true
 	})
 	return errors.Join(failed, l.err)

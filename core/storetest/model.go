@@ -132,7 +132,7 @@ func (m *model) compareDefinitions(recovered []core.Definition) string {
 		}
 		q, bytes := m.queues[d.Queue], int64(0)
 		for _, e := range q.entries {
-			bytes += int64(e.msg.Size())
+			bytes += int64(len(e.msg.Body))
 		}
 		if d.Next < q.next || d.Count != int64(len(q.entries)) || d.Bytes != bytes {
 			return fmt.Sprintf("queue %x is recovered with next %d, count %d, bytes %d, want %d, %d, %d", d.Queue,

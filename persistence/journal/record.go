@@ -71,7 +71,7 @@ type Record struct {
 
 	Pairs    []core.Pair    // Publish, Carry
 	Counts   []uint32       // Carry: the deliveries of each of Pairs
-	Size     int            // Publish, Carry: core.Message.Size
+	Size     int            // Publish, Carry: of the message's body
 	Queue    core.QueueID   // Settle, Mark, Define, Remove, Places
 	Ranges   []core.Range   // Settle, Mark
 	Next     core.Seq       // Places
@@ -361,16 +361,13 @@ func (r *Record) decodeMessage(c *cursor, body []byte) {
 		v.arrived = int64(c.uvarint())
 	}
 	v.exchange, v.key, v.keys = c.bytes(), c.bytes(), nil
-	size := 0
 	if v.flags&flagKeys != 0 {
 		for n := c.count(1); n > 0; n-- {
-			key := c.bytes()
-			v.keys = append(v.keys, string(key))
-			size += len(key)
+			v.keys = append(v.keys, string(c.bytes()))
 		}
 	}
 	v.properties, v.payload = c.bytes(), c.bytes()
-	r.Size = len(v.exchange) + len(v.key) + size + len(v.properties) + len(v.payload)
+	r.Size = len(v.payload)
 	c.bad = c.bad || len(r.Pairs) == 0
 	c.skip(recordSum)
 }

@@ -145,7 +145,7 @@ func (d *Disk) put(p core.Pair, m *core.Message) {
 		return // a place is never used twice
 	}
 	q.entries = slices.Insert(q.entries, i, entry{seq: p.Seq, msg: m})
-	q.bytes += int64(m.Size())
+	q.bytes += int64(len(m.Body))
 }
 
 // define makes a definition or replaces its value; what is replaced keeps its place in the order, and its entries. A key that passes
@@ -273,7 +273,7 @@ func (q *queue) mark(ranges []core.Range) {
 func (q *queue) settle(ranges []core.Range) {
 	for _, r := range ranges {
 		q.each(r, func(e *entry) bool {
-			q.bytes -= int64(e.msg.Size())
+			q.bytes -= int64(len(e.msg.Body))
 			q.dead++
 			e.msg = nil
 			return true

@@ -22,8 +22,9 @@ type confirms struct {
 	listed atomic.Bool   // the channel is in conn.confirming
 
 	// Guarded by conn.confirmMu.
-	sent  uint64 // highest tag confirmed to the client
-	ended bool   // the channel is closed: nothing may be sent any more
+	sent    uint64   // highest tag confirmed to the client
+	refused []uint64 // tags above it of what a full queue refused, in their order
+	ended   bool     // the channel is closed: nothing may be sent any more
 }
 
 var _ core.Completion = (*channel)(nil)
@@ -60,17 +61,39 @@ func (ch *channel) Complete(tag uint64, err error) {
 	c.out.Wake()
 }
 
-// appendConfirms acks what has passed and was not acked. conn.confirmMu is held.
+// appendConfirms acks what has passed and was not acked, and nacks what was refused among it. conn.confirmMu is held.
 func (ch *channel) appendConfirms(b []byte) []byte {
 	f := &ch.confirms
 	passed := f.passed.Load()
 	if f.ended || passed <= f.sent {
 		return b
 	}
-	n := passed - f.sent
-	f.sent = passed
+	for len(f.refused) > 0 && f.refused[0] <= passed {
+		b = ch.appendAck(b, f.refused[0]-1)
+		b = wire.AppendNack(b, ch.id, f.refused[0], false, false)
+		f.sent, f.refused = f.refused[0], f.refused[1:]
+	}
+	return ch.appendAck(b, passed)
+}
+
+// appendAck acks what was not answered up to a tag.
+func (ch *channel) appendAck(b []byte, upto uint64) []byte {
+	f := &ch.confirms
+	n := upto - f.sent
+	if n == 0 {
+		return b
+	}
+	f.sent = upto
 	ch.c.count.confirmed.Add(n)
-	return wire.AppendAck(b, ch.id, passed, n > 1)
+	return wire.AppendAck(b, ch.id, upto, n > 1)
+}
+
+// refusePublish has the publish with this tag, the last one, nacked in its turn.
+func (ch *channel) refusePublish(tag uint64) {
+	ch.c.confirmMu.Lock()
+	ch.confirms.refused = append(ch.confirms.refused, tag)
+	ch.c.confirmMu.Unlock()
+	ch.c.session.Confirm(ch, tag)
 }
 
 // endConfirms keeps confirms that come from now on off the wire, where the

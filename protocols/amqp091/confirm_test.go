@@ -94,6 +94,30 @@ func TestConfirms(t *testing.T) {
 			}
 		})
 	})
+	t.Run("what a full queue refuses is nacked in its turn, and no ack passes over it", func(t *testing.T) {
+		confirming(t, func(b *bed, p *peer) {
+			p.call(1, &wire.QueueDeclare{Queue: "full", Arguments: field.Table{
+				{Key: "x-max-length", Value: int32(1)}, {Key: "x-overflow", Value: "reject-publish"},
+			}}, &wire.QueueDeclareOK{Queue: "full"})
+			p.publishDurable(1, 1)
+			p.publish(1, wire.BasicPublish{RoutingKey: "full"}, field.Properties{}, "m")
+			p.publish(1, wire.BasicPublish{RoutingKey: "full", Mandatory: true}, field.Properties{}, "m")
+			p.publish(1, wire.BasicPublish{RoutingKey: "full"}, field.Properties{}, "m")
+			p.publishDurable(1, 2)
+			p.silence(time.Minute)
+			b.store.FlushOne()
+			p.expect(1, &wire.BasicAck{DeliveryTag: 1})
+			synctest.Wait()
+			b.store.FlushOne()
+			synctest.Wait()
+			b.store.Flush()
+			p.expect(1, &wire.BasicAck{DeliveryTag: 2}, &wire.BasicNack{DeliveryTag: 3}, &wire.BasicNack{DeliveryTag: 4},
+				&wire.BasicAck{DeliveryTag: 6, Multiple: true})
+			p.openChannel(2)
+			p.publish(2, wire.BasicPublish{RoutingKey: "full"}, field.Properties{}, "m")
+			p.call(2, &wire.QueueDeclare{Queue: "full", Passive: true}, &wire.QueueDeclareOK{Queue: "full", MessageCount: 1})
+		})
+	})
 	t.Run("a return precedes its ack", func(t *testing.T) {
 		confirming(t, func(b *bed, p *peer) {
 			p.publish(1, wire.BasicPublish{RoutingKey: "nowhere", Mandatory: true}, field.Properties{}, "m")

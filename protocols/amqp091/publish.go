@@ -292,7 +292,13 @@ func (ch *channel) publish(ctx context.Context) error {
 		count.receivedConfirm.Add(1)
 	}
 	routed, err := session.Publish(m, done, tag)
-	if err != nil || routed > 0 {
+	switch {
+	case err != nil && core.KindOf(err) == core.Overflow: // the others have it
+		if done != nil {
+			ch.refusePublish(tag)
+		}
+		return nil
+	case err != nil || routed > 0:
 		return err
 	}
 	// Before the confirm: the return is how the client learns that the ack to
