@@ -187,7 +187,11 @@ func (ch *channel) basicGet(ctx context.Context, m *wire.BasicGet) error {
 			Exchange: d.Message.Exchange, RoutingKey: d.Message.Key, MessageCount: count32(remaining),
 		}
 		ch.c.out.Append(func(b *outbox.Buffer) {
-			b.B, err = wire.AppendGetOK(b.B, ch.id, &got, content(d.Message), ch.c.frameMax)
+			if len(d.Message.Body) < byReference {
+				b.B, err = wire.AppendGetOK(b.B, ch.id, &got, content(d.Message), ch.c.frameMax)
+			} else {
+				err = ch.appendVec(b, &got, content(d.Message))
+			}
 		})
 		return err
 	})

@@ -67,17 +67,31 @@ func (ch *channel) appendDeliver(deliver *wire.BasicDeliver, m *core.Message) (e
 // is held.
 func (ch *channel) appendDeliverVec(b *outbox.Buffer, m *wire.BasicDeliver, body wire.Content) (err error) {
 	at := len(b.B)
-	// The slices alternate between framing, which is in b.B, and body.
 	ch.splices, b.B, err = wire.AppendDeliverVec(ch.splices[:0], b.B, ch.id, m, body, ch.c.frameMax)
-	for i, s := range ch.splices {
+	splice(b, at, ch.splices)
+	clear(ch.splices)
+	return err
+}
+
+// appendVec does so for other methods, which are rarer.
+func (ch *channel) appendVec(b *outbox.Buffer, m wire.Method, body wire.Content) (err error) {
+	at := len(b.B)
+	var vec [][]byte
+	vec, b.B, err = wire.AppendVec(nil, b.B, ch.id, m, body, ch.c.frameMax)
+	splice(b, at, vec)
+	return err
+}
+
+// splice references the bodies of slices that alternate between framing, which is
+// in b.B from at on, and body.
+func splice(b *outbox.Buffer, at int, slices [][]byte) {
+	for i, s := range slices {
 		if i%2 == 0 {
 			at += len(s)
 		} else {
 			b.Splice(at, s)
 		}
 	}
-	clear(ch.splices)
-	return err
 }
 
 // unsendable is the end of a connection that was given a message its client

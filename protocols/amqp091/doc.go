@@ -39,11 +39,15 @@
 //   - A connection uses no more memory than its limits say: frame_max for the
 //     read buffer, the outbox's high mark and one delivery for the write side
 //     (four times the mark and one message for answers that the client asks for
-//     and does not read), and for messages under way about twice what has
-//     arrived of them, never what their headers announce. What may have arrived
-//     of a connection's incomplete messages is bounded, on all its channels
-//     together, by four times the sum of MaxMessageSize and FrameMax; a
-//     connection that goes further is closed with 506.
+//     and does not read), and for messages under way what has arrived of them and
+//     as much again, or all once a quarter has come, never what their headers
+//     announce. What may have arrived of a connection's incomplete messages, where
+//     half of the room for the rest counts as arrived, is bounded, on all its
+//     channels together, by four times the sum of MaxMessageSize and FrameMax; a
+//     connection that goes further is closed with 506. What its transactions have
+//     published is bounded by four times MaxMessageSize: a channel that goes further
+//     is closed with 406. Of a complete message there is one copy, whatever its size:
+//     its body is written from there.
 //   - An idle connection costs one parked goroutine, and a timer if heartbeats
 //     were agreed on. It holds no buffers.
 //

@@ -198,10 +198,13 @@ func (ch *channel) contentBody(ctx context.Context, payload []byte) error {
 	if p.state != awaitBody || len(payload) > p.missing() {
 		return p.outOfOrder(wire.FrameBody)
 	}
-	if err := ch.arrive(len(payload)); err != nil {
+	need := max(len(p.block), len(p.properties)) + len(payload)
+	room := p.room(need)
+	// What has arrived counts, and no less than half of what is kept ready for it.
+	if err := ch.arrive(max(need, room/2)); err != nil {
 		return err
 	}
-	p.reserve(len(payload))
+	p.reserve(room)
 	p.block = append(p.block, payload...)
 	if p.missing() > 0 {
 		return nil
@@ -209,11 +212,11 @@ func (ch *channel) contentBody(ctx context.Context, payload []byte) error {
 	return ch.publish(ctx)
 }
 
-// arrive counts n bytes of the publication.
+// arrive counts the publication as n bytes that have arrived.
 func (ch *channel) arrive(n int) error {
-	c := ch.c
-	ch.publication.arrived += int64(n)
-	c.arriving += int64(n)
+	c, p := ch.c, &ch.publication
+	c.arriving += int64(n) - p.arrived
+	p.arrived = int64(n)
 	c.session.Arriving(c.arriving + c.pending)
 	if most := c.srv.maxArriving; c.arriving > most {
 		return wire.Errorf(wire.ResourceError, wire.BasicPublishID,
@@ -230,14 +233,26 @@ func (p *publication) missing() int {
 	return p.size - (len(p.block) - len(p.properties))
 }
 
-// reserve makes room for n more bytes: for the whole body at once where that is
-// no more than twice what has arrived.
-func (p *publication) reserve(n int) {
-	need := max(len(p.block), len(p.properties)) + n
-	if need <= cap(p.block) {
+// room is how much a block is to hold that has to hold need bytes now: twice that
+// if it has to grow, and all of the message as soon as a quarter of it has come,
+// since each growth is a copy.
+func (p *publication) room(need int) int {
+	all := len(p.properties) + p.size
+	switch {
+	case need <= cap(p.block):
+		return cap(p.block)
+	case need >= all/4:
+		return all
+	}
+	return 2 * need
+}
+
+// reserve makes room for that much.
+func (p *publication) reserve(room int) {
+	if room <= cap(p.block) {
 		return
 	}
-	block := make([]byte, len(p.properties), min(2*need, len(p.properties)+p.size))
+	block := make([]byte, len(p.properties), room)
 	if p.block == nil {
 		copy(block, p.properties)
 	} else {
@@ -327,7 +342,11 @@ func (ch *channel) returnMessage(m *core.Message) (err error) {
 		ReplyCode: wire.NoRoute, ReplyText: wire.NoRoute.String(), Exchange: m.Exchange, RoutingKey: m.Key,
 	}
 	ch.c.out.Append(func(b *outbox.Buffer) {
-		b.B, err = wire.AppendReturn(b.B, ch.id, &ret, content(m), ch.c.frameMax)
+		if len(m.Body) < byReference {
+			b.B, err = wire.AppendReturn(b.B, ch.id, &ret, content(m), ch.c.frameMax)
+		} else {
+			err = ch.appendVec(b, &ret, content(m))
+		}
 	})
 	return err
 }

@@ -133,11 +133,18 @@ func compareDeliver(t *testing.T, m *wire.BasicDeliver, c wire.Content, frameMax
 	}
 
 	vec, buf, err := wire.AppendDeliverVec([][]byte{[]byte("vec")}, []byte("buf"), 0x0102, m, c, frameMax)
+	assertVec(t, "AppendDeliverVec", vec, buf, err, c, want)
+	vec, buf, err = wire.AppendVec([][]byte{[]byte("vec")}, []byte("buf"), 0x0102, m, c, frameMax)
+	assertVec(t, "AppendVec", vec, buf, err, c, want)
+}
+
+func assertVec(t *testing.T, f string, vec [][]byte, buf []byte, err error, c wire.Content, want []byte) {
+	t.Helper()
 	if err != nil || string(vec[0]) != "vec" || string(buf[:3]) != "buf" {
-		t.Fatalf("AppendDeliverVec changed what was there, error %v", err)
+		t.Fatalf("%s changed what was there, error %v", f, err)
 	}
 	if joined := bytes.Join(vec[1:], nil); !bytes.Equal(joined, want) {
-		t.Error("AppendDeliverVec differs from the plain way")
+		t.Errorf("%s differs from the plain way", f)
 	}
 	if len(buf)-3 != len(want)-len(c.Body) {
 		t.Errorf("buf grew by %d bytes, want %d: the framing without the body", len(buf)-3, len(want)-len(c.Body))
@@ -145,14 +152,14 @@ func compareDeliver(t *testing.T, m *wire.BasicDeliver, c wire.Content, frameMax
 	// The body must be passed on, not copied, and what the caller appends to
 	// buf or to a slice of vec must not reach its neighbours.
 	if len(c.Body) > 0 && &vec[2][0] != &c.Body[0] {
-		t.Error("AppendDeliverVec copied the body")
+		t.Errorf("%s copied the body", f)
 	}
 	for i := range vec {
 		_ = append(vec[i], '!')
 	}
 	_ = append(buf, '!')
 	if joined := bytes.Join(vec[1:], nil); !bytes.Equal(joined, want) {
-		t.Error("slices of vec overlap")
+		t.Errorf("%s: slices of vec overlap", f)
 	}
 }
 

@@ -3,6 +3,7 @@ package wire
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 )
@@ -85,8 +86,14 @@ func AppendDeliverVec(vec [][]byte, buf []byte, channel uint16, m *BasicDeliver,
 	buf = slices.Grow(buf, head+c.bodyFramesSize(chunk)-len(c.Body))
 	buf = buf[:start+head]
 	putHeader(putDeliver(buf[start:], channel, m), channel, c)
+	vec, buf = appendBodyVec(vec, buf, start, channel, c.Body, chunk)
+	return vec, buf, nil
+}
 
-	for body := c.Body; len(body) > 0; {
+// appendBodyVec appends the framing of a body to buf and, to vec, slices that
+// alternate between what buf holds from start on and the body.
+func appendBodyVec(vec [][]byte, buf []byte, start int, channel uint16, body []byte, chunk int) ([][]byte, []byte) {
+	for len(body) > 0 {
 		n := min(len(body), chunk)
 		buf = appendFrameHeader(buf, FrameBody, channel, uint32(n))
 		vec = append(vec, buf[start:len(buf):len(buf)], body[:n:n])
@@ -94,8 +101,32 @@ func AppendDeliverVec(vec [][]byte, buf []byte, channel uint16, m *BasicDeliver,
 		buf = append(buf, frameEnd)
 		body = body[n:]
 	}
-	return append(vec, buf[start:len(buf):len(buf)]), buf, nil
+	return append(vec, buf[start:len(buf):len(buf)]), buf
 }
+
+// AppendVec appends a method with its content as [AppendDeliverVec] does, for
+// basic.get-ok and basic.return.
+func AppendVec(vec [][]byte, buf []byte, channel uint16, m Method, c Content, frameMax uint32) ([][]byte, []byte, error) {
+	if err := c.check(frameMax); err != nil {
+		return vec, buf, fmt.Errorf("encode %s: %w", m.ID(), err)
+	}
+	chunk, start := chunkSize(frameMax), len(buf)
+	// At once, so that what is in vec stays where it is.
+	buf = slices.Grow(buf, methodMax+c.headerFrameSize()+c.bodyFramesSize(chunk)-len(c.Body))
+	out, err := AppendMethod(buf, channel, m)
+	if err != nil {
+		return vec, buf, err
+	}
+	head := len(out)
+	out = out[:head+c.headerFrameSize()]
+	putHeader(out[head:], channel, c)
+	vec, out = appendBodyVec(vec, out, start, channel, c.Body, chunk)
+	return vec, out, nil
+}
+
+// methodMax is the most that a frame with get-ok or return takes: three strings
+// and numbers.
+const methodMax = FrameOverhead + 4 + 3*(1+maxShortstr) + 16
 
 // AppendReturn appends basic.return with its content; for frameMax and the
 // errors see [AppendDeliver].
