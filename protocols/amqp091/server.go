@@ -89,7 +89,7 @@ func serverProperties(opt *Options) field.Table {
 			{Key: "basic.nack", Value: true},
 			{Key: "consumer_cancel_notify", Value: true},
 			{Key: "connection.blocked", Value: true},
-			{Key: "consumer_priorities", Value: false},
+			{Key: "consumer_priorities", Value: true},
 			{Key: "authentication_failure_close", Value: true},
 			{Key: "per_consumer_qos", Value: true},
 			{Key: "direct_reply_to", Value: true},
