@@ -45,7 +45,8 @@
 //     of it goes; it takes as many units as it needs, and a broker that finds one unfinished finishes it before anybody can see it.
 //     Nothing that is left in use of a vhost afterwards is recorded, or seen by a vhost that is made under the same name.
 //   - A policy is in force when the call that sets it returns, for what exists as for what is declared later, and after a restart. What
-//     applies to a queue or an exchange is one policy and one operator policy, whatever else matches.
+//     applies to a queue or an exchange is one policy and one operator policy, whatever else matches. A queue that is longer than a new
+//     policy allows is cut at once; what is in the store alone is read back for that, and goes a moment later.
 //   - To browse a queue takes nothing out of it and reads the store without any lock; a page is bounded. A message that is moved or sent
 //     back to where it died gets its new place and loses its old one in one unit.
 //   - Connections are counted for the limits of their user and their vhost, and channels for those of their user, whatever protocol they
@@ -57,6 +58,8 @@
 //
 //   - A message may be delivered before its record has passed: a consumer sees it at memory speed, and after a crash it may come
 //     again, marked redelivered, or, if nobody was promised anything about it, not at all.
+//   - A time to live that a policy brings does not concern what was in the queue before, unless that had one already: it did not note when
+//     it arrived, as in RabbitMQ.
 //   - What Move looks at and leaves is out of consumers' reach meanwhile, and then returns to its place: they may get others first.
 //   - Which consumer was the active one is not on record: after a restart or a fail-over it is the first that comes.
 //   - Order is per queue. Two queues bound to the same exchange may show two publishers' messages in different order.

@@ -37,6 +37,7 @@ type PolicyEffect struct {
 type policy struct {
 	Policy
 	matches func(name string) bool
+	fits    queueTypes
 }
 
 // policies are a vhost's: a snapshot.
@@ -235,7 +236,7 @@ func (rc *recovery) policy(r *reader) {
 	if r.err != nil {
 		return
 	}
-	p.VHost = v.name
+	p.VHost, p.fits = v.name, fits(p.Definition)
 	rc.compile(p)
 	v.policies.Store(v.policies.Load().with(p))
 }

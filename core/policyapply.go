@@ -70,22 +70,25 @@ func (s *subject) best(list []*policy) *policy {
 		if p.ApplyTo != applyToAll && p.ApplyTo != s.kind && p.ApplyTo != s.narrow {
 			continue
 		}
-		if s.understands(p.Definition) && p.matches(s.name) {
+		if (s.of == 0 || p.fits&s.of != 0) && p.matches(s.name) {
 			return p
 		}
 	}
 	return nil
 }
 
-// understands reports whether all settings mean something to the subject. A policy with one that does not is for other types of queue, and
-// gives none of its settings, as in RabbitMQ. Exchanges take what concerns them.
-func (s *subject) understands(definition field.Table) bool {
+// fits returns the types of queue to which all settings mean something. A policy with one that does not is for others, and gives none of its
+// settings, as in RabbitMQ. Exchanges take what concerns them.
+func fits(definition field.Table) queueTypes {
+	types := onAll
 	for i := range definition {
-		if k := findPolicyKey(definition[i].Key); k == nil || s.of != 0 && k.on&s.of == 0 {
-			return false
+		if k := findPolicyKey(definition[i].Key); k != nil {
+			types &= k.on
+		} else {
+			types = 0 // a newer version wrote it
 		}
 	}
-	return true
+	return types
 }
 
 // govern puts policies in force. vhost.mu is held, and the record of the change handed over.
@@ -153,11 +156,23 @@ func (q *Queue) settingsUnder(g *governed) *QueueSettings {
 	return st
 }
 
-// apply gives the queue other settings.
+// apply gives the queue other settings, and has it do at once what they ask for: drop what is too old or too much for them, and last as long
+// as they say, from now on.
 func (q *Queue) apply(st *QueueSettings) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.settings.Store(st)
+	if q.deleted {
+		return
+	}
+	if q.lease != nil {
+		q.lease.set = false // the alarm is for another time
+	}
+	q.touch()
+	q.dropExpired()
+	q.shorten()
+	q.dispatch()
+	q.watch()
 }
 
 // govern does for an exchange what it does for a queue.

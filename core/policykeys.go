@@ -20,7 +20,7 @@ type policyKey struct {
 	lower func(a, b int64) int64 // of a limit: which of two counts; nil: it is none
 }
 
-// queueTypes are the types of queue to which a key means something. A policy with a key that does not is for others: see understands.
+// queueTypes are the types of queue to which a key means something. A policy with a key that does not is for others: see fits.
 type queueTypes uint8
 
 const (
@@ -216,7 +216,7 @@ func (b *Broker) newPolicy(p Policy) (*policy, error) {
 	if len(wrong) > 0 {
 		return nil, fmt.Errorf("%s", strings.Join(wrong, "\n"))
 	}
-	return &policy{Policy: p, matches: matches}, nil
+	return &policy{Policy: p, matches: matches, fits: fits(p.Definition)}, nil
 }
 
 // checkDefinition returns what is wrong with the settings first, empty if nothing is.
