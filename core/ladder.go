@@ -121,7 +121,8 @@ func (r *ladder) read(l *lane) {
 	r.due = slices.DeleteFunc(r.due, func(o *lane) bool { return o == l })
 }
 
-// define puts a lane on record, ahead of its first durable message. q.mu is held, and the queue is not deleted: the record of its end comes later.
+// define puts a lane on record, ahead of its first durable message. q.mu is held, and the queue is not deleted: the record of its end
+// comes later.
 func (q *Queue) define(l *lane) {
 	l.id = q.vhost.broker.newQueueID()
 	q.vhost.broker.store.Commit([]Op{q.laneDefinition(l)})
