@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -16,7 +17,8 @@ type Alarms struct {
 
 // The reasons why publishers wait, as bits of Broker.stops.
 const (
-	stopBudget uint32 = 1 << iota // messages fill the memory budget: until a sixteenth of it is free
+	stopLong   uint32 = 1 << iota // messages fill the memory budget: whose went to long queues, until a sixteenth of it is free
+	stopBudget                    // they take a quarter more than that
 	stopMemory                    // SetMemoryAlarm
 	stopSpace                     // the store lacks disk space, or is behind
 )
@@ -24,7 +26,7 @@ const (
 // Alarms are those that hold now.
 func (b *Broker) Alarms() Alarms {
 	stops := b.stops.Load()
-	return Alarms{Memory: stops&(stopBudget|stopMemory) != 0, Disk: stops&stopSpace != 0}
+	return Alarms{Memory: stops&(stopLong|stopBudget|stopMemory) != 0, Disk: stops&stopSpace != 0}
 }
 
 // SetMemoryAlarm says that the process takes too much memory, or that it does not any more: publishers wait as long as it does,
@@ -46,6 +48,40 @@ func (b *Broker) stopFor(reason uint32, on bool) (changed bool) {
 	return changed
 }
 
+// mostHeld is what messages may take in memory before all publishers wait. It is more than the budget, from which on those wait whose
+// messages lie in long queues: what others cannot get rid of must not stop those whose messages are consumed.
+func (b *Broker) mostHeld() int64 { return b.opt.MemoryBudget + b.opt.MemoryBudget/4 }
+
+// share is how much may wait in a queue whose publishers need not wait when messages fill the budget: a part of what is left, so
+// that it is never all gone, however many queues there are.
+func (b *Broker) share() int64 { return max(0, b.mostHeld()-b.held.Load()) / 16 }
+
+// long reports whether more waits in q's memory than a share. What only the store has does not count.
+func (q *Queue) long(share int64) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	waits := q.stats.ReadyBytes + entryCost*int64(q.stats.Ready)
+	for l := range q.lanes {
+		waits -= l.cold.bytes + entryCost*int64(l.cold.n)
+	}
+	return !q.deleted && waits > share
+}
+
+// alarms are those for which the session has to wait: of the budget only where what it published last went to a long queue. again is
+// when to look again though no alarm has changed; 0: never.
+func (s *Session) alarms() (alarms Alarms, again time.Duration) {
+	const soon = 20 * time.Millisecond // who waits for a queue is not told when it is shorter
+	b := s.broker
+	stops := b.stops.Load()
+	alarms = Alarms{Memory: stops&(stopBudget|stopMemory) != 0, Disk: stops&stopSpace != 0}
+	if stops&stopLong == 0 || alarms.Memory {
+		return alarms, 0
+	}
+	share := b.share()
+	alarms.Memory = slices.ContainsFunc(s.targets, func(q *Queue) bool { return q.long(share) })
+	return alarms, soon
+}
+
 // open reports whether publishers may go on, as far as memory and disk go.
 func (b *Broker) open() bool { return b.stops.Load() == 0 }
 
@@ -53,8 +89,8 @@ func (b *Broker) open() bool { return b.stops.Load() == 0 }
 func (b *Broker) hasRoom() bool { return b.open() && b.store.Pending() < b.opt.PendingLimit }
 
 // Admit waits while the session may not publish a message of so many bytes: when that is more than its rates allow, when waiting
-// messages fill the memory budget, the disk lacks space, or too much that was published has not become durable yet. A front-end calls it
-// before it publishes; as long as nobody must wait it costs two loads.
+// messages fill the memory budget and what it published last lies in a long queue, the disk lacks space, or too much that was published
+// has not become durable yet. A front-end calls it before it publishes; as long as nobody must wait it costs two loads.
 func (s *Session) Admit(ctx context.Context, size int) error {
 	if s.rates != nil {
 		if err := s.rates.wait(ctx, s.broker, size); err != nil {
@@ -76,11 +112,11 @@ func (s *Session) admit(ctx context.Context) error {
 	w := waiting{session: s}
 	for {
 		opened := b.gate.ch()
-		alarms := b.Alarms() // after the channel: what has changed since then closes that
+		alarms, again := s.alarms() // after the channel: what has changed since then closes that
 		if alarms == (Alarms{}) {
 			break
 		}
-		if err := w.wait(ctx, opened, alarms); err != nil {
+		if err := w.wait(ctx, opened, alarms, again); err != nil {
 			return err
 		}
 	}
@@ -101,18 +137,24 @@ type waiting struct {
 	told    Alarms
 }
 
-// wait returns when the alarms may have changed. When the publisher has waited for a moment its front-end is told of them.
-func (w *waiting) wait(ctx context.Context, changed <-chan struct{}, alarms Alarms) error {
+// wait returns when the alarms may have changed, or it is time to look again. When the publisher has waited for a moment its front-end
+// is told of them.
+func (w *waiting) wait(ctx context.Context, changed <-chan struct{}, alarms Alarms, again time.Duration) error {
 	var moment <-chan time.Time
+	if again > 0 {
+		timer := time.NewTimer(again)
+		defer timer.Stop()
+		moment = timer.C
+	}
 	if w.session.opt.Blocked != nil && alarms != w.told {
 		if w.since.IsZero() {
 			w.since = time.Now()
 		}
-		if left := blockedAfter - time.Since(w.since); left > 0 {
+		if left := blockedAfter - time.Since(w.since); left > 0 && again == 0 {
 			timer := time.NewTimer(left)
 			defer timer.Stop()
 			moment = timer.C
-		} else {
+		} else if left <= 0 {
 			w.tell(alarms)
 		}
 	}

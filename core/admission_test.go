@@ -220,3 +220,120 @@ func TestWaitForARateEndsWithItsContext(t *testing.T) {
 		}
 	})
 }
+
+// hoard publishes to a queue until messages take at least so many bytes.
+func hoard(t *testing.T, b *core.Broker, s *core.Session, queue string, bytes int64) {
+	t.Helper()
+	for b.Stats().HeldBytes < bytes {
+		publish(t, s, &core.Message{Key: queue, Body: make([]byte, 1024)})
+	}
+}
+
+// When messages fill the budget those wait who make long queues longer; whose messages are consumed go on.
+func TestFullBudgetStopsThoseWithLongQueuesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const budget = 1 << 20
+		b := engine(t, core.Options{MemoryBudget: budget})
+		l := &told{start: time.Now()}
+		deaf, err := b.Attach("/", core.SessionOptions{Blocked: l.blocked})
+		if err != nil {
+			t.Fatal(err)
+		}
+		honest := attach(t, b)
+		declareNamed(t, deaf, false, nil, "long", "other", "short")
+		hoard(t, b, deaf, "other", budget/2)
+		hoard(t, b, deaf, "long", budget)
+
+		admitted := make(chan error, 1)
+		go func() { admitted <- deaf.Admit(t.Context(), 0) }()
+		for range 1000 {
+			if err := honest.Admit(t.Context(), 0); err != nil {
+				t.Fatal(err)
+			}
+			publish(t, honest, &core.Message{Key: "short", Body: make([]byte, 1024)})
+			if _, _, ok, err := honest.Get(t.Context(), "short", true); !ok || err != nil {
+				t.Fatal(ok, err)
+			}
+		}
+		time.Sleep(time.Second)
+		if len(admitted) != 0 {
+			t.Fatal("who publishes to a long queue was admitted")
+		}
+		if got := b.Alarms(); got != (core.Alarms{Memory: true}) {
+			t.Errorf("alarms %+v", got)
+		}
+		l.check(t, "60ms memory=true disk=false")
+		// Its queue is short again, and the budget still full.
+		for range 4 {
+			publish(t, honest, &core.Message{Key: "other", Body: make([]byte, budget/8)})
+		}
+		if _, err := honest.PurgeQueue(t.Context(), "long", true); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-admitted; err != nil {
+			t.Fatal(err)
+		}
+		if got := b.Alarms(); got != (core.Alarms{Memory: true}) {
+			t.Errorf("alarms %+v", got)
+		}
+	})
+}
+
+// What goes to many queues, none of which is long, is bounded too.
+func TestBeyondTheBudgetAllPublishersWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const budget = 1 << 20
+		b := engine(t, core.Options{MemoryBudget: budget})
+		s, idle := attach(t, b), attach(t, b)
+		declare(t, s, false)
+		hoard(t, b, s, "q", budget)
+		if err := idle.Admit(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		hoard(t, b, s, "q", budget+budget/4)
+		admitted := make(chan error, 1)
+		go func() { admitted <- idle.Admit(t.Context(), 0) }()
+		synctest.Wait()
+		if len(admitted) != 0 {
+			t.Fatal("admitted")
+		}
+		for b.Stats().HeldBytes >= budget+budget/4-budget/16 {
+			if len(admitted) != 0 {
+				t.Fatalf("admitted with %d bytes", b.Stats().HeldBytes)
+			}
+			if _, _, ok, err := s.Get(t.Context(), "q", true); !ok || err != nil {
+				t.Fatal(ok, err)
+			}
+			synctest.Wait()
+		}
+		if err := <-admitted; err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// Where the store can read a queue back it is not long, however much waits in it.
+func TestWhatOnlyTheStoreHasMakesNoQueueLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const budget = 4 << 20
+		b := engine(t, core.Options{MemoryBudget: budget, PageAt: 1 << 20})
+		s, deaf := attach(t, b), attach(t, b)
+		declare(t, s, true)
+		declareNamed(t, deaf, false, nil, "long")
+		for range 16 {
+			for range 1024 {
+				publish(t, s, &core.Message{Key: "q", Body: make([]byte, 1024), Persistent: true})
+			}
+			flush(t, s)
+		}
+		hoard(t, b, deaf, "long", budget)
+		for range 2048 {
+			publish(t, s, &core.Message{Key: "q", Body: []byte("x"), Persistent: true})
+		}
+		flush(t, s)
+		publish(t, s, &core.Message{Key: "q", Body: []byte("x"), Persistent: true})
+		if err := s.Admit(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -144,22 +144,28 @@ func GeneratedName(prefix string) string {
 // hold adds to the bytes that messages take in memory. Reaching the budget makes publishers wait, until a sixteenth of it is free again.
 func (b *Broker) hold(n int64) {
 	now := b.held.Add(n)
+	b.limit(stopLong, n, now, b.opt.MemoryBudget)
+	b.limit(stopBudget, n, now, b.mostHeld())
+}
+
+// limit stops publishers for a reason where the n bytes that were added make it most or more, and lets them go where they make it a
+// sixteenth of the budget less.
+func (b *Broker) limit(reason uint32, n, now, most int64) {
+	stopped := b.stops.Load()&reason != 0
+	over := func() bool { return b.held.Load() >= most-b.opt.MemoryBudget/16 }
 	switch {
-	case n > 0 && now >= b.opt.MemoryBudget && !b.full():
-		b.stopFor(stopBudget, true)
-		if !b.over() { // what was freed before that was said woke nobody
-			b.stopFor(stopBudget, false)
+	case n > 0 && now >= most && !stopped:
+		b.stopFor(reason, true)
+		if !over() { // what was freed before that was said woke nobody
+			b.stopFor(reason, false)
 		}
-	case n < 0 && b.full() && !b.over():
-		b.stopFor(stopBudget, false)
+	case n < 0 && stopped && !over():
+		b.stopFor(reason, false)
 	}
 }
 
 // full reports whether messages fill the memory budget.
-func (b *Broker) full() bool { return b.stops.Load()&stopBudget != 0 }
-
-// over reports whether publishers that wait must go on waiting for memory.
-func (b *Broker) over() bool { return b.held.Load() >= b.opt.MemoryBudget-b.opt.MemoryBudget/16 }
+func (b *Broker) full() bool { return b.stops.Load()&stopLong != 0 }
 
 // crowded reports whether messages that the store can read back should leave memory.
 func (b *Broker) crowded() bool { return b.held.Load() > b.opt.PageAt }

@@ -32,7 +32,8 @@
 //   - Who subscribes to retained messages is sent those that are kept, and what is published meanwhile, in one order: the last that is
 //     seen of a key is what it holds, where all is sent at one level. No more of them is in memory than one batch.
 //   - What waits in memory is bounded: messages that the store can read back leave memory when the budget is half used; when the
-//     rest reaches the budget, publishers wait. What is handed out counts elsewhere: for a link, and for a consumer without a prefetch
+//     rest reaches the budget, publishers wait whose last message went to a queue that holds more than a sixteenth of what is left up to
+//     a quarter more, and all of them at that. What is handed out counts elsewhere: for a link, and for a consumer without a prefetch
 //     limit, in Options.OpenBytes. A front-end may let go of the message of what is out (Delivery.Unload): it is read back if it returns.
 //   - What has arrived of messages that are not complete is bounded over all sessions, where front-ends say how much it is
 //     (Session.Arriving): whose have been under way for longest is ended.

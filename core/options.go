@@ -10,7 +10,8 @@ type Options struct {
 	// Epoch is the number of this broker's tenure; it becomes part of every queue id, so that none is ever used twice. 0 means 1.
 	Epoch uint32
 
-	// MemoryBudget is how many bytes of messages may wait in memory before publishers wait. 0 means 512 MiB.
+	// MemoryBudget is how many bytes of messages may wait in memory before publishers wait: those to long queues, and at a quarter more all of them. 0
+	// means 512 MiB.
 	MemoryBudget int64
 
 	// PageAt is how many bytes of messages may be in memory before those that the store can read back leave it. 0 means 64 MiB, or

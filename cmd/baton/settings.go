@@ -298,7 +298,7 @@ func storeSettings() []setting {
 	return []setting{
 		{
 			key: "memory.budget", def: "512MiB", unit: "size",
-			doc:  "How much memory waiting messages may take before publishers wait.",
+			doc:  "How much memory waiting messages may take before those publishers wait whose messages lie in long queues. All wait at a quarter more.",
 			bind: func(c *Config) value { return size(&c.Memory.Budget, 1<<20, math.MaxInt64) },
 		},
 		{
