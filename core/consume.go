@@ -12,8 +12,12 @@ type Outcome uint8
 const (
 	Accept  Outcome = iota // done with
 	Reject                 // not wanted: dropped
-	Requeue                // put back at its place, to be delivered again
+	Requeue                // it failed: put back at its place, to be delivered again
+	Return                 // put back likewise, because its consumer has gone or gives it back as it is
 )
+
+// putsBack reports whether the delivery is to be delivered again.
+func (o Outcome) putsBack() bool { return o == Requeue || o == Return }
 
 // Consume subscribes to a queue. Deliveries may arrive before it returns; OnReady runs before the first of them.
 func (s *Session) Consume(_ context.Context, spec ConsumerSpec) (*Consumer, error) {

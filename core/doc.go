@@ -18,7 +18,7 @@
 //     cancelled, what it has goes on being its own.
 //   - A message is not handed out once its time is over (Message.Expires), by the broker's clock, which no restart and no other host sets
 //     forward or back. Nobody need ask for it to go: it goes when it has become a queue's next message.
-//   - A message that a queue drops because its time is over, because it was rejected, or because the queue is too long, is published again
+//   - A message that a queue drops because its time is over, because it was rejected or came back too often, or because the queue is too long, is published again
 //     where the queue has a dead-letter exchange: at least once, in the order in which a queue's messages died, with RabbitMQ's x-death.
 //     Its place ends in the same unit. One that has come round to where it died by itself ends.
 //   - A queue is never longer than it may be by more than what is under way: dropping what is in the store alone takes a read.

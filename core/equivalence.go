@@ -46,29 +46,29 @@ func (d *difference) err() error {
 	return &Error{Kind: Inequivalent, Op: d.op, Name: d.object, Text: d.text}
 }
 
-// unsupportedQueueArgs would change how the queue behaves in ways that are not implemented: they are refused rather than ignored.
-// Unknown arguments are kept and compared, as clients expect.
-var unsupportedQueueArgs = []string{
-	"x-delivery-limit",
-}
-
-// checkQueueArgs refuses arguments that cannot be honoured, and returns what the others amount to.
-func checkQueueArgs(object string, args field.Table) (*QueueSettings, error) {
-	refuse := func(arg, why string) error {
-		return &Error{
-			Kind: Invalid, Op: "declare", Name: object,
-			Text: fmt.Sprintf("invalid arg '%s' for %s: %s", arg, object, why),
+// checkQueueArgs refuses a queue that RabbitMQ would not make, in its words, and returns what the arguments amount to. Unknown arguments are
+// kept and compared, as clients expect.
+func checkQueueArgs(object string, spec *QueueSpec) (*QueueSettings, error) {
+	refuse := func(text string) error { return &Error{Kind: Invalid, Op: "declare", Name: object, Text: text} }
+	quorum := queueType(spec.Args) == any(QuorumType)
+	if quorum && spec.named {
+		return nil, refuse("Cannot declare a server-named queue for type rabbit_quorum_queue")
+	}
+	st, err := parseQueueArgs(spec.Args, func(arg, problem string) error {
+		return refuse(fmt.Sprintf("invalid arg '%s' for %s: %s", arg, object, problem))
+	})
+	if err != nil || !quorum {
+		return st, err
+	}
+	for _, p := range []struct {
+		has  bool
+		name string
+	}{{spec.AutoDelete, "auto-delete"}, {spec.Exclusive, "exclusive-owner"}, {!spec.Durable, "non-durable"}} {
+		if p.has {
+			return nil, refuse(fmt.Sprintf("invalid property '%s' for %s", p.name, object))
 		}
 	}
-	for _, name := range unsupportedQueueArgs {
-		if _, ok := args.Get(name); ok {
-			return nil, refuse(name, "not supported by this version of the broker")
-		}
-	}
-	if v, ok := args.Get(argQueueType); ok && v != ClassicType {
-		return nil, refuse(argQueueType, fmt.Sprintf("'%s' is not supported by this version of the broker, only 'classic' is", field.Text(v)))
-	}
-	return parseQueueArgs(args, refuse)
+	return st, nil
 }
 
 // equivalent compares a redeclaration with what exists, after the owner was checked: durable, auto_delete, then the arguments with a

@@ -54,6 +54,7 @@ type Queue struct {
 	alarmed   int64       // when the alarm rings, at the latest; 0: it is not set
 	alarm     alarm       // for the expiry of the next message
 	lease     *lease      // of a queue that goes when it is not used
+	resting   *resting    // messages that came back and are not ready yet; nil: there never were any
 	dying     *dying      // messages that are dead and have not gone on; nil: there never were any
 	stats     QueueStats
 	ops       []Op // scratch for one commit
@@ -158,16 +159,20 @@ func (q *Queue) forget(d *Delivery) {
 // giveBack returns d's entry to its place; bare, when it was unloaded, or memory is short and the store has the message. tried says that its consumer may
 // have it, which ends on record with the next commitRanges.
 func (q *Queue) giveBack(d *Delivery, tried bool) {
+	q.ready(1, int64(d.bodySize()))
+	q.laneOf(d).returned.push(q.takeBack(d, tried))
+}
+
+// takeBack makes an entry of a delivery again.
+func (q *Queue) takeBack(d *Delivery, tried bool) entry {
 	q.stats.Unsettled--
-	l, size := q.laneOf(d), d.bodySize()
-	q.ready(1, int64(size))
-	e := entry{seq: d.Seq, msg: d.Message, size: uint32(size), delivered: tries(d.Delivered), durable: d.durable}
+	e := entry{seq: d.Seq, msg: d.Message, size: uint32(d.bodySize()), delivered: tries(d.Delivered), durable: d.durable}
 	if tried {
 		e.delivered = tries(d.Delivered + 1)
 	}
 	if d.durable {
 		if tried {
-			q.note(l, Range{First: d.Seq, Last: d.Seq})
+			q.note(q.laneOf(d), Range{First: d.Seq, Last: d.Seq})
 		}
 		q.account(entryCost)
 		if e.msg != nil && q.vhost.broker.crowded() && e.msg.Stored() {
@@ -177,7 +182,7 @@ func (q *Queue) giveBack(d *Delivery, tried bool) {
 			q.account(e.msg.held())
 		}
 	}
-	l.returned.push(e)
+	return e
 }
 
 // note adds a place to those that the next commitRanges records.
@@ -220,22 +225,19 @@ func (q *Queue) settle(ds []Delivery, o Outcome) {
 		q.settleDeleted(ds)
 		return
 	}
-	buries := o == Reject && q.buries()
-	for i := range ds {
-		switch {
-		case o == Requeue:
-			q.giveBack(&ds[i], true)
-		case buries:
-			q.reject(&ds[i], rejected)
-		default:
-			q.forget(&ds[i])
-		}
-	}
-	if o == Requeue {
-		q.commitRanges(OpMark)
+	if o.putsBack() {
+		q.putBack(ds, o)
 		q.shorten()
 		q.dispatch()
 		return
+	}
+	buries := o == Reject && q.buries()
+	for i := range ds {
+		if buries {
+			q.reject(&ds[i], rejected)
+		} else {
+			q.forget(&ds[i])
+		}
 	}
 	q.commitRanges(OpSettle)
 }
@@ -264,6 +266,7 @@ func (q *Queue) reject(d *Delivery, why reason) {
 
 // purge drops what waits, not what consumers hold, and returns the number of messages dropped.
 func (q *Queue) purge() int {
+	q.awakeAll()
 	n := q.stats.Ready
 	for l := range q.lanes {
 		q.purgeLane(l)
@@ -366,7 +369,7 @@ func (q *Queue) end(ifUnused, ifEmpty bool) (messages int, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	object := q.vhost.queueName(q.spec.Name)
-	switch {
+	switch q.awakeAll(); {
 	case ifUnused && len(q.consumers) > 0:
 		return 0, inUse("delete", object)
 	case ifEmpty && q.stats.Ready > 0:

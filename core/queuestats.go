@@ -7,6 +7,7 @@ type QueueStats struct {
 	Ready      int   // waiting for a consumer
 	ReadyBytes int64 // the sum of their bodies' sizes
 	Unsettled  int   // with a consumer
+	Resting    int   // back from a consumer and not ready yet
 	Published  uint64
 	Delivered  uint64 // redeliveries included
 	Redone     uint64 // of Delivered, those that may have been delivered before
@@ -18,6 +19,7 @@ func (s *QueueStats) add(o QueueStats) {
 	s.Ready += o.Ready
 	s.ReadyBytes += o.ReadyBytes
 	s.Unsettled += o.Unsettled
+	s.Resting += o.Resting
 	s.Published += o.Published
 	s.Delivered += o.Delivered
 	s.Redone += o.Redone
@@ -34,7 +36,7 @@ type pastStats struct {
 func (p *pastStats) add(s QueueStats) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.Ready, s.ReadyBytes, s.Unsettled = 0, 0, 0
+	s.Ready, s.ReadyBytes, s.Unsettled, s.Resting = 0, 0, 0, 0
 	p.sum.add(s)
 }
 

@@ -288,7 +288,7 @@ func (s *script) run(d *datadriven.TestData) {
 		s.active()
 	case "get":
 		err = s.get(p, d)
-	case "accept", "reject", "requeue":
+	case "accept", "reject", "requeue", "return":
 		s.settle(p, d)
 	case "commit":
 		if n := num(d, "n", 0); n > 0 {
@@ -499,7 +499,7 @@ func (s *script) get(p *peer, d *datadriven.TestData) error {
 	default:
 		s.printf("%s@%d %s redelivered=%t remaining=%d", got.Queue(), got.Seq, got.Message.Body, got.Redelivered, remaining)
 		if d.HasArg("properties") {
-			s.properties(got.Message)
+			s.properties(&got)
 		}
 		if !d.HasArg("no-ack") {
 			p.outstanding = append(p.outstanding, got)
@@ -509,8 +509,9 @@ func (s *script) get(p *peer, d *datadriven.TestData) error {
 }
 
 // properties prints what a message says of itself, the headers line by line. Times are left out.
-func (s *script) properties(m *core.Message) {
-	p, err := field.ParseProperties(m.Props)
+func (s *script) properties(d *core.Delivery) {
+	m := d.Message
+	p, err := field.ParseProperties(d.Properties())
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -531,7 +532,7 @@ var timeOf = regexp.MustCompile(`time=\d+`)
 
 // settle takes places of the session's outstanding deliveries: n=COUNT oldest, or place=SEQ of queue=NAME, or all.
 func (s *script) settle(p *peer, d *datadriven.TestData) {
-	outcome := map[string]core.Outcome{"accept": core.Accept, "reject": core.Reject, "requeue": core.Requeue}[d.Cmd]
+	outcome := map[string]core.Outcome{"accept": core.Accept, "reject": core.Reject, "requeue": core.Requeue, "return": core.Return}[d.Cmd]
 	var take, keep []core.Delivery
 	n, place := num(d, "n", 0), num(d, "place", 0)
 	for _, o := range p.outstanding {

@@ -113,7 +113,7 @@ func (s *Session) Close(outstanding ...Delivery) {
 	for a := range s.addresses {
 		a.Close()
 	}
-	s.Settle(outstanding, Requeue)
+	s.Settle(outstanding, Return)
 	for c := range s.consumers {
 		c.Cancel()
 	}

@@ -258,7 +258,7 @@ func (s *Session) mayMakeQueue(op string, spec *QueueSpec) (*QueueSettings, erro
 	if err := checkExchangeArg(op, object, spec.Args, argDeadLetters); err != nil {
 		return nil, err
 	}
-	settings, err := checkQueueArgs(object, spec.Args)
+	settings, err := checkQueueArgs(object, spec)
 	if err != nil {
 		return nil, err
 	}

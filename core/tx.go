@@ -50,7 +50,7 @@ func (s *Session) Transact(ctx context.Context, t *Transaction) error {
 	var later []Settlement
 	for _, n := range t.Settlements {
 		s.eachQueue(n.Deliveries, func(q *Queue, ds []Delivery) {
-			if n.Outcome == Requeue || n.Outcome == Reject && q.buries() {
+			if n.Outcome.putsBack() || n.Outcome == Reject && q.buries() {
 				later = append(later, Settlement{Outcome: n.Outcome, Deliveries: ds})
 			} else {
 				q.settleIn(&u, ds)

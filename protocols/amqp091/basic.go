@@ -188,9 +188,9 @@ func (ch *channel) basicGet(ctx context.Context, m *wire.BasicGet) error {
 		}
 		ch.c.out.Append(func(b *outbox.Buffer) {
 			if len(d.Message.Body) < byReference {
-				b.B, err = wire.AppendGetOK(b.B, ch.id, &got, content(d.Message), ch.c.frameMax)
+				b.B, err = wire.AppendGetOK(b.B, ch.id, &got, delivered(&d), ch.c.frameMax)
 			} else {
-				err = ch.appendVec(b, &got, content(d.Message))
+				err = ch.appendVec(b, &got, delivered(&d))
 			}
 		})
 		return err
@@ -215,7 +215,7 @@ func (ch *channel) basicNack(args []byte) error {
 	if err != nil {
 		return err
 	}
-	return ch.refuse(m.DeliveryTag, m.Multiple, m.Requeue)
+	return ch.refuse(m.DeliveryTag, m.Multiple, m.Requeue, core.Return)
 }
 
 func (ch *channel) basicReject(args []byte) error {
@@ -223,15 +223,17 @@ func (ch *channel) basicReject(args []byte) error {
 	if err != nil {
 		return err
 	}
-	return ch.refuse(m.DeliveryTag, false, m.Requeue)
+	return ch.refuse(m.DeliveryTag, false, m.Requeue, core.Requeue)
 }
 
-func (ch *channel) refuse(tag uint64, multiple, requeue bool) error {
+// refuse drops deliveries, or puts them back in the way given. RabbitMQ takes a
+// reject for a failure, and a nack for a return.
+func (ch *channel) refuse(tag uint64, multiple, requeue bool, back core.Outcome) error {
 	if err := ch.collect(tag, multiple); err != nil {
 		return err
 	}
 	if requeue {
-		ch.decide(core.Requeue)
+		ch.decide(back)
 	} else {
 		ch.decide(core.Reject)
 	}
@@ -261,7 +263,7 @@ func (ch *channel) recover(requeue bool, answer wire.Method) error {
 			return err
 		}
 	}
-	ch.settle(core.Requeue)
+	ch.settle(core.Return)
 	return nil
 }
 

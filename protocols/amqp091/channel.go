@@ -218,7 +218,7 @@ func (ch *channel) forget() {
 // their queues. Consumers have been retired before.
 func (ch *channel) release() {
 	ch.settling = ch.surrender(ch.settling)
-	ch.settle(core.Requeue)
+	ch.settle(core.Return)
 	for _, c := range ch.retired {
 		c.Cancel()
 	}

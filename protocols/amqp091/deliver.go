@@ -46,19 +46,19 @@ func (k *consumer) Deliver(d core.Delivery) {
 		ConsumerTag: k.tag, DeliveryTag: ch.tag, Redelivered: d.Redelivered,
 		Exchange: d.Message.Exchange, RoutingKey: d.Message.Key,
 	}
-	if err := ch.appendDeliver(&m, d.Message); err != nil {
+	if err := ch.appendDeliver(&m, delivered(&d)); err != nil {
 		ch.c.interrupt(unsendable(wire.BasicDeliverID, err))
 	}
 }
 
 // appendDeliver queues basic.deliver with its message. channel.mu is held.
-func (ch *channel) appendDeliver(deliver *wire.BasicDeliver, m *core.Message) (err error) {
+func (ch *channel) appendDeliver(deliver *wire.BasicDeliver, m wire.Content) (err error) {
 	ch.c.out.Append(func(b *outbox.Buffer) {
 		if len(m.Body) < byReference {
-			b.B, err = wire.AppendDeliver(b.B, ch.id, deliver, content(m), ch.c.frameMax)
+			b.B, err = wire.AppendDeliver(b.B, ch.id, deliver, m, ch.c.frameMax)
 			return
 		}
-		err = ch.appendDeliverVec(b, deliver, content(m))
+		err = ch.appendDeliverVec(b, deliver, m)
 	})
 	return err
 }

@@ -351,6 +351,11 @@ func (ch *channel) returnMessage(m *core.Message) (err error) {
 	return err
 }
 
+// delivered is a delivery as the codec takes it.
+func delivered(d *core.Delivery) wire.Content {
+	return wire.Content{Properties: d.Properties(), Body: d.Message.Body}
+}
+
 // content is a message as the codec takes it.
 func content(m *core.Message) wire.Content {
 	return wire.Content{Properties: m.Props, Body: m.Body}

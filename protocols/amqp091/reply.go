@@ -56,7 +56,7 @@ func (k *replies) Reply(m *core.Message) bool {
 		return false
 	}
 	deliver := wire.BasicDeliver{ConsumerTag: k.tag, DeliveryTag: ch.tag + 1, Exchange: m.Exchange, RoutingKey: m.Key}
-	if ch.appendDeliver(&deliver, m) != nil {
+	if ch.appendDeliver(&deliver, content(m)) != nil {
 		return false // it is not the client's fault
 	}
 	ch.tag++
