@@ -102,7 +102,7 @@ func (s *Session) allowTopic(op string, r Right, exchange, key string) error {
 }
 
 func (s *Session) topicRules(x *Exchange) bool {
-	return x != nil && x.spec.Kind == kindTopic && s.opt.Access.Topics(s.vhost.name, x.spec.Name)
+	return x != nil && x.spec.routing() == kindTopic && s.opt.Access.Topics(s.vhost.name, x.spec.Name)
 }
 
 // enter asks whether the session's user may open its vhost.

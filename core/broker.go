@@ -27,6 +27,7 @@ type Broker struct {
 	replays    todo[*Subscriber]
 	watched    todo[*Subscriber] // whose replays the minder has go on
 	resumes    todo[*Session]
+	dues       todo[*delays]
 	expiries   expiries
 	draining   chan struct{}
 	drainOnce  sync.Once
@@ -63,6 +64,7 @@ func Open(ctx context.Context, store Store, opt Options) (*Broker, error) {
 	b.shows.signal = make(chan struct{}, 1)
 	b.replays.signal = make(chan struct{}, 1)
 	b.resumes.signal = make(chan struct{}, 1)
+	b.dues.signal = make(chan struct{}, 1)
 	b.expiries.signal = make(chan struct{}, 1)
 	b.deaths.signal = make(chan struct{}, 1)
 	b.gate.opened, b.gate.news = make(chan struct{}), make(chan struct{}, 1)
@@ -78,6 +80,7 @@ func Open(ctx context.Context, store Store, opt Options) (*Broker, error) {
 	b.work.Go(func() { b.loader(ctx) })
 	b.work.Go(func() { b.replayer(ctx) })
 	b.work.Go(func() { b.minder(ctx) })
+	b.work.Go(func() { b.delayer(ctx) })
 	b.work.Go(func() { b.expirer(ctx) })
 	b.work.Go(func() { b.deadLetterer(ctx) })
 	b.work.Go(func() { b.lookAtFronts(ctx) })
@@ -286,6 +289,9 @@ func (b *Broker) mind() {
 			q.mu.Lock()
 			q.pageOutIdle()
 			q.mu.Unlock()
+		}
+		for d := range b.allDelays() {
+			d.pageOut()
 		}
 	}
 }

@@ -250,10 +250,10 @@ func (c *care) send(u *unit, m *Message) (goes bool, err error) {
 		case slices.Contains(s.targets, c.queue): // it would come back for ever
 			return false, nil
 		case c.spec.DryRun:
-			return len(s.targets)+len(s.pushes) > 0, nil
+			return len(s.targets)+len(s.pushes)+len(s.keepers) > 0, nil
 		}
 		pushed, _ := s.push(m)
-		n, _ := u.publish(s.targets, nil, m) // where a full queue refuses it, it is one less that takes it
+		n, _ := s.put(u, nil, m) // where a full queue refuses it, it is one less that takes it
 		return n+pushed > 0, nil
 	}
 	return false, nil

@@ -178,6 +178,7 @@ func (q *Queue) publishDead(s *Session, u *unit, d *dead) {
 	}
 	s.push(m)
 	_, _ = u.publish(reached, nil, m) // a full queue that refuses does without
+	u.keepBack(s.keepers, m)
 }
 
 // buried lets go of dead letters that have gone on, and drops what had to wait for them.

@@ -24,6 +24,7 @@ import (
 //	w <vhost> <subscriber>                a will
 //	k <vhost>                             the queue that retained messages live in
 //	t <vhost> <key>                       which of its places is the retained message of a key
+//	d <vhost> <exchange>                  the queue that an exchange's delayed messages live in
 //	a <user>                              a user's account
 //	p <vhost> <user>                      what a user may do in a vhost
 //	o <vhost> <user> <exchange>           how a user's use of a topic exchange is narrowed
@@ -42,6 +43,7 @@ const (
 	keyWill         = 'w'
 	keyKept         = 'k'
 	keyRetained     = 't'
+	keyDelayed      = 'd'
 
 	keyUser            = 'a'
 	keyPermission      = 'p'
@@ -101,6 +103,14 @@ func (x *Exchange) definition() Op {
 		{Key: "auto_delete", Value: x.spec.AutoDelete},
 		{Key: "internal", Value: x.spec.Internal},
 		{Key: "arguments", Value: x.spec.Args},
+	})
+}
+
+func (d *delays) definition() Op {
+	x := d.exchange
+	return defineOp(definitionKey(keyDelayed, x.vhost.name, x.spec.Name), d.id, field.Table{
+		{Key: "vhost", Value: x.vhost.name},
+		{Key: "exchange", Value: x.spec.Name},
 	})
 }
 

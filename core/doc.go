@@ -27,6 +27,8 @@
 //     once has the same id after a crash, too. Nothing that the old link still says is recorded once the new one is.
 //   - Whose link or consumers ended with the broker has a minute to come back: until then no will is published because of it, and no
 //     durable auto-delete queue goes. Exclusive queues end with their connection, and so with the broker.
+//   - An exchange that delays routes a message when it is due by the broker's clock, not before, in the order in which messages come due, and
+//     on one record with its leaving the exchange. A persistent one in a durable exchange is confirmed when its delay is on record.
 //   - A subscriber, its messages and its will are its user's: a session of another user cannot have it, end it, or publish into it but
 //     by what it has subscribed to.
 //   - Who subscribes to retained messages is sent those that are kept, and what is published meanwhile, in one order: the last that is
@@ -67,6 +69,8 @@
 //   - A will is published by nobody who could be told to wait. One that comes due while publishers must is held back, with its record,
 //     and looked at once a second; when its owner comes back first it is published at that moment. So wills are late rather than lost,
 //     and very many at once take no more memory than they had.
+//   - A delayed message that is due while publishers must wait is held back, and looked at once a second. So are all after a start, until those
+//     on record have been read through. Who is to be told that a message reaches nobody is not told that of one that is delayed.
 //   - An id under which a message goes out at least once is not on record: after a crash the message comes under another one, about half
 //     the ring of ids away from those that its client may still answer for.
 //   - Retained messages that are still to be sent for a subscription are not on record: the rest of them ends with the process.
@@ -103,12 +107,12 @@
 // # Who owns what
 //
 // No object here has a goroutine of its own. Callers bring theirs: connection readers call Session methods; the store's committer
-// calls Completions. The Broker has five goroutines: one that loads messages back from the store ahead of consumers, one that replays
+// calls Completions. The Broker has six goroutines: one that routes delayed messages, one that loads messages back from the store ahead of consumers, one that replays
 // retained messages to who has subscribed, one that looks after space, the dead-letterer, and the expirer; and for a while after a start
 // one that looks at what is next in the queues. That sleeps until the alarm that is due first:
 // a queue sets one for its next message if that expires, and so does each retained message that does.
 //
-// Lock order: Access.mu → VHost.mu → Subscriber.gate → retained.mu → replays.mu → Queue.mu → Subscriber.mu, Window.mu → the front-end's
+// Lock order: Access.mu → VHost.mu → Subscriber.gate → retained.mu → replays.mu → delays.mu → Queue.mu → Subscriber.mu, Window.mu → the front-end's
 // outbox. Publishing takes no vhost lock: routing reads immutable snapshots. The store's own lock is a leaf, and nothing is called back
 // under it; so is that of the list of sessions.
 package core

@@ -10,7 +10,7 @@ import (
 // ExchangeSpec asks for an exchange.
 type ExchangeSpec struct {
 	Name       string
-	Kind       string // direct, fanout, topic, headers, x-random or x-consistent-hash
+	Kind       string // direct, fanout, topic, headers, x-random, x-consistent-hash or x-delayed-message
 	Durable    bool   // outlives the process
 	AutoDelete bool   // deleted when its last binding goes
 	Internal   bool   // not published to by clients
@@ -38,6 +38,8 @@ type Exchange struct {
 
 	table atomic.Pointer[router]
 	gone  atomic.Bool // it was deleted
+
+	delays *delays // of one that keeps messages back; else nil
 
 	// guarded by vhost.mu
 	outbound map[string]*binding // by identity
@@ -81,6 +83,9 @@ func newExchange(v *VHost, spec ExchangeSpec) *Exchange {
 	x.settings.Store(parseExchangeArgs(spec.Args))
 	table := newRouter(&spec)
 	x.table.Store(&table)
+	if spec.Kind == kindDelayed {
+		x.delays = newDelays(x)
+	}
 	return x
 }
 

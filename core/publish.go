@@ -27,9 +27,9 @@ func (s *Session) publish(m *Message, c Completion, tag uint64) (routed int, err
 	}
 	pushed, _ := s.push(m)
 	switch {
-	case len(s.targets) == 1 && !m.Once:
+	case len(s.targets) == 1 && !m.Once && len(s.keepers) == 0:
 		routed, err = s.publishOne(s.targets[0], m, c, tag)
-	case len(s.targets) > 0:
+	case len(s.targets)+len(s.keepers) > 0:
 		routed, err = s.publishMany(m, c, tag)
 	}
 	if err != nil {
@@ -98,10 +98,10 @@ func (s *Session) publishOne(q *Queue, m *Message, c Completion, tag uint64) (ro
 	return 1, nil
 }
 
-// publishMany has several queues, or a message that is to arrive exactly once.
+// publishMany has several queues, or a message that is to arrive exactly once, or later.
 func (s *Session) publishMany(m *Message, c Completion, tag uint64) (routed int, err error) {
 	u := s.unit()
-	routed, err = u.publish(s.targets, nil, m)
+	routed, err = s.put(&u, nil, m)
 	if err != nil {
 		c, tag = nil, 0
 	}
@@ -114,6 +114,12 @@ func (s *Session) publishMany(m *Message, c Completion, tag uint64) (routed int,
 	return routed, err
 }
 
+// put publishes m in u to what route has found: see unit.publish. An exchange that keeps it back counts as a queue.
+func (s *Session) put(u *unit, kept *Pair, m *Message) (routed int, err error) {
+	routed, err = u.publish(s.targets, kept, m)
+	return routed + u.keepBack(s.keepers, m), err
+}
+
 // unit begins one with the session's scratch.
 func (s *Session) unit() unit { return unit{broker: s.broker, ops: s.ops[:0]} }
 
@@ -124,7 +130,7 @@ func (s *Session) publishRetained(m *Message, c Completion, tag uint64) (routed 
 		_ = s.route(m) // never refused: the exchange is always there and not internal
 		routed, missed = s.push(m)
 		u := s.unit()
-		if _, err = u.publish(s.targets, kept, m); err != nil {
+		if _, err = s.put(&u, kept, m); err != nil {
 			c, tag = nil, 0
 		} else {
 			u.add(s.extra...)
@@ -151,8 +157,8 @@ func (q *Queue) afterPush(at place, fresh bool) {
 
 // route finds the queues that m reaches, into targets, and the subscribers that it reaches at most once, into pushes; each once.
 func (s *Session) route(m *Message) error {
-	s.targets, s.pushes = s.targets[:0], s.pushes[:0]
 	if m.Exchange == "" {
+		s.reset()
 		s.reachQueue(m.Key)
 		if m.Keys != nil {
 			for _, key := range m.Keys {
@@ -179,13 +185,18 @@ func (s *Session) routeOn(m *Message) bool {
 	case m.Exchange == "":
 		return s.route(m) == nil
 	}
-	s.targets, s.pushes = s.targets[:0], s.pushes[:0]
 	s.routeFrom(x, m)
 	return true
 }
 
-// routeFrom finds what m reaches from an exchange.
+// reset forgets what the last message reached.
+func (s *Session) reset() {
+	s.targets, s.pushes, s.keepers = s.targets[:0], s.pushes[:0], s.keepers[:0]
+}
+
+// routeFrom finds what m reaches from an exchange on.
 func (s *Session) routeFrom(x *Exchange, m *Message) {
+	s.reset()
 	s.visited = append(s.visited[:0], x)
 	// The list of visited exchanges grows while it is walked.
 	for i := 0; i < len(s.visited); i++ {
@@ -221,6 +232,9 @@ func (s *Session) entry(m *Message) (*Exchange, error) {
 
 // follow adds the destinations of one exchange, or its alternate where it has none.
 func (s *Session) follow(x *Exchange, m *Message) {
+	if x.delays != nil && s.keepBack(x, m) {
+		return
+	}
 	s.matched = (*x.table.Load()).match(m, s.matched[:0])
 	for _, b := range s.matched {
 		switch {

@@ -69,6 +69,8 @@ func (rc *recovery) definition(d *Definition) error {
 		rc.subscriber(&r, d)
 	case keyKept:
 		rc.kept(&r, d)
+	case keyDelayed:
+		rc.delayed(&r, d)
 	case keyLane, keyBinding, keySubscription, keyOutgoing, keyReceived, keyWill, keyRetained, keyPermission, keyTopicPermission:
 		rc.late.add(d)
 	default:
@@ -332,6 +334,19 @@ func (rc *recovery) kept(r *reader, d *Definition) {
 	}
 }
 
+// delayed gives an exchange back what it keeps. Exchanges belong to no queue, so that they came before.
+func (rc *recovery) delayed(r *reader, d *Definition) {
+	v, name := rc.owner(r), read[string](r, "exchange")
+	if r.err != nil {
+		return
+	}
+	if x := v.exchange(name); x != nil && x.delays != nil {
+		x.delays.recovered(d)
+		return
+	}
+	r.err = fmt.Errorf("its %s does not exist", v.exchangeName(name))
+}
+
 func (rc *recovery) retained(r *reader) {
 	v, key, place := rc.owner(r), read[string](r, "key"), Seq(read[int64](r, "place"))
 	expires, _ := readOptional[int64](r, "expires_ms")
@@ -390,6 +405,7 @@ func (b *Broker) allQueues() func(yield func(*Queue) bool) {
 type Stats struct {
 	VHosts, Exchanges, Queues, Consumers int
 	Subscribers, Subscriptions, Retained int
+	Delayed                              int // messages that exchanges keep back
 
 	QueueStats        // sums over all queues; the counters include queues that are gone
 	Unroutable uint64 // messages that reached nobody
@@ -414,6 +430,9 @@ func (b *Broker) Stats() Stats {
 		st.Queues += v.queues.Load().len()
 		st.Subscribers += v.subscribers.Load().len()
 		st.Retained += v.retained.len()
+	}
+	for d := range b.allDelays() {
+		st.Delayed += d.len()
 	}
 	for q := range b.allQueues() {
 		q.mu.Lock()

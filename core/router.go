@@ -38,7 +38,7 @@ type declared struct {
 
 // newRouter returns the empty table of an exchange whose spec has been checked. More kinds are more cases here, and in checkKind.
 func newRouter(spec *ExchangeSpec) router {
-	switch spec.Kind {
+	switch spec.routing() {
 	case kindFanout:
 		return fanoutRouter{}
 	case kindTopic:
@@ -64,7 +64,7 @@ const (
 
 func isKind(kind string) bool {
 	switch kind {
-	case kindDirect, kindFanout, kindTopic, kindHeaders, kindRandom, kindHash:
+	case kindDirect, kindFanout, kindTopic, kindHeaders, kindRandom, kindHash, kindDelayed:
 		return true
 	}
 	return false
@@ -81,7 +81,15 @@ func checkKind(op, object, kind string) error {
 // checkKindArgs refuses arguments that the kind has no use for.
 func (spec *ExchangeSpec) checkKindArgs(op, object string) error {
 	problem := ""
-	if spec.Kind == kindHash {
+	kind := spec.routing()
+	if spec.Kind == kindDelayed {
+		if kind == "" || kind == kindDelayed {
+			problem = "Invalid argument, 'x-delayed-type' must be an existing exchange type"
+		} else if err := checkKind(op, object, kind); err != nil {
+			return err
+		}
+	}
+	if kind == kindHash {
 		_, problem = parseHashed(spec.Args)
 	}
 	if problem == "" {

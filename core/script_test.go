@@ -300,6 +300,14 @@ func (s *script) run(d *datadriven.TestData) {
 		}
 	case "link", "detach", "suspend", "subscribe", "unsubscribe", "retained", "ack", "received", "released", "refused", "publish-once", "release":
 		err = s.runLink(p, d)
+	case "delayed":
+		err = s.delayed(d)
+	case "cancel-delayed":
+		var existed bool
+		s.flushed(func() {
+			existed, err = s.broker.CancelDelayed(ctx, str(d, "vhost", "/"), str(d, "exchange", ""), uint64(num(d, "id", 0)))
+		})
+		s.printf("existed=%t", existed)
 	case "put-vhost", "delete-vhost":
 		err = s.changeVHost(d)
 	case "sleep":
@@ -529,6 +537,18 @@ func (s *script) properties(d *core.Delivery) {
 }
 
 var timeOf = regexp.MustCompile(`time=\d+`)
+
+// delayed prints what an exchange keeps back.
+func (s *script) delayed(d *datadriven.TestData) error {
+	list, total, err := s.broker.Delayed(s.t.Context(), str(d, "vhost", "/"), str(d, "exchange", ""), num(d, "limit", 100))
+	for _, m := range list {
+		s.printf("%d in %s %s", m.ID, m.Due.Sub(s.store.Now()).Round(time.Millisecond), m.Message.Body)
+	}
+	if err == nil {
+		s.printf("total=%d", total)
+	}
+	return err
+}
 
 // settle takes places of the session's outstanding deliveries: n=COUNT oldest, or place=SEQ of queue=NAME, or all.
 func (s *script) settle(p *peer, d *datadriven.TestData) {

@@ -79,6 +79,7 @@ type Session struct {
 	pushes  []push
 	reached map[*Subscriber]int // index in pushes of those with several subscriptions
 	visited []*Exchange
+	keepers []*delays // exchanges that keep the message back
 	ops     []Op
 	extra   []Op // to be recorded with the next publish, as one unit
 }

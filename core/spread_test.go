@@ -161,8 +161,10 @@ func TestConsistentHashMovesNoMoreThanIsNeeded(t *testing.T) {
 // A message goes where its like went before, whoever is the broker now and in whatever order the bindings were made.
 func TestConsistentHashIsTheSameAfterARestart(t *testing.T) {
 	store := memstore.Open(memstore.Options{})
+	epoch := uint32(0)
 	open := func() *spreading {
-		b, err := core.Open(t.Context(), store, core.Options{})
+		epoch++
+		b, err := core.Open(t.Context(), store, core.Options{Epoch: epoch})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -446,7 +446,7 @@ func (s *Session) newBinding(op string, spec BindingSpec) (*binding, string, err
 		b.queue, d.durable = q, q.durable()
 	}
 	d.durable = d.durable && b.source.spec.Durable
-	if problem := d.parse(b.source.spec.Kind); problem != "" {
+	if problem := d.parse(b.source.spec.routing()); problem != "" {
 		return nil, "", &Error{Kind: Invalid, Op: op, Name: v.exchangeName(spec.Source), Text: problem}
 	}
 	return b, spec.identity(), nil

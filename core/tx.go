@@ -83,7 +83,7 @@ func (s *Session) publishIn(u *unit, m *Message) (routed int) {
 		return 0 // its exchange is gone
 	}
 	pushed, _ := s.push(m)
-	routed, full := u.publish(s.targets, nil, m)
+	routed, full := s.put(u, nil, m)
 	if routed += pushed; full != nil {
 		return routed + 1 // it has reached a queue, which does without
 	}

@@ -8,6 +8,7 @@ type unit struct {
 	broker *Broker
 	ops    []Op
 	hidden []reserved
+	kept   []withheld
 
 	whole bool // places of transient messages are hidden, too, until all are shown
 	once  bool // some message is to arrive exactly once: the places are shown when the records have passed
@@ -98,6 +99,9 @@ func (u *unit) commit(c Completion, tag uint64) []Op {
 	}
 	for i := range u.hidden {
 		u.hidden[i].show()
+	}
+	for i := range u.kept {
+		u.kept[i].show()
 	}
 	clear(u.ops) // who keeps the array must not keep the last message
 	return u.ops[:0]

@@ -172,6 +172,9 @@ func (d *deletion) exchange(x *Exchange) {
 	for id, b := range x.inbound {
 		d.binding(id, b)
 	}
+	if x.delays != nil {
+		d.ops = append(d.ops, x.delays.end()...)
+	}
 	if x.spec.Durable {
 		d.ops = append(d.ops, removeOp(x.definition()))
 	}

@@ -217,6 +217,9 @@ func (v *VHost) clearExchanges(u *units) {
 		clear(x.inbound)
 		empty := newRouter(&x.spec)
 		x.table.Store(&empty)
+		if x.delays != nil {
+			u.add(x.delays.end()...)
+		}
 		switch {
 		case predeclared(name):
 			kept = kept.with(name, x)

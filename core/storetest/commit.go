@@ -196,6 +196,8 @@ func messageComesBackAsItWas(k *kit) {
 		{Exchange: "amq.topic", Key: string(all[128:]), Body: []byte{0}, Persistent: true, Priority: 9},
 		{Props: bytes.Repeat([]byte("p"), 70_000), Key: string(bytes.Repeat([]byte("k"), 255)), Persistent: true},
 		{Key: "k", Keys: []string{"", "l", string(all[128:])}, Body: []byte("several keys"), Persistent: true},
+		{Arrived: 5, Delay: 1, Persistent: true},
+		{Delay: math.MaxInt64, Expires: 1, Body: []byte("delayed"), Persistent: true},
 		{Keys: []string{"only further"}, Persistent: true, Expires: 5},
 		{Body: []byte("transient in a durable queue"), Priority: 1},
 		{Body: bytes.Repeat([]byte("b"), 100_000), Persistent: true},

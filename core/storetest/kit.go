@@ -211,8 +211,8 @@ func sameMessage(got, want *core.Message) string {
 	case got.Once != want.Once || got.Retain != want.Retain || got.Replayed != want.Replayed:
 		return fmt.Sprintf("once %v, retain %v, replayed %v, want %v, %v, %v",
 			got.Once, got.Retain, got.Replayed, want.Once, want.Retain, want.Replayed)
-	case got.Arrived != want.Arrived:
-		return fmt.Sprintf("arrived at %d, want %d", got.Arrived, want.Arrived)
+	case got.Arrived != want.Arrived || got.Delay != want.Delay:
+		return fmt.Sprintf("arrived at %d and is delayed by %d, want %d and %d", got.Arrived, got.Delay, want.Arrived, want.Delay)
 	case got.Expires != want.Expires:
 		return fmt.Sprintf("expires at %d, want %d", got.Expires, want.Expires)
 	case got.Persistent != want.Persistent || got.Priority != want.Priority:

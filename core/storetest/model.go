@@ -281,6 +281,7 @@ func (m *machine) publish(t *rapid.T) {
 		Body:       slices.Repeat([]byte{byte(m.idle)}, rapid.SampledFrom([]int{0, 1, 17, 300, 5000, 70_000}).Draw(t, "body")),
 		Persistent: rapid.Bool().Draw(t, "persistent"),
 		Priority:   rapid.Byte().Draw(t, "priority"),
+		Delay:      rapid.SampledFrom([]int64{0, 1, 60_000, math.MaxInt64}).Draw(t, "delay"),
 		Arrived:    rapid.SampledFrom([]int64{0, 1, 1_700_000_000_000, math.MaxInt64}).Draw(t, "arrived"),
 		Expires:    rapid.SampledFrom([]int64{0, 1, 1_700_000_000_000, math.MaxInt64}).Draw(t, "expires"),
 	}

@@ -29,7 +29,7 @@ func goldenSegment() []byte {
 	q := core.QueueID(3<<32 | 7)
 	msg := &core.Message{
 		Exchange: "amq.topic", Key: "a.b", Keys: []string{"c", ""}, Props: []byte{0x10, 0x00, 0x02}, Body: []byte("hello"), Persistent: true, Priority: 4,
-		Expires: 1_700_000_060_000, Arrived: 1_700_000_000_000,
+		Expires: 1_700_000_060_000, Arrived: 1_700_000_000_000, Delay: 6_000_000,
 	}
 	b = AppendPublish(b, msg, []core.Pair{{Queue: q, Seq: 300}, {Queue: q + 1, Seq: 1}})
 	b = AppendRanges(b, KindSettle, q, []core.Range{{First: 1, Last: 299}, {First: 301, Last: 301}})
@@ -92,7 +92,7 @@ func TestRecordsRoundTrip(t *testing.T) {
 			if m.Exchange != "amq.topic" || m.Key != "a.b" || string(m.Body) != "hello" || len(m.Props) != 3 ||
 				!m.Persistent || m.Priority != 4 || !m.Stored() || len(m.Body) != r.Size || len(r.Pairs) != 2 || r.Pairs[0].Seq != 300 ||
 				!slices.Equal(m.Keys, []string{"c", ""}) ||
-				m.Expires != 1_700_000_060_000 || m.Arrived != 1_700_000_000_000 {
+				m.Expires != 1_700_000_060_000 || m.Arrived != 1_700_000_000_000 || m.Delay != 6_000_000 {
 				t.Errorf("message %+v, pairs %v", m, r.Pairs)
 			}
 		case KindSettle:
@@ -111,7 +111,7 @@ func TestRecordsRoundTrip(t *testing.T) {
 			m := r.Message()
 			if m.Exchange != "amq.topic" || m.Key != "a.b" || string(m.Body) != "hello" || len(m.Props) != 3 || !m.Persistent ||
 				!slices.Equal(m.Keys, []string{"c", ""}) ||
-				m.Priority != 4 || m.Expires != 1_700_000_060_000 || m.Arrived != 1_700_000_000_000 || len(m.Body) != r.Size || len(r.Pairs) != 1 || r.Pairs[0].Queue != 3<<32|8 || r.Counts[0] != 3 {
+				m.Priority != 4 || m.Expires != 1_700_000_060_000 || m.Arrived != 1_700_000_000_000 || m.Delay != 6_000_000 || len(m.Body) != r.Size || len(r.Pairs) != 1 || r.Pairs[0].Queue != 3<<32|8 || r.Counts[0] != 3 {
 				t.Errorf("message %+v, places %v, deliveries %v", m, r.Pairs, r.Counts)
 			}
 			var alone Record

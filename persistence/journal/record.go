@@ -50,12 +50,13 @@ const (
 	flagOnce       = 2
 	flagRetain     = 4
 	flagReplayed   = 8
-	flagExpires    = 16 // the message begins with when it expires
-	flagArrived    = 32 // behind that, if any, is when it arrived
-	flagKeys       = 64 // behind its routing key are its further ones
-	minPair        = 3  // bytes that a place or a range of segments takes at least: what a count may claim is bounded by what follows it
-	minCarried     = 4  // likewise a place with its deliveries
-	minRange       = 2  // likewise a range of places
+	flagExpires    = 16  // the message begins with when it expires
+	flagArrived    = 32  // behind that, if any, is when it arrived
+	flagDelay      = 128 // and behind that for how long it is delayed
+	flagKeys       = 64  // behind its routing key are its further ones
+	minPair        = 3   // bytes that a place or a range of segments takes at least: what a count may claim is bounded by what follows it
+	minCarried     = 4   // likewise a place with its deliveries
+	minRange       = 2   // likewise a range of places
 )
 
 var errRecord = errors.New("malformed record")
@@ -92,6 +93,7 @@ type publishView struct {
 	flags               uint8
 	priority            uint8
 	expires, arrived    int64
+	delay               int64
 	exchange, key       []byte
 	keys                []string // copied: they are rare
 	properties, payload []byte
@@ -114,6 +116,7 @@ func (r *Record) Message() *core.Message {
 		Priority:   v.priority,
 		Expires:    v.expires,
 		Arrived:    v.arrived,
+		Delay:      v.delay,
 		Props:      blob[:n:n],
 		Body:       blob[n:],
 	}
@@ -159,6 +162,9 @@ func messageFlags(m *core.Message) (flags uint8) {
 	if m.Arrived != 0 {
 		flags |= flagArrived
 	}
+	if m.Delay != 0 {
+		flags |= flagDelay
+	}
 	if len(m.Keys) > 0 {
 		flags |= flagKeys
 	}
@@ -178,6 +184,9 @@ func AppendPublish(b []byte, m *core.Message, pairs []core.Pair) []byte {
 	}
 	if m.Arrived != 0 {
 		b = binary.AppendUvarint(b, uint64(m.Arrived))
+	}
+	if m.Delay != 0 {
+		b = binary.AppendUvarint(b, uint64(m.Delay))
 	}
 	b = appendBytes(b, m.Exchange)
 	b = appendBytes(b, m.Key)
@@ -359,6 +368,9 @@ func (r *Record) decodeMessage(c *cursor, body []byte) {
 	}
 	if v.flags&flagArrived != 0 {
 		v.arrived = int64(c.uvarint())
+	}
+	if v.flags&flagDelay != 0 {
+		v.delay = int64(c.uvarint())
 	}
 	v.exchange, v.key, v.keys = c.bytes(), c.bytes(), nil
 	if v.flags&flagKeys != 0 {

@@ -227,7 +227,7 @@ func reread(m *core.Message) *core.Message {
 	r := &core.Message{
 		Exchange: m.Exchange, Key: m.Key, Keys: m.Keys, Props: m.Props, Body: m.Body,
 		Persistent: m.Persistent, Once: m.Once, Retain: m.Retain, Replayed: m.Replayed, Priority: m.Priority,
-		Expires: m.Expires, Arrived: m.Arrived,
+		Expires: m.Expires, Arrived: m.Arrived, Delay: m.Delay,
 	}
 	r.MarkStored()
 	return r

@@ -47,6 +47,7 @@ var exchangeTypes = []exchangeType{
 	{"headers", "AMQP headers exchange, as per the AMQP specification", true},
 	{"topic", "AMQP topic exchange, as per the AMQP specification", true},
 	{"x-consistent-hash", "Consistent Hashing Exchange", true},
+	{"x-delayed-message", "Delayed Message Exchange.", true},
 	{"x-random", "AMQP random exchange. Like a direct exchange, but randomly chooses who to route to.", true},
 }
 
