@@ -195,7 +195,7 @@ func (c *care) commit(ctx context.Context) error {
 		return nil
 	}
 	err := c.session.Admit(ctx, 0)
-	u := unit{broker: c.session.broker, whole: true}
+	u := unit{broker: c.session.broker, whole: true, stays: true}
 	var gone []Delivery
 	for _, d := range batch {
 		goes := err == nil

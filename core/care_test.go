@@ -283,6 +283,31 @@ func TestMove_Redrive(t *testing.T) {
 	wantLabels(t, "dlq", drain(t, s, "dlq"), []string{"3", "4", "5"})
 }
 
+// What a full queue refuses stays where it is, and is in no third place.
+func TestMove_ToAFullQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := engine(t, core.Options{})
+		s := attach(t, b)
+		declareNamed(t, s, true, nil, "q", "third")
+		declareNamed(t, s, true, field.Table{
+			{Key: "x-max-length", Value: int64(2)},
+			{Key: "x-overflow", Value: "reject-publish-dlx"},
+			{Key: "x-dead-letter-exchange", Value: ""},
+			{Key: "x-dead-letter-routing-key", Value: "third"},
+		}, "full")
+		fill(t, s, 5, true, 0)
+		to := core.Destination{Kind: core.ToQueue, Queue: "full"}
+		move(t, s, core.MoveSpec{Queue: "q", To: to}, core.Moved{Waiting: 5, Moved: 2, Kept: 3})
+		key := "full"
+		to = core.Destination{Kind: core.ToExchange, Exchange: "", Key: &key}
+		move(t, s, core.MoveSpec{Queue: "q", To: to}, core.Moved{Waiting: 3, Kept: 3})
+		synctest.Wait()
+		wantLabels(t, "dead", drain(t, s, "third"), nil)
+		wantLabels(t, "moved", drain(t, s, "full"), labels(1, 2))
+		wantLabels(t, "left", drain(t, s, "q"), labels(3, 5))
+	})
+}
+
 // denyQueues refuses a right to some queues.
 type denyQueues struct {
 	right core.Right

@@ -10,13 +10,13 @@ func (q *Queue) tooLong(st *QueueSettings, messages int, bytes int64) bool {
 		st.MaxBytes != nil && q.stats.ReadyBytes+bytes > *st.MaxBytes
 }
 
-// admits asks whether m may be put into the queue. One that is refused may be a dead letter.
-func (q *Queue) admits(m *Message) error {
+// admits asks whether m may be put into the queue. One that is refused may be a dead letter, unless it stays where it comes from.
+func (q *Queue) admits(m *Message, stays bool) error {
 	st := q.settings.Load()
 	if st == nil || st.Overflow == DropHead || !q.tooLong(st, 1, int64(len(m.Body))) {
 		return nil
 	}
-	if st.Overflow == RejectPublishDLX && st.DeadLetterExchange != nil {
+	if st.Overflow == RejectPublishDLX && st.DeadLetterExchange != nil && !stays {
 		q.account(entryCost + m.held())
 		q.die(nil, entry{msg: m, size: uint32(len(m.Body))}, maxlen)
 	}

@@ -53,6 +53,41 @@ func TestPolicyAndArguments(t *testing.T) {
 	row(table("x-max-priority", int64(9)), table("max-length", int64(1)), "length=1 priorities=9")
 }
 
+// A policy is for the types of queue that it names, and that know all its settings.
+func TestPolicy_TypesOfQueue(t *testing.T) {
+	b := &Broker{opt: Options{CompilePattern: compileGo}}
+	for _, c := range []struct {
+		applyTo, terms          string
+		classic, quorum, others bool
+	}{
+		{"all", "max-length", true, true, true},
+		{"queues", "max-length", true, true, false},
+		{"exchanges", "max-length", false, false, true},
+		{"classic_queues", "max-length", true, false, false},
+		{"quorum_queues", "max-length", false, true, false},
+		{"streams", "max-length", false, false, false},
+		{"all", "delivery-limit", false, true, true},
+		{"queues", "ha-sync-batch-size", true, false, false},
+		{"all", "stream-max-segment-size-bytes", false, false, true},
+	} {
+		v := newVHost(b, VHostInfo{Name: "/"})
+		p, err := b.newPolicy(Policy{VHost: "/", Name: "p", ApplyTo: c.applyTo, Definition: field.Table{{Key: c.terms, Value: int64(9)}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.govern(v.policies.Load().with(p))
+		for kind, want := range map[string]bool{ClassicType: c.classic, QuorumType: c.quorum} {
+			q := &Queue{vhost: v, spec: QueueSpec{Name: "q", Args: field.Table{{Key: argQueueType, Value: kind}}}}
+			if q.govern(); (q.governed.Load() != nil) != want {
+				t.Errorf("%s for %s: a %s queue has it: %t", c.terms, c.applyTo, kind, !want)
+			}
+		}
+		if x := v.exchange("amq.direct"); (x.governed.Load() != nil) != c.others {
+			t.Errorf("%s for %s: an exchange has it: %t", c.terms, c.applyTo, !c.others)
+		}
+	}
+}
+
 func settingsText(st *QueueSettings) (text string) {
 	if st == nil {
 		return "none"

@@ -84,7 +84,7 @@ func (s *Session) publishOne(q *Queue, m *Message, c Completion, tag uint64) (ro
 	if q.deleted {
 		return 0, nil
 	}
-	if err := q.admits(m); err != nil {
+	if err := q.admits(m, false); err != nil {
 		return 0, err
 	}
 	durable := m.Persistent && q.durable()

@@ -10,6 +10,7 @@ type unit struct {
 	hidden []reserved
 	kept   []withheld
 
+	stays bool // a message that is refused stays where it comes from, and is no dead letter therefore
 	whole bool // places of transient messages are hidden, too, until all are shown
 	once  bool // some message is to arrive exactly once: the places are shown when the records have passed
 }
@@ -59,7 +60,7 @@ func (u *unit) reserve(q *Queue, m *Message) (at place, err error) {
 	if q.deleted {
 		return place{}, nil
 	}
-	if err := q.admits(m); err != nil {
+	if err := q.admits(m, u.stays); err != nil {
 		return place{}, err
 	}
 	durable := m.Persistent && q.durable()
