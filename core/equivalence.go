@@ -28,7 +28,7 @@ func (d *difference) compareArg(name string, received, current field.Table) {
 	}
 	said := func(v any, has, both bool) string {
 		switch {
-		case !has:
+		case !has, both && v == nil:
 			return "none"
 		case both:
 			return "'" + field.Text(v) + "'"

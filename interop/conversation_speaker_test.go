@@ -292,8 +292,11 @@ func (p *speaker) method(channel uint16, payload []byte) error {
 	if err := r.end(); err != nil {
 		return fmt.Errorf("%s: %w", m.name, err)
 	}
-	if m.name == "connection.start" {
+	switch m.name {
+	case "connection.start":
 		hideProduct(values[2].([]pair))
+	case "basic.nack": // how many it covers is chance, and requeue means nothing to publishers
+		values[1], values[2] = "*", "*"
 	}
 	e := event{channel, m.name, p.names.received(m.name + renderArgs(m.args, values))}
 	if slices.Contains(contentMethods, m.name) {

@@ -35,8 +35,9 @@ func TestConversations(t *testing.T) {
 	t.Parallel()
 	addr, recording := os.Getenv("RABBITMQ_URL"), true
 	if addr == "" {
-		needOwn(t)
-		addr, recording = sharedURL(t), false
+		b, log := ownBroker(t) // the shared one gives too little time to a login among hundreds
+		start(t, b, log)
+		addr, recording = b.URL(), false
 	}
 	uri, err := amqp.ParseURI(addr)
 	must(t, err)
@@ -188,8 +189,9 @@ func (r *run) request(p *speaker, channel uint16, line string) (got []string, er
 	}
 }
 
-// until repeats a request until its answer contains what it should, and returns the last.
-func (r *run) until(p *speaker, s *step) ([]string, error) {
+// until repeats a request until its answer contains what it should, and returns the last
+// with all that came besides.
+func (r *run) until(p *speaker, s *step) (all []string, err error) {
 	text, line, _ := strings.Cut(s.rest, ": ")
 	limit := time.Now().Add(answerLimit)
 	for {
@@ -197,12 +199,14 @@ func (r *run) until(p *speaker, s *step) ([]string, error) {
 			return nil, err
 		}
 		got, err := r.request(p, s.on, r.names.sending(line))
+		all = append(all, got...)
 		if err != nil || len(got) > 0 && strings.Contains(got[len(got)-1], text) {
-			return got, err
+			return all, err
 		}
 		if time.Now().After(limit) {
-			return got, fmt.Errorf("it did not become %q", text)
+			return all, fmt.Errorf("it did not become %q", text)
 		}
+		all = all[:len(all)-1]
 	}
 }
 
