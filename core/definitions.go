@@ -25,6 +25,7 @@ import (
 //	k <vhost>                             the queue that retained messages live in
 //	t <vhost> <key>                       which of its places is the retained message of a key
 //	d <vhost> <exchange>                  the queue that an exchange's delayed messages live in
+//	e <vhost> <x or q> <name>             the queue that the ids live in which an exchange or a queue remembers
 //	a <user>                              a user's account
 //	p <vhost> <user>                      what a user may do in a vhost
 //	o <vhost> <user> <exchange>           how a user's use of a topic exchange is narrowed
@@ -44,6 +45,7 @@ const (
 	keyKept         = 'k'
 	keyRetained     = 't'
 	keyDelayed      = 'd'
+	keyDedup        = 'e'
 
 	keyUser            = 'a'
 	keyPermission      = 'p'
@@ -111,6 +113,18 @@ func (d *delays) definition() Op {
 	return defineOp(definitionKey(keyDelayed, x.vhost.name, x.spec.Name), d.id, field.Table{
 		{Key: "vhost", Value: x.vhost.name},
 		{Key: "exchange", Value: x.spec.Name},
+	})
+}
+
+func (d *dedup) definition(v *VHost) Op {
+	class := "q"
+	if d.owner.exchange {
+		class = "x"
+	}
+	return defineOp(definitionKey(keyDedup, v.name, class, d.owner.name), d.id, field.Table{
+		{Key: "vhost", Value: v.name},
+		{Key: "exchange", Value: d.owner.exchange},
+		{Key: "name", Value: d.owner.name},
 	})
 }
 

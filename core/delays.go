@@ -328,6 +328,8 @@ func (d *delays) route(due []delayed) {
 	x := d.exchange
 	s := Session{broker: x.vhost.broker, vhost: x.vhost}
 	u := unit{broker: s.broker}
+	x.vhost.dedups.mu.Lock()
+	defer x.vhost.dedups.mu.Unlock()
 	var places []Seq
 	for i := range due {
 		e := &due[i]
@@ -338,6 +340,10 @@ func (d *delays) route(due []delayed) {
 			continue // damaged
 		}
 		m := e.msg.undelayed(s.broker.now())
+		if id, ok := m.dedupID(); ok && x.vhost.dedups.on.Load() {
+			_, _ = s.uniqueIn(&u, &unique{id: id, past: x}, m, func() error { s.routeFrom(x, m); return nil })
+			continue
+		}
 		s.routeFrom(x, m)
 		pushed, _ := s.push(m)
 		// What a full queue refuses is dropped: there is nobody to be told.

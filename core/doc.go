@@ -29,6 +29,8 @@
 //     durable auto-delete queue goes. Exclusive queues end with their connection, and so with the broker.
 //   - An exchange that delays routes a message when it is due by the broker's clock, not before, in the order in which messages come due, and
 //     on one record with its leaving the exchange. A persistent one in a durable exchange is confirmed when its delay is on record.
+//   - An exchange or a queue that de-duplicates takes one message of an id, however many come at once, for its window and up to its number of
+//     ids. The id is on record with the first message, whatever befalls the broker; who publishes another is confirmed after that.
 //   - A subscriber, its messages and its will are its user's: a session of another user cannot have it, end it, or publish into it but
 //     by what it has subscribed to.
 //   - Who subscribes to retained messages is sent those that are kept, and what is published meanwhile, in one order: the last that is
@@ -112,7 +114,7 @@
 // one that looks at what is next in the queues. That sleeps until the alarm that is due first:
 // a queue sets one for its next message if that expires, and so does each retained message that does.
 //
-// Lock order: Access.mu → VHost.mu → Subscriber.gate → retained.mu → replays.mu → delays.mu → Queue.mu → Subscriber.mu, Window.mu → the front-end's
+// Lock order: Access.mu → VHost.mu → Subscriber.gate → retained.mu → replays.mu → dedups.mu → delays.mu → Queue.mu → Subscriber.mu, Window.mu → the front-end's
 // outbox. Publishing takes no vhost lock: routing reads immutable snapshots. The store's own lock is a leaf, and nothing is called back
 // under it; so is that of the list of sessions.
 package core

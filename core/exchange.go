@@ -53,12 +53,23 @@ const argAlternate = "alternate-exchange"
 // them: a new policy gives it new ones.
 type exchangeSettings struct {
 	alternate string // where messages go that match no binding; "" for nowhere
+
+	dedupWindow int64 // milliseconds for which an id of a message is remembered; 0: however old it is
+	dedupSize   int64 // how many are; 0: dedupSize, if there is a window
 }
 
 // parseExchangeArgs returns what an exchange's arguments amount to, nil for a plain exchange.
 func parseExchangeArgs(args field.Table) *exchangeSettings {
 	var st exchangeSettings
 	st.alternate, _ = stringArg(args, argAlternate)
+	if v, ok := args.Get(argDedupWindow); ok {
+		_ = readMillis(&st.dedupWindow, v) // what it may not be it is not: checkDedupArgs
+	}
+	if v, ok := args.Get(argDedupSize); ok {
+		if n, problem := readNumber(v); problem == "" {
+			st.dedupSize = n
+		}
+	}
 	if st == (exchangeSettings{}) {
 		return nil
 	}
@@ -81,6 +92,7 @@ func checkExchangeArg(op, object string, args field.Table, arg string) error {
 func newExchange(v *VHost, spec ExchangeSpec) *Exchange {
 	x := &Exchange{vhost: v, spec: spec, outbound: map[string]*binding{}, inbound: map[string]*binding{}}
 	x.settings.Store(parseExchangeArgs(spec.Args))
+	v.dedups.note(x.dedupLimits())
 	table := newRouter(&spec)
 	x.table.Store(&table)
 	if spec.Kind == kindDelayed {
@@ -127,5 +139,7 @@ func (x *Exchange) equivalent(spec ExchangeSpec) error {
 	d.compare("auto_delete", spec.AutoDelete, x.spec.AutoDelete)
 	d.compare("internal", spec.Internal, x.spec.Internal)
 	d.compareArg(argAlternate, spec.Args, x.spec.Args)
+	d.compareArg(argDedupWindow, spec.Args, x.spec.Args)
+	d.compareArg(argDedupSize, spec.Args, x.spec.Args)
 	return d.err()
 }

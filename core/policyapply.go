@@ -162,6 +162,7 @@ func (q *Queue) apply(st *QueueSettings) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.settings.Store(st)
+	q.vhost.dedups.note(q.dedupLimits())
 	if q.deleted {
 		return
 	}
@@ -183,6 +184,7 @@ func (x *Exchange) govern() {
 	}
 	x.governed.Store(g)
 	x.settings.Store(parseExchangeArgs(governArgs(x.spec.Args, g.terms())))
+	x.vhost.dedups.note(x.dedupLimits())
 }
 
 // compile makes the pattern of a policy that was read back ready. One that does not compile any more matches nothing, and is told of.

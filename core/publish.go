@@ -22,6 +22,11 @@ func (s *Session) publish(m *Message, c Completion, tag uint64) (routed int, err
 	if m.Retain && m.Exchange == TopicExchange {
 		return s.publishRetained(m, c, tag)
 	}
+	if s.vhost.dedups.on.Load() {
+		if id, ok := m.dedupID(); ok {
+			return s.publishUnique(id, m, c, tag)
+		}
+	}
 	if err := s.route(m); err != nil {
 		return 0, err
 	}
@@ -232,6 +237,9 @@ func (s *Session) entry(m *Message) (*Exchange, error) {
 
 // follow adds the destinations of one exchange, or its alternate where it has none.
 func (s *Session) follow(x *Exchange, m *Message) {
+	if s.unique != nil && s.passes(x) {
+		return
+	}
 	if x.delays != nil && s.keepBack(x, m) {
 		return
 	}

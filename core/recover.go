@@ -29,6 +29,9 @@ func (b *Broker) recover(ctx context.Context) error {
 		return err
 	}
 	b.governAll()
+	if err := b.readIDs(); err != nil {
+		return err
+	}
 	b.access.goOnDeleting()
 	b.resumeSubscribers()
 	b.resumeQueues()
@@ -69,6 +72,8 @@ func (rc *recovery) definition(d *Definition) error {
 		rc.subscriber(&r, d)
 	case keyKept:
 		rc.kept(&r, d)
+	case keyDedup:
+		rc.dedup(&r, d)
 	case keyDelayed:
 		rc.delayed(&r, d)
 	case keyLane, keyBinding, keySubscription, keyOutgoing, keyReceived, keyWill, keyRetained, keyPermission, keyTopicPermission:
@@ -179,6 +184,7 @@ func (rc *recovery) queue(r *reader, d *Definition) {
 		return nil
 	})
 	q.settings.Store(settings)
+	v.dedups.note(q.dedupLimits())
 	q.ladder, q.single = newLadder(settings), settings.singleActive()
 	q.restore(&q.lane, d)
 	*v.queues.Load().at(q.spec.Name) = q
@@ -334,6 +340,16 @@ func (rc *recovery) kept(r *reader, d *Definition) {
 	}
 }
 
+// dedup gives an exchange or a queue back what it remembers, which readIDs reads.
+func (rc *recovery) dedup(r *reader, d *Definition) {
+	v, owner := rc.owner(r), dedupOwner{exchange: read[bool](r, "exchange"), name: read[string](r, "name")}
+	if r.err != nil {
+		return
+	}
+	m := v.dedups.of(owner, true)
+	m.id, m.next, m.unread = d.Queue, max(1, d.Next), d.Count
+}
+
 // delayed gives an exchange back what it keeps. Exchanges belong to no queue, so that they came before.
 func (rc *recovery) delayed(r *reader, d *Definition) {
 	v, name := rc.owner(r), read[string](r, "exchange")
@@ -410,6 +426,7 @@ type Stats struct {
 	QueueStats        // sums over all queues; the counters include queues that are gone
 	Unroutable uint64 // messages that reached nobody
 	Dropped    uint64 // messages that nobody keeps, for subscribers that were away or slow
+	Duplicates uint64 // messages that an exchange or a queue passed over, as it has had their ids
 	HeldBytes  int64  // of messages that wait in memory
 	OpenBytes  int64  // of messages outstanding with consumers without a prefetch limit
 	Blocked    bool   // publishers must wait
@@ -420,7 +437,7 @@ type Stats struct {
 // Stats counts. Its cost grows with the number of queues.
 func (b *Broker) Stats() Stats {
 	st := Stats{
-		Unroutable: b.unroutable.Load(), Dropped: b.dropped.Load(), HeldBytes: b.held.Load(), OpenBytes: b.openBytes.Load(), Blocked: !b.open(),
+		Unroutable: b.unroutable.Load(), Dropped: b.dropped.Load(), Duplicates: b.duplicates.Load(), HeldBytes: b.held.Load(), OpenBytes: b.openBytes.Load(), Blocked: !b.open(),
 		Pending: b.store.Pending(), Space: b.store.Space(),
 	}
 	st.QueueStats = b.past.get()

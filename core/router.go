@@ -80,6 +80,16 @@ func checkKind(op, object, kind string) error {
 
 // checkKindArgs refuses arguments that the kind has no use for.
 func (spec *ExchangeSpec) checkKindArgs(op, object string) error {
+	for arg, read := range map[string]func(any) string{
+		argDedupWindow: func(v any) string { return readMillis(new(int64), v) },
+		argDedupSize:   func(v any) string { _, problem := readNumber(v); return problem },
+	} {
+		if v, ok := spec.Args.Get(arg); ok {
+			if problem := read(v); problem != "" {
+				return &Error{Kind: Invalid, Op: op, Name: object, Text: fmt.Sprintf("invalid arg '%s' for %s: %s", arg, object, problem)}
+			}
+		}
+	}
 	problem := ""
 	kind := spec.routing()
 	if spec.Kind == kindDelayed {

@@ -80,6 +80,7 @@ type Session struct {
 	reached map[*Subscriber]int // index in pushes of those with several subscriptions
 	visited []*Exchange
 	keepers []*delays // exchanges that keep the message back
+	unique  *unique   // of a message whose id is looked at; else nil
 	ops     []Op
 	extra   []Op // to be recorded with the next publish, as one unit
 }

@@ -148,13 +148,13 @@ var queueSettings = [...]setting{
 	}},
 	{"x-delayed-retry-min", func(st *QueueSettings, v any) string { return readMillis(&st.RetryMin, v) }},
 	{"x-delayed-retry-max", func(st *QueueSettings, v any) string { return readMillis(&st.RetryMax, v) }},
-	{"x-deduplication-window", func(st *QueueSettings, v any) string {
+	{argDedupWindow, func(st *QueueSettings, v any) string {
 		var ms int64
 		problem := readMillis(&ms, v)
 		st.DedupWindow = time.Duration(ms) * time.Millisecond
 		return problem
 	}},
-	{"x-deduplication-size", func(st *QueueSettings, v any) string {
+	{argDedupSize, func(st *QueueSettings, v any) string {
 		n, problem := readNumber(v)
 		st.DedupSize = n
 		return problem
@@ -166,6 +166,8 @@ const (
 	argQueueType     = "x-queue-type"
 	argDeadLetters   = "x-dead-letter-exchange" // where a queue's dead letters go
 	argDeadLetterKey = "x-dead-letter-routing-key"
+	argDedupWindow   = "x-deduplication-window"
+	argDedupSize     = "x-deduplication-size"
 )
 
 // parseQueueArgs returns what a queue's arguments amount to, nil for a plain queue. An argument without a meaning is passed over; one

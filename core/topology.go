@@ -229,6 +229,7 @@ func (s *Session) declareQueue(spec QueueSpec, fresh bool) (*Queue, promise, err
 	q = &Queue{vhost: v, spec: spec, lane: lane{next: 1}, inbound: map[string]*binding{}}
 	q.ladder, q.single = newLadder(settings), settings.singleActive()
 	q.settings.Store(settings)
+	v.dedups.note(q.dedupLimits())
 	if spec.Exclusive {
 		q.owner = s
 		if s.exclusive == nil {

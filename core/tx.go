@@ -41,6 +41,7 @@ func (s *Session) CheckPublish(m *Message) error {
 // (Message.Retain) is a unit of its own. A full queue that refuses a message goes without it. All are routed now, whatever was bound when their client sent them.
 func (s *Session) Transact(ctx context.Context, t *Transaction) error {
 	u := unit{broker: s.broker, whole: true}
+	s.vhost.dedups.mu.Lock() // until what is remembered is on record
 	for i, m := range t.Messages {
 		if !m.kept() && s.publishIn(&u, m) == 0 {
 			s.broker.unroutable.Add(1)
@@ -58,6 +59,7 @@ func (s *Session) Transact(ctx context.Context, t *Transaction) error {
 		})
 	}
 	u.commit(nil, 0)
+	s.vhost.dedups.mu.Unlock()
 	for _, m := range t.Messages {
 		if m.kept() {
 			_, _ = s.publishRetained(m, nil, 0)
@@ -79,6 +81,15 @@ func (m *Message) kept() bool { return m.Retain && m.Exchange == TopicExchange }
 
 // publishIn takes places for m in u, hands it to those who get it at most once, and returns how many it reaches.
 func (s *Session) publishIn(u *unit, m *Message) (routed int) {
+	if s.vhost.dedups.on.Load() {
+		if id, ok := m.dedupID(); ok {
+			routed, full := s.uniqueIn(u, &unique{id: id}, m, func() error { return s.route(m) })
+			if full != nil && KindOf(full) == Overflow {
+				routed++ // it has reached a queue, which does without
+			}
+			return routed
+		}
+	}
 	if s.route(m) != nil {
 		return 0 // its exchange is gone
 	}

@@ -18,6 +18,8 @@ type VHost struct {
 	sessions int  // that are listed
 	closed   bool // none can be opened any more
 
+	dedups dedups // what exchanges and queues remember of messages
+
 	mu          sync.Mutex // guards changes of everything below; held while their records are committed, so that both have one order
 	exchanges   atomic.Pointer[pmap[*Exchange]]
 	queues      atomic.Pointer[pmap[*Queue]]
@@ -154,6 +156,7 @@ func (d *deletion) queue(q *Queue) {
 	for id, b := range q.inbound {
 		d.binding(id, b)
 	}
+	d.ops = append(d.ops, d.vhost.forgetIDs(dedupOwner{name: q.spec.Name})...)
 	if q.durable() {
 		d.ops = append(d.ops, q.removal()...)
 	}
@@ -175,6 +178,7 @@ func (d *deletion) exchange(x *Exchange) {
 	if x.delays != nil {
 		d.ops = append(d.ops, x.delays.end()...)
 	}
+	d.ops = append(d.ops, d.vhost.forgetIDs(dedupOwner{exchange: true, name: x.spec.Name})...)
 	if x.spec.Durable {
 		d.ops = append(d.ops, removeOp(x.definition()))
 	}

@@ -198,6 +198,7 @@ func (v *VHost) clear() {
 	v.queues.Store(&pmap[*Queue]{})
 	v.retained.clear(&u)
 	v.clearPolicies(&u)
+	v.dedups.clear(v, &u)
 	u.flush()
 }
 

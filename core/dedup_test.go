@@ -1,0 +1,144 @@
+package core_test
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/core/field"
+	"github.com/batonmq/baton/persistence/memstore"
+)
+
+func withID(tb testing.TB, id string) []byte {
+	tb.Helper()
+	props, err := field.AppendProperties(nil, &field.Properties{Headers: field.Table{{Key: "x-deduplication-id", Value: id}}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return props
+}
+
+// deduplicating makes durable exchange x, which remembers so many ids, with queue q behind it.
+func deduplicating(tb testing.TB, b *core.Broker, size int32) *core.Session {
+	tb.Helper()
+	s := attach(tb, b)
+	declare(tb, s, true)
+	if err := s.DeclareExchange(tb.Context(), core.ExchangeSpec{
+		Name: "x", Kind: "fanout", Durable: true, Args: field.Table{{Key: "x-deduplication-size", Value: size}},
+	}); err != nil {
+		tb.Fatal(err)
+	}
+	if err := s.Bind(tb.Context(), core.BindingSpec{Source: "x", Dest: "q"}); err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}
+
+// Of publishers that publish one id at the same moment exactly one gets through, and all are confirmed.
+func TestOneOfManyWithOneIDGetsThrough(t *testing.T) {
+	const publishers, ids = 4, 500
+	b := engine(t, core.Options{})
+	deduplicating(t, b, ids)
+	var wg sync.WaitGroup
+	var confirmed atomic.Int64
+	for range publishers {
+		s := attach(t, b)
+		wg.Go(func() {
+			for i := range ids {
+				m := &core.Message{Exchange: "x", Props: withID(t, fmt.Sprint(i)), Persistent: i%2 == 0}
+				if routed, err := s.Publish(m, counting{&confirmed}, 0); err != nil || routed != 1 {
+					t.Errorf("routed to %d: %v", routed, err)
+				}
+			}
+			flush(t, s)
+		})
+	}
+	wg.Wait()
+	if st := b.Stats(); st.Ready != ids || st.Duplicates != (publishers-1)*ids || confirmed.Load() != publishers*ids {
+		t.Errorf("%d of %d ids got through, %d duplicates, %d confirmed", st.Ready, ids, st.Duplicates, confirmed.Load())
+	}
+}
+
+// counting is a Completion that counts.
+type counting struct{ n *atomic.Int64 }
+
+func (c counting) Complete(_ uint64, err error) {
+	if err == nil {
+		c.n.Add(1)
+	}
+}
+
+// What is forgotten leaves the store, too, and what is remembered is there after a start.
+func TestForgottenIDsLeaveTheStore(t *testing.T) {
+	const size, n = 10, 1000
+	store := memstore.Open(memstore.Options{})
+	b, err := core.Open(t.Context(), store, core.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := deduplicating(t, b, size)
+	for i := range n {
+		publish(t, s, &core.Message{Exchange: "x", Props: withID(t, fmt.Sprint(i)), Persistent: true})
+	}
+	flush(t, s)
+	disk := store.Disk()
+	b.Close()
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	store = memstore.Open(memstore.Options{Disk: disk})
+	found := 0
+	for d, err := range store.Recover(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Key[0] == 'e' {
+			found++
+			if d.Count < size || d.Count > size+64 {
+				t.Errorf("%d ids are on record, want %d and some", d.Count, size)
+			}
+		}
+	}
+	if found != 1 {
+		t.Fatalf("%d exchanges remember ids on record", found)
+	}
+	if b, err = core.Open(t.Context(), store, core.Options{Epoch: 2}); err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	s = attach(t, b)
+	for i := n - size; i < n; i++ {
+		publish(t, s, &core.Message{Exchange: "x", Props: withID(t, fmt.Sprint(i))})
+	}
+	if d := b.Stats().Duplicates; d != size {
+		t.Errorf("%d of %d ids are remembered", d, size)
+	}
+	publish(t, s, &core.Message{Exchange: "x", Props: withID(t, fmt.Sprint(n-size-1))})
+	if d := b.Stats().Duplicates; d != size {
+		t.Error("an id beyond the size is remembered")
+	}
+}
+
+// A transaction's ids are remembered with it, also for what follows in it.
+func TestTransactionWithIDs(t *testing.T) {
+	b := engine(t, core.Options{})
+	s := deduplicating(t, b, 10)
+	message := func(id string) *core.Message {
+		return &core.Message{Exchange: "x", Props: withID(t, id), Persistent: true}
+	}
+	for range 2 {
+		tx := &core.Transaction{
+			Messages: []*core.Message{message("a"), message("b"), message("a")},
+			Unrouted: func(i int) { t.Errorf("message %d is returned", i) },
+		}
+		if err := s.Transact(t.Context(), tx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(t, s, message("b"))
+	if st := b.Stats(); st.Ready != 2 || st.Duplicates != 5 {
+		t.Errorf("%d messages are ready, %d were duplicates", st.Ready, st.Duplicates)
+	}
+}
