@@ -58,18 +58,18 @@ func TestPolicy_WhichOneApplies(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		rules []rule
-		want  map[string]string // of "queue" and "exchange"
+		want  map[string]string // of "queue", "quorum" and "exchange"
 	}{
-		{"none", nil, map[string]string{"queue": "||", "exchange": "||"}},
+		{"none", nil, map[string]string{"queue": "||", "quorum": "||", "exchange": "||"}},
 		{
 			"one for all",
 			[]rule{{name: "p", pattern: ".", terms: "max-length=5"}},
-			map[string]string{"queue": "p||max-length=5", "exchange": "p||max-length=5"},
+			map[string]string{"queue": "p||max-length=5", "quorum": "p||max-length=5", "exchange": "p||max-length=5"},
 		},
 		{
 			"patterns are found anywhere in the name",
 			[]rule{{name: "p", pattern: "ue", terms: "max-length=5"}},
-			map[string]string{"queue": "p||max-length=5", "exchange": "||"},
+			map[string]string{"queue": "p||max-length=5", "quorum": "||", "exchange": "||"},
 		},
 		{
 			"what they apply to",
@@ -77,7 +77,7 @@ func TestPolicy_WhichOneApplies(t *testing.T) {
 				{name: "q", applyTo: "queues", terms: "max-length=1"},
 				{name: "x", applyTo: "exchanges", terms: "max-length=2"},
 			},
-			map[string]string{"queue": "q||max-length=1", "exchange": "x||max-length=2"},
+			map[string]string{"queue": "q||max-length=1", "quorum": "q||max-length=1", "exchange": "x||max-length=2"},
 		},
 		{
 			"types of queue",
@@ -86,7 +86,7 @@ func TestPolicy_WhichOneApplies(t *testing.T) {
 				{name: "r", applyTo: "quorum_queues", terms: "max-length=2"},
 				{name: "s", applyTo: "streams", priority: 9, terms: "max-length=3"},
 			},
-			map[string]string{"queue": "c||max-length=1", "exchange": "||"},
+			map[string]string{"queue": "c||max-length=1", "quorum": "r||max-length=2", "exchange": "||"},
 		},
 		{
 			"the highest priority wins as a whole",
@@ -108,7 +108,7 @@ func TestPolicy_WhichOneApplies(t *testing.T) {
 				{name: "quorum", priority: 2, terms: "delivery-limit=3 max-length=7"},
 				{name: "classic", priority: 1, terms: "queue-mode=lazy"},
 			},
-			map[string]string{"queue": "classic||queue-mode=lazy", "exchange": "quorum||delivery-limit=3 max-length=7"},
+			map[string]string{"queue": "classic||queue-mode=lazy", "quorum": "quorum||delivery-limit=3 max-length=7", "exchange": "quorum||delivery-limit=3 max-length=7"},
 		},
 		{
 			"an operator policy alone",
@@ -122,6 +122,14 @@ func TestPolicy_WhichOneApplies(t *testing.T) {
 				{name: "o", operator: true, terms: "max-length=9 message-ttl=10 expires=1000 overflow=reject-publish"},
 			},
 			map[string]string{"queue": "p|o|dead-letter-exchange=x expires=1000 max-length=5 message-ttl=10 overflow=reject-publish"},
+		},
+		{
+			"a negative delivery limit is none",
+			[]rule{
+				{name: "p", pattern: "quorum", terms: "delivery-limit=-1"},
+				{name: "o", pattern: "quorum", operator: true, terms: "delivery-limit=7"},
+			},
+			map[string]string{"quorum": "p|o|delivery-limit=7"},
 		},
 		{
 			"operator policies have priorities of their own",
@@ -154,7 +162,7 @@ func TestPolicy_WhichOneApplies(t *testing.T) {
 			}
 			declareAll := func() {
 				t.Helper()
-				for name, args := range map[string]field.Table{"queue": nil} {
+				for name, args := range map[string]field.Table{"queue": nil, "quorum": {{Key: "x-queue-type", Value: "quorum"}}} {
 					if _, err := s.DeclareQueue(t.Context(), core.QueueSpec{Name: name, Durable: true, Args: args}); err != nil {
 						t.Fatal(err)
 					}
@@ -170,7 +178,7 @@ func TestPolicy_WhichOneApplies(t *testing.T) {
 				})
 			}
 			check("at once")
-			for _, name := range []string{"queue"} {
+			for _, name := range []string{"queue", "quorum"} {
 				if _, err := s.DeleteQueue(t.Context(), name, false, false, false); err != nil {
 					t.Fatal(err)
 				}

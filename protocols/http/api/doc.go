@@ -46,6 +46,9 @@
 //     GET …/messages, which takes none out, DELETE …/messages/{position}, and POST
 //     …/move and …/redrive, of which each moves 1,000 messages at most and says
 //     whether there may be more.
+//   - GET /api/exchanges/{vhost}/{exchange}/delayed shows what an exchange keeps
+//     back, to whom may read from it; DELETE …/delayed/{id} cancels a message, for
+//     whom may configure the exchange.
 //   - POST …/get returns 10,000 messages or 64 MiB at most.
 //   - hash_password answers with an argon2id hash, which describes itself. It takes
 //     the password in the body of a POST only: paths are logged.

@@ -72,6 +72,9 @@ var matrix = []struct {
 	{"PUT", "/api/operator-policies/v1/p", `{"pattern":"","definition":{"max-length":1}}`, 201, 401, 401, 401, 401},
 	{"DELETE", "/api/operator-policies/v1/p", "", 404, 401, 401, 401, 401},
 
+	{"GET", "/api/exchanges/v1/x/delayed", "", 401, 401, 401, 404, 401},
+	{"DELETE", "/api/exchanges/v1/x/delayed/1", "", 401, 401, 401, 401, 401},
+
 	{"POST", "/api/queues/v1/q/get", `{"count":1,"ackmode":"ack_requeue_true","encoding":"auto"}`, 401, 401, 401, 404, 401},
 	{"GET", "/api/queues/v1/q/messages", "", 401, 401, 401, 404, 401},
 	{"DELETE", "/api/queues/v1/q/messages/1", "", 401, 401, 401, 404, 401},

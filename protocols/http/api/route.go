@@ -89,6 +89,9 @@ func routes() []route {
 			del: {administrator, "clear operator policy", operator.clear},
 		}},
 
+		{"/api/exchanges/{vhost}/{exchange}/delayed", verbs{get: {management, "", listDelayed}}},
+		{"/api/exchanges/{vhost}/{exchange}/delayed/{id}", verbs{del: {management, "cancel delayed message", cancelDelayed}}},
+
 		{"/api/queues/{vhost}/{queue}/get", verbs{post: {management, "get messages", getMessages}}},
 		{"/api/queues/{vhost}/{queue}/messages", verbs{get: {management, "", browse}}},
 		{"/api/queues/{vhost}/{queue}/messages/{position}", verbs{del: {management, "delete message", deleteMessage}}},
