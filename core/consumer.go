@@ -1,6 +1,10 @@
 package core
 
-import "github.com/batonmq/baton/core/field"
+import (
+	"time"
+
+	"github.com/batonmq/baton/core/field"
+)
 
 // Receiver is where a front-end takes what a consumer is given. Its methods are called by any goroutine, with the queue's lock held:
 // they append to the connection's outbox, never block and never call the engine.
@@ -59,6 +63,9 @@ func (c *Consumer) Retire() {
 		c.Cancel()
 	}
 }
+
+// Receiver is where the consumer's deliveries go.
+func (c *Consumer) Receiver() Receiver { return c.spec.Receiver }
 
 // Cancel ends the consumer. No delivery happens after it returns; outstanding ones stay so until they are settled. An auto-delete
 // queue goes with its last consumer. It may be called more than once.
@@ -190,3 +197,11 @@ func (d *Delivery) bodySize() int {
 
 // Queue is the name of the queue the message came from.
 func (d *Delivery) Queue() string { return d.queue.spec.Name }
+
+// ConsumerTimeout is how long the queue lets consumers take for a delivery; 0: it does not say.
+func (d *Delivery) ConsumerTimeout() time.Duration {
+	if st := d.queue.settings.Load(); st != nil {
+		return st.ConsumerTimeout
+	}
+	return 0
+}

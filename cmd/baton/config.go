@@ -31,6 +31,7 @@ type Config struct {
 		Heartbeat        time.Duration
 		HandshakeTimeout time.Duration
 		MaxMessageSize   int64
+		ConsumerTimeout  time.Duration
 		Product          string
 		Version          string
 	}

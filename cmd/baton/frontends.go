@@ -95,7 +95,7 @@ func (f *frontEnds) serveAMQP(n *node, broker *core.Broker) (err error) {
 		FrameMax: cfg.FrameMax, ChannelMax: cfg.ChannelMax, MaxMessageSize: cfg.MaxMessageSize,
 		MessageRate: n.cfg.Limits.ClientMessageRate, ByteRate: float64(n.cfg.Limits.ClientByteRate),
 		Heartbeat: heartbeat, HandshakeTimeout: cfg.HandshakeTimeout,
-		Product: cfg.Product, Version: cfg.Version, ClusterName: n.cfg.Node,
+		ConsumerTimeout: cfg.ConsumerTimeout, Product: cfg.Product, Version: cfg.Version, ClusterName: n.cfg.Node,
 	})
 	if err != nil {
 		return &exitError{exitUsage, err}

@@ -139,6 +139,11 @@ func amqpSettings() []setting {
 			bind: func(c *Config) value { return size(&c.AMQP.MaxMessageSize, 1, maxMessageSize) },
 		},
 		{
+			key: "amqp.consumer_timeout", def: "0s", unit: "duration",
+			doc:  "How long a client may keep a message without settling it. Then its channel is closed, up to half a minute late, and the message goes to another consumer. A queue's or a consumer's `x-consumer-timeout` comes before this. 0s is for ever.",
+			bind: func(c *Config) value { return duration(&c.AMQP.ConsumerTimeout, 0, 366*24*time.Hour) },
+		},
+		{
 			key: "amqp.product", def: amqp091.DefaultProduct, unit: "text",
 			doc:  "The product that AMQP 0-9-1 clients are told. Some choose by it, and by `amqp.version`, what they do.",
 			bind: func(c *Config) value { return filled(&c.AMQP.Product) },

@@ -65,6 +65,9 @@ func (ch *channel) basicConsume(ctx context.Context, m *wire.BasicConsume) error
 		return err
 	}
 	k := &consumer{ch: ch, tag: consumerTag(m.ConsumerTag), noAck: m.NoAck}
+	if k.timeout, k.timed, err = consumerTimeout(m.Arguments); err != nil {
+		return err
+	}
 	if !ch.addConsumer(k) {
 		return tagTaken(k.tag)
 	}

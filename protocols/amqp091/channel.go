@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/protocols/amqp091/wire"
@@ -32,6 +33,8 @@ type channel struct {
 	unsettled unsettled
 	consumers map[string]*consumer // by tag
 	replies   *replies             // nil: no consumer of replies; written by the reader alone, which needs no lock to read it
+	marks     []mark               // of deliveries that have a timeout
+	overdue   time.Duration        // the timeout of one that is; 0: none is known
 	answering bool                 // basic.cancel waits until an answer is sent
 	cancelled []string             // tags of which the client is to hear then
 	splices   [][]byte             // scratch of the encoder
@@ -61,7 +64,9 @@ func (c *conn) openChannel(f wire.Frame) error {
 		return blame(m.ID(), err)
 	}
 	ch := &channel{c: c, id: f.Channel}
+	c.channelsMu.Lock()
 	c.channels[f.Channel] = ch
+	c.channelsMu.Unlock()
 	c.count.channelsOpened.Add(1)
 	return ch.send(&wire.ChannelOpenOK{})
 }
@@ -208,7 +213,9 @@ func (ch *channel) handleClosing(f wire.Frame) error {
 
 // forget frees the channel's number, and its place among those of the user.
 func (ch *channel) forget() {
+	ch.c.channelsMu.Lock()
 	delete(ch.c.channels, ch.id)
+	ch.c.channelsMu.Unlock()
 	ch.c.last = nil
 	ch.c.session.CloseChannel()
 	ch.c.count.channelsClosed.Add(1)

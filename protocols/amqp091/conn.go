@@ -2,8 +2,10 @@ package amqp091
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,11 +40,13 @@ type conn struct {
 	expiry       *time.Timer     // of the credentials; nil: they do not expire
 	impersonator bool            // may publish in others' names
 
-	channels map[uint16]*channel
-	last     *channel // the one that the last frame was for
-	arriving int64    // bytes that have arrived of all channels' publications
-	pending  int64    // bytes of publications that wait for their commits
-	released bool     // the session is closed
+	channelsMu    sync.Mutex // the reader holds it to change channels, others to read them
+	channels      map[uint16]*channel
+	last          *channel // the one that the last frame was for
+	arriving      int64    // bytes that have arrived of all channels' publications
+	pending       int64    // bytes of publications that wait for their commits
+	released      bool     // the session is closed
+	channelErrors int      // that closed a channel
 
 	heart   heart
 	reading atomic.Bool // the reader waits for the client, not for the broker
@@ -102,8 +106,11 @@ func (c *conn) serve(ctx context.Context) {
 func (c *conn) run(ctx context.Context) error {
 	for {
 		f, err := c.nextFrame()
-		if err == nil {
+		switch {
+		case err == nil:
 			err = c.handle(ctx, f)
+		case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil:
+			err = c.woken(ctx)
 		}
 		if err == nil {
 			err = c.out.AwaitRoom(ctx)
@@ -185,9 +192,28 @@ func (c *conn) finish(ctx context.Context, ch *channel, err error) error {
 	if e == nil || e.Code.Hard() {
 		return blame(ch.method, err)
 	}
-	c.log().Warn("channel closed for an error", slog.Int("channel", int(ch.id)), slog.String("user", c.user),
-		slog.Int("code", int(e.Code)), slog.Any("err", err))
+	c.logChannelError(ch, e, err)
 	return ch.fail(e)
+}
+
+// loudErrors is how many channel errors of a connection are warned of: a client
+// that does nothing else must not fill the disk.
+const loudErrors = 5
+
+// logChannelError logs why a channel is closed.
+func (c *conn) logChannelError(ch *channel, e *wire.Error, cause error, more ...slog.Attr) {
+	c.channelErrors++
+	level := slog.LevelWarn
+	if c.channelErrors > loudErrors {
+		level = slog.LevelDebug
+	}
+	attrs := []slog.Attr{
+		slog.Int("channel", int(ch.id)), slog.String("user", c.user), slog.Int("code", int(e.Code)), slog.Any("err", cause),
+	}
+	c.log().LogAttrs(context.Background(), level, "channel closed for an error", append(attrs, more...)...)
+	if c.channelErrors == loudErrors {
+		c.log().Warn("further channel errors of this connection are logged at level debug")
+	}
 }
 
 // control acts on a frame of channel 0 (class connection).
@@ -238,7 +264,9 @@ func (c *conn) release() {
 		outstanding = ch.surrender(outstanding)
 	}
 	c.count.channelsClosed.Add(uint64(len(c.channels)))
+	c.channelsMu.Lock()
 	clear(c.channels)
+	c.channelsMu.Unlock()
 	c.last = nil
 	c.expireAt(time.Time{})
 	if c.session != nil && !c.released {

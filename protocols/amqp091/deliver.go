@@ -2,6 +2,7 @@ package amqp091
 
 import (
 	"log/slog"
+	"time"
 
 	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/protocols/amqp091/wire"
@@ -14,10 +15,12 @@ const byReference = 8 << 10
 
 // consumer is a subscription of a channel.
 type consumer struct {
-	ch    *channel
-	tag   string
-	noAck bool
-	sub   *core.Consumer // owned by the reader; nil until the engine has made it
+	ch      *channel
+	tag     string
+	noAck   bool
+	timed   bool // timeout is the consumer's own
+	timeout time.Duration
+	sub     *core.Consumer // owned by the reader; nil until the engine has made it
 }
 
 var _ core.Receiver = (*consumer)(nil)

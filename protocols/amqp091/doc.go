@@ -27,6 +27,8 @@
 //   - A client that waits because of an alarm, and understands
 //     connection.blocked, is told so and when it goes on. Heartbeats are sent
 //     meanwhile, and none are missed.
+//   - A delivery that is outstanding for longer than its consumer, its queue or
+//     Options allow closes its channel, half a minute late at most, and goes back.
 //   - A transaction, with the messages and the acknowledgements of one channel, is
 //     one unit over any number of queues: commit-ok is sent when all of it has
 //     passed, behind the basic.return of what was returned, and after a crash all of
@@ -35,7 +37,8 @@
 //     all queues to that channel alone, at an address that nobody can guess. A
 //     mandatory one comes back that was not handed over.
 //   - Every connection leaves one line in the log at its end, with the reason; one
-//     whose login failed with who it claimed to be.
+//     whose login failed with who it claimed to be. Of its channel errors it leaves
+//     a few.
 //   - A connection uses no more memory than its limits say: frame_max for the
 //     read buffer, the outbox's high mark and one delivery for the write side
 //     (four times the mark and one message for answers that the client asks for
@@ -86,11 +89,13 @@
 // A connection's reader goroutine, which is the one that called Serve, owns all
 // protocol state: channels, publications, what was negotiated. The latter does not
 // change once the handshake is over, so that lists of connections may read it,
-// beside counters, from any goroutine. Only two things are shared, each behind its own mutex: a channel's outstanding deliveries and
-// consumers (channel.mu), because queues deliver from any goroutine; and the
-// confirms that wait to be sent (conn.confirmMu), because the store's committer
-// completes them. Lock order: queue → channel.mu → outbox → conn.confirmMu.
-// Neither mutex is held while the engine is called.
+// beside counters, from any goroutine. Three things are shared, each behind its own mutex: a channel's outstanding deliveries and
+// consumers (channel.mu), because queues deliver from any goroutine; the confirms
+// that wait to be sent (conn.confirmMu), because the store's committer completes
+// them; and which channels there are (conn.channelsMu), because the server's timer
+// looks for what is overdue in them. Lock order: conn.channelsMu, queue →
+// channel.mu → outbox → conn.confirmMu. None is held while the engine is called.
+// The timer closes nothing: it wakes the reader.
 //
 // Whoever else wants the connection to end interrupts it: the context that the
 // reader runs under is cancelled with the reason, and the reader says goodbye

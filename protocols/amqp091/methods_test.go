@@ -2,6 +2,8 @@ package amqp091_test
 
 import (
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/batonmq/baton/core/field"
@@ -186,4 +188,24 @@ func TestUnbind_LockedQueue(t *testing.T) {
 		_ = p.nc.Close()
 		_ = other.nc.Close()
 	})
+}
+
+// TestChannelErrorsDoNotFillTheLog: a client that does nothing but err is warned of
+// a few times.
+func TestChannelErrorsDoNotFillTheLog(t *testing.T) {
+	log := &logged{}
+	inBubble(t, func(s *setup) { s.server.Log = slog.New(slog.NewTextHandler(log, nil)) }, func(b *bed) {
+		p := b.connect()
+		for range 100 {
+			p.send(1, &wire.BasicAck{DeliveryTag: 1})
+			p.channelClosed(1, 406, "PRECONDITION_FAILED - unknown delivery tag 1", wire.BasicAckID)
+		}
+		_ = p.nc.Close()
+	})
+	if n := strings.Count(log.String(), "unknown delivery tag 1"); n != 5 {
+		t.Errorf("%d of 100 errors are in the log, want 5", n)
+	}
+	if !strings.Contains(log.String(), "further channel errors of this connection") {
+		t.Error("the log does not say that it is silent from then on")
+	}
 }

@@ -51,6 +51,10 @@ type Options struct {
 	// client's close-ok. Zero is 5 s.
 	DrainTimeout time.Duration
 
+	// ConsumerTimeout is how long a delivery may be outstanding before its channel
+	// is closed, where neither its consumer nor its queue says. Zero is for ever.
+	ConsumerTimeout time.Duration
+
 	// MaxMessageSize is the largest body accepted, in bytes. Zero is 16 MiB.
 	MaxMessageSize int64
 
@@ -106,6 +110,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("amqp: heartbeat %v is not a whole number of seconds up to %d", o.Heartbeat, math.MaxUint16)
 	case o.HandshakeTimeout < 0:
 		return fmt.Errorf("amqp: handshake timeout %v is negative", o.HandshakeTimeout)
+	case o.ConsumerTimeout < 0:
+		return fmt.Errorf("amqp: consumer timeout %v is negative", o.ConsumerTimeout)
 	case o.DrainTimeout < 0:
 		return fmt.Errorf("amqp: drain timeout %v is negative", o.DrainTimeout)
 	case !(o.MessageRate >= 0 && o.ByteRate >= 0): // NaN, too

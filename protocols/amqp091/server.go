@@ -22,6 +22,8 @@ type Server struct {
 
 	mu   sync.Mutex // also makes a connection move from conns to past in one step
 	past Stats      // the sums of connections that ended
+
+	watching bool // a timer is set to look for what is overdue
 }
 
 var _ listen.Handler = (*Server)(nil).Serve
@@ -56,6 +58,7 @@ func (s *Server) Serve(ctx context.Context, nc net.Conn) {
 	}
 	defer s.remove(r)
 	c.entry = r
+	s.watch()
 	c.serve(ctx)
 }
 
