@@ -10,7 +10,9 @@ ARG TARGETOS TARGETARCH TARGETVARIANT VERSION=container OUT=/out
 # .ci/run runs the next line as it stands here, outside of a container: keep it one line.
 RUN CGO_ENABLED=0 GOOS="$TARGETOS" GOARCH="$TARGETARCH" GOARM="${TARGETVARIANT#v}" go build -trimpath -buildvcs=false -ldflags "-s -w -X main.release=$VERSION" -o "$OUT/baton" ./cmd/baton
 # A volume takes its first owner from the image: the folder must belong to the user below.
-RUN mkdir -p /root-of-image/data
+# Scripts and test suites call RabbitMQ's tools; the binary answers to their names through the socket in /run/baton.
+RUN mkdir -p /root-of-image/data /root-of-image/run/baton /root-of-image/usr/local/bin \
+ && ln -s /baton /root-of-image/usr/local/bin/rabbitmqctl && ln -s /baton /root-of-image/usr/local/bin/rabbitmq-diagnostics
 
 FROM scratch
 COPY --from=build /out/baton /baton

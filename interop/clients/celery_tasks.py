@@ -21,6 +21,7 @@ app.conf.update(
     task_send_sent_event=True,
     broker_connection_retry=True,
     broker_heartbeat=4,
+    broker_transport_options={"confirm_publish": True},  # or a task that was just sent may be lost with the broker
     worker_cancel_long_running_tasks_on_connection_loss=False,
 )
 

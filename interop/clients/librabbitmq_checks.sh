@@ -17,7 +17,8 @@ check() {
 		set -e
 		"$@"
 	) >"$scratch/out" 2>&1
-	if (($? == 0)); then
+	local rc=$?
+	if ((rc == 0)); then
 		passed=$((passed + 1))
 	else
 		failed=$((failed + 1))

@@ -70,7 +70,7 @@ installed() {
 
 checks() {
 	case $1 in
-	pika | kombu | celery) timeout 300 "$python" -B "$1_checks.py" ;;
+	pika | kombu | celery) timeout 300 "$python" -B "$1_checks.py" ${CHECKS:+"$CHECKS"} ;;
 	amqplib) timeout 300 node amqplib_checks.js ;;
 	librabbitmq) timeout 300 bash librabbitmq_checks.sh ;;
 	bunny) timeout 300 ruby bunny_checks.rb ;;
