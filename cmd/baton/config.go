@@ -54,6 +54,13 @@ type Config struct {
 		HandshakeTimeout  time.Duration
 
 		DisconnectOnUnauthorized bool
+
+		MaxQoS                   int
+		RetainAvailable          bool
+		WildcardsAvailable       bool
+		SubscriptionIDsAvailable bool
+		ServerReference          string
+		ServerMoved              bool
 	}
 	Admin struct {
 		Listen    []string
@@ -265,6 +272,9 @@ func (c *Config) complete() error {
 		if d.value%time.Second != 0 {
 			return fmt.Errorf("%s %v is not a whole number of seconds", d.key, d.value)
 		}
+	}
+	if c.MQTT.ServerMoved && c.MQTT.ServerReference == "" {
+		return errors.New("mqtt.server_moved is set, and mqtt.server_reference does not say where to")
 	}
 	store := &c.Store
 	for _, w := range []struct {

@@ -150,6 +150,7 @@ func TestLoadConfig_OtherErrorsNameTheirPlace(t *testing.T) {
 		{"watermarks that never let go", source{env: []string{"BATON_STORE_FREE_HIGH=1MiB"}}, "store.free_low 512MiB is above store.free_high 1MiB"},
 		{"parts upside down", source{env: []string{"BATON_STORE_FREE_LOW=5%", "BATON_STORE_FREE_HIGH=4%"}}, "store.free_low 5% is above store.free_high 4%"},
 		{"half a second of keep alive", source{env: []string{"BATON_MQTT_MAX_KEEP_ALIVE=1500ms"}}, "mqtt.max_keep_alive 1.5s is not a whole number of seconds"},
+		{"moved to nowhere", source{env: []string{"BATON_MQTT_SERVER_MOVED=true"}}, "mqtt.server_reference does not say where to"},
 		{"half a second of heartbeat", source{env: []string{"BATON_AMQP_HEARTBEAT=1500ms"}}, "amqp.heartbeat 1.5s is not a whole number of seconds"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

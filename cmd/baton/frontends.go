@@ -112,6 +112,10 @@ func (f *frontEnds) serveMQTT(n *node, broker *core.Broker, t *ha.Tenure) (err e
 	if aliases == 0 {
 		aliases = -1 // none; its zero is the default
 	}
+	qos := cfg.MaxQoS
+	if qos == 0 {
+		qos = -1 // likewise
+	}
 	f.mqtt, err = mqtt.New(mqtt.Options{
 		Broker: broker, Auth: f.admission.auth, LoginFailed: n.doors.rate.RecordFailure, Log: n.log,
 		Anonymous: f.admission.anonymous, AnonymousAnywhere: cfg.Anonymous && cfg.AnonymousFrom == fromAnywhere,
@@ -120,6 +124,8 @@ func (f *frontEnds) serveMQTT(n *node, broker *core.Broker, t *ha.Tenure) (err e
 		MaxPacketSize: uint32(cfg.MaxPacketSize), ReceiveMaximum: cfg.ReceiveMaximum, TopicAliasMaximum: aliases,
 		Elsewhere:   func(tls, webSocket bool) string { return serverReference(t, tls, webSocket) },
 		MaxClientID: cfg.MaxClientID, MaxKeepAlive: cfg.MaxKeepAlive, MaxSessionExpiry: cfg.MaxSessionExpiry, HandshakeTimeout: cfg.HandshakeTimeout,
+		MaximumQoS: qos, NoRetain: !cfg.RetainAvailable, NoWildcards: !cfg.WildcardsAvailable, NoSubscriptionIDs: !cfg.SubscriptionIDsAvailable,
+		Redirect: cfg.ServerReference, Moved: cfg.ServerMoved,
 	})
 	if err != nil {
 		return &exitError{exitUsage, err}

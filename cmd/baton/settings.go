@@ -234,6 +234,36 @@ func mqttSettings() []setting {
 			bind: func(c *Config) value { return duration(&c.MQTT.MaxSessionExpiry, 0, (math.MaxUint32-1)*time.Second) },
 		},
 		{
+			key: "mqtt.max_qos", def: "2", unit: "0, 1 or 2",
+			doc:  "The highest QoS. A subscription that asks for more is granted this; a client that publishes more is disconnected (MQTT 5: 0x9B), one whose will has more is refused.",
+			bind: func(c *Config) value { return integer(&c.MQTT.MaxQoS, 0, 2) },
+		},
+		{
+			key: "mqtt.retain_available", def: "true", unit: "true or false",
+			doc:  "Let MQTT clients publish with RETAIN and get what is retained. Otherwise who publishes so is disconnected (MQTT 5: 0x9A), who has such a will is refused.",
+			bind: func(c *Config) value { return boolean(&c.MQTT.RetainAvailable) },
+		},
+		{
+			key: "mqtt.wildcards_available", def: "true", unit: "true or false",
+			doc:  "Let MQTT clients subscribe with wildcards. Otherwise an MQTT 5 client that does is disconnected (0xA2), others are refused the filter.",
+			bind: func(c *Config) value { return boolean(&c.MQTT.WildcardsAvailable) },
+		},
+		{
+			key: "mqtt.subscription_ids_available", def: "true", unit: "true or false",
+			doc:  "Let MQTT 5 clients use subscription identifiers. Otherwise one that does is disconnected (0xA1).",
+			bind: func(c *Config) value { return boolean(&c.MQTT.SubscriptionIDsAvailable) },
+		},
+		{
+			key: "mqtt.server_reference", unit: "HOST:PORT, or several with spaces between",
+			doc:  "Send MQTT 5 clients there as soon as they have logged in (0x9C), and refuse others: this server takes no MQTT clients any more. Empty: it does.",
+			bind: func(c *Config) value { return text(&c.MQTT.ServerReference) },
+		},
+		{
+			key: "mqtt.server_moved", def: "false", unit: "true or false",
+			doc:  "Clients sent to `mqtt.server_reference` are to stay there (0x9D).",
+			bind: func(c *Config) value { return boolean(&c.MQTT.ServerMoved) },
+		},
+		{
 			key: "mqtt.max_subscriptions", def: "10000", unit: "subscriptions",
 			doc:  "How many subscriptions one session may have; one more is refused.",
 			bind: func(c *Config) value { return integer(&c.MQTT.MaxSubscriptions, 1, math.MaxInt32) },

@@ -61,6 +61,9 @@ func (c *conn) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := c.srv.stays(p.Will); err != nil {
+		return err
+	}
 	will, err := newWill(p.Will)
 	if err != nil {
 		return err
@@ -138,6 +141,11 @@ func (c *conn) accept(p *wire.Connect) *wire.Connack {
 		MaximumPacketSize: opt.MaxPacketSize,
 		TopicAliasMaximum: uint16(opt.TopicAliasMaximum),
 		NoShared:          true,
+		HasMaximumQoS:     opt.MaximumQoS < maximumQoS, // [MQTT-3.2.2-9]
+		MaximumQoS:        uint8(opt.MaximumQoS),
+		NoRetain:          opt.NoRetain,
+		NoWildcards:       opt.NoWildcards,
+		NoSubscriptionIDs: opt.NoSubscriptionIDs,
 	}
 	if p.ClientID == "" { // [MQTT-3.1.3-6] [MQTT-3.2.2-16]
 		c.clientID = core.GeneratedName("baton-")
@@ -211,11 +219,11 @@ func (c *conn) refuse(e *wire.Error) {
 	case version == 0, e.Code == wire.MalformedPacket, e.Code == wire.ProtocolError:
 		return
 	}
-	code := e.Code
+	code, reference := c.elsewhere(e.Code)
 	if code == wire.ServerShuttingDown || code == wire.SessionTakenOver || code == wire.AdministrativeAction {
 		code = wire.ServerUnavailable // these are DISCONNECT's (table 3-1)
 	}
-	ack := wire.Connack{Reason: code, ReasonString: e.Text}
+	ack := wire.Connack{Reason: code, ReasonString: e.Text, ServerReference: reference}
 	c.out.Append(func(b *outbox.Buffer) {
 		// A client whose limit does not even hold a bare one hears nothing.
 		b.B, _ = wire.AppendConnack(b.B, version, &ack, c.acceptMax)

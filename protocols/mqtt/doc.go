@@ -52,6 +52,9 @@
 //   - A will that comes due while publishers must wait, because memory or the
 //     disk is full, is published later: when they go on, or when its client
 //     connects again.
+//   - Options may take from clients what the protocol leaves to servers. MQTT 5
+//     clients are told in CONNACK, and disconnected if they do it all the same;
+//     others are not told, and disconnected, or refused the filter.
 //   - A topic or a filter of more than 256 levels is not accepted.
 //   - Shared subscriptions and enhanced authentication are not there; CONNACK
 //     says so of the former.
@@ -80,6 +83,10 @@
 //	session is another user's
 //	too many connections or queues       CONNACK 0x97      CONNACK 3
 //	client identifier too long           CONNACK 0x85      CONNACK 2
+//	will of more QoS, or retained, than  CONNACK 0x9B,     CONNACK 3
+//	there is                             0x9A
+//	sent to another server, see          CONNACK 0x9C,     CONNACK 3
+//	Options.Redirect                     0x9D
 //	publication, QoS 1 and 2             PUBACK, PUBREC    the connection ends (*)
 //	                                     0x87
 //	publication, QoS 0                   DISCONNECT        the connection ends (*)

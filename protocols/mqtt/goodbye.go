@@ -50,7 +50,8 @@ func (c *conn) logOpened() {
 // logFault tells of a connection that ends for a reason that has a code.
 func (c *conn) logFault(err error, code wire.ReasonCode) {
 	switch {
-	case code == wire.ServerShuttingDown, code == wire.SessionTakenOver, errors.Is(err, errEnded):
+	case code == wire.ServerShuttingDown, code == wire.SessionTakenOver, code == wire.UseAnotherServer, code == wire.ServerMoved,
+		errors.Is(err, errEnded):
 		c.log().Info("connection closed by the broker", errAttr(err))
 	case code == wire.BadUserNameOrPassword:
 		c.log().Warn("login refused", errAttr(err))
@@ -98,14 +99,8 @@ func (c *conn) tell(e *wire.Error) {
 		c.refuse(e)
 		return
 	}
-	d := wire.Disconnect{Reason: e.Code, ReasonString: e.Text}
-	if e.Code == wire.ServerShuttingDown {
-		_, overWebSocket := c.nc.(*webSocket)
-		_, overTLS := listen.TLSState(c.nc)
-		if ref := c.srv.opt.Elsewhere(overTLS, overWebSocket); ref != "" { // [MQTT-4.13.1-1] with the reference of section 4.11
-			d.Reason, d.ServerReference = wire.UseAnotherServer, ref
-		}
-	}
+	d := wire.Disconnect{ReasonString: e.Text}
+	d.Reason, d.ServerReference = c.elsewhere(e.Code) // [MQTT-4.13.1-1]
 	c.out.Append(func(b *outbox.Buffer) {
 		c.told = true
 		// A client whose limit does not even hold a bare one hears nothing.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"path"
 	"time"
+	"unicode/utf8"
 
 	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/protocols/auth"
@@ -78,6 +79,21 @@ type Options struct {
 	// whole seconds. Zero is no limit.
 	MaxSessionExpiry time.Duration
 
+	// MaximumQoS is the highest QoS of a publication, of a will and of what a
+	// subscription brings: 1 or 2. Zero is 2, a negative value leaves QoS 0 alone.
+	MaximumQoS int
+
+	// NoRetain, NoWildcards and NoSubscriptionIDs take from clients what they
+	// name: to publish with RETAIN, and to have what is retained sent; filters
+	// with wildcards; and subscription identifiers.
+	NoRetain, NoWildcards, NoSubscriptionIDs bool
+
+	// Redirect sends every client that could log in to another server, as a
+	// Server Reference (section 4.11): for good if Moved. Clients before MQTT 5
+	// hear that this one is unavailable. Empty: nobody is sent away.
+	Redirect string
+	Moved    bool
+
 	// HandshakeTimeout bounds the time from the first byte to CONNACK. Zero is
 	// 10 s.
 	HandshakeTimeout time.Duration
@@ -117,6 +133,7 @@ const (
 	defaultMaxPacketSize     = 16 << 20
 	defaultReceiveMaximum    = 1000
 	defaultTopicAliasMaximum = 16
+	maximumQoS               = 2
 )
 
 func (o *Options) validate() error {
@@ -140,6 +157,12 @@ func (o *Options) validate() error {
 	case o.MaxSessionExpiry < 0 || o.MaxSessionExpiry >= math.MaxUint32*time.Second || o.MaxSessionExpiry%time.Second != 0:
 		return fmt.Errorf("mqtt: session expiry limit %v is not a whole number of seconds below %d",
 			o.MaxSessionExpiry, uint32(math.MaxUint32))
+	case o.MaximumQoS > maximumQoS:
+		return fmt.Errorf("mqtt: maximum QoS %d is above %d", o.MaximumQoS, maximumQoS)
+	case len(o.Redirect) > math.MaxUint16 || !utf8.ValidString(o.Redirect):
+		return fmt.Errorf("mqtt: the server to redirect to is not UTF-8 of at most %d bytes", math.MaxUint16)
+	case o.Moved && o.Redirect == "":
+		return errors.New("mqtt: the server has moved, and nothing says where to")
 	case o.HandshakeTimeout < 0:
 		return fmt.Errorf("mqtt: handshake timeout %v is negative", o.HandshakeTimeout)
 	case o.DrainTimeout < 0:
@@ -163,6 +186,8 @@ func (o *Options) setDefaults() {
 	setDefault(&o.ReceiveMaximum, defaultReceiveMaximum)
 	setDefault(&o.TopicAliasMaximum, defaultTopicAliasMaximum)
 	o.TopicAliasMaximum = max(o.TopicAliasMaximum, 0)
+	setDefault(&o.MaximumQoS, maximumQoS)
+	o.MaximumQoS = max(o.MaximumQoS, 0)
 	setDefault(&o.MaxSessionExpiry, core.Forever)
 	setDefault(&o.HandshakeTimeout, 10*time.Second)
 	setDefault(&o.DrainTimeout, 5*time.Second)

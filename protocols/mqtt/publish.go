@@ -50,6 +50,9 @@ func (c *conn) publish(ctx context.Context, p *wire.Publish) error {
 // come: Body is empty, with room for size bytes. Properties and body share one
 // piece of memory, where there are both.
 func (c *conn) message(p *wire.Publish, size int) (*core.Message, error) {
+	if err := c.srv.offersMessage(p.QoS, p.Retain); err != nil {
+		return nil, err
+	}
 	key, err := c.routingKey(p)
 	if err != nil {
 		return nil, err

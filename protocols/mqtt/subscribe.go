@@ -24,18 +24,25 @@ func (c *conn) subscribe(ctx context.Context, f wire.Frame) error {
 	if err != nil {
 		return err
 	}
+	if err := c.offersSubscription(&p); err != nil {
+		return err
+	}
 	ack := wire.SubscribeAck{PacketID: p.PacketID, Reasons: make([]wire.ReasonCode, len(p.Subscriptions))}
 	specs := make([]core.SubscriptionSpec, 0, len(p.Subscriptions))
 	asked := make([]int, 0, len(p.Subscriptions)) // index of specs in Subscriptions
 	for i := range p.Subscriptions {
 		s := &p.Subscriptions[i]
 		pattern, reason := patternOf(s.Filter)
+		if c.srv.opt.NoWildcards && reason == wire.Success && hasWildcard(s.Filter) {
+			reason = wire.WildcardNotSupported
+		}
 		if ack.Reasons[i] = reason; reason != wire.Success {
 			continue
 		}
-		ack.Reasons[i] = wire.ReasonCode(s.QoS) // section 3.9.3: what was granted, which is what was asked for
+		qos := c.srv.granted(s.QoS)
+		ack.Reasons[i] = wire.ReasonCode(qos) // section 3.9.3: what was granted
 		specs = append(specs, core.SubscriptionSpec{
-			Key: pattern, Level: core.Level(s.QoS), NoLocal: s.NoLocal, AsPublished: s.RetainAsPublished,
+			Key: pattern, Level: core.Level(qos), NoLocal: s.NoLocal, AsPublished: s.RetainAsPublished,
 			NoSystem: bridge.LeadingWildcard(s.Filter), ID: p.Identifier,
 		})
 		asked = append(asked, i)
@@ -55,6 +62,9 @@ func (c *conn) subscribe(ctx context.Context, f wire.Frame) error {
 	c.out.Append(func(b *outbox.Buffer) { b.B, err = wire.AppendSuback(b.B, c.version, ack, c.acceptMax) })
 	if err != nil {
 		return unsendable(wire.SUBACK, err)
+	}
+	if c.srv.opt.NoRetain {
+		return nil
 	}
 	for i, spec := range specs {
 		handling := p.Subscriptions[asked[i]].RetainHandling
