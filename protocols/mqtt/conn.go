@@ -36,8 +36,9 @@ type conn struct {
 	acceptMax uint32        // the largest packet the client accepts
 	sendMax   uint32        // the largest packet the client may send
 	version   wire.Version
-	connected bool // CONNACK was sent, and it was not a refusal
-	outlives  bool // the session may outlive the connection
+	sent      *sentAliases // nil: the client takes none
+	connected bool         // CONNACK was sent, and it was not a refusal
+	outlives  bool         // the session may outlive the connection
 
 	// Owned by the reader.
 	left    *wire.Disconnect    // how the client took its leave

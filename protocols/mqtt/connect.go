@@ -147,6 +147,7 @@ func (c *conn) accept(p *wire.Connect) *wire.Connack {
 		NoWildcards:       opt.NoWildcards,
 		NoSubscriptionIDs: opt.NoSubscriptionIDs,
 	}
+	c.sent = newSentAliases(p.TopicAliasMaximum)
 	if p.ClientID == "" { // [MQTT-3.1.3-6] [MQTT-3.2.2-16]
 		c.clientID = core.GeneratedName("baton-")
 		ack.AssignedClientID = c.clientID

@@ -99,12 +99,14 @@ func (c *conn) deliver(m *core.Message, id uint16, match *core.Match, qos uint8,
 func (c *conn) queue(d *wire.Delivery, body []byte) bool {
 	var err error
 	c.out.Append(func(b *outbox.Buffer) {
+		introduced := c.sent != nil && c.sent.apply(d, c.acceptMax)
 		if len(body) < byReference {
 			b.B, err = d.Append(b.B, c.version)
-			return
-		}
-		if b.B, err = d.AppendHead(b.B, c.version); err == nil {
+		} else if b.B, err = d.AppendHead(b.B, c.version); err == nil {
 			b.Reference(body) // not d.Payload: with that the compiler moves all of d to the heap
+		}
+		if introduced && err == nil {
+			c.sent.introduce(d.Topic)
 		}
 	})
 	return err == nil

@@ -52,6 +52,9 @@
 //   - A will that comes due while publishers must wait, because memory or the
 //     disk is full, is published later: when they go on, or when its client
 //     connects again.
+//   - Topic aliases are sent to clients that take some, up to 128, for topics of 4
+//     to 256 bytes, in the order in which these come first. A topic that comes
+//     after all are given away has none: aliases do not change hands.
 //   - Options may take from clients what the protocol leaves to servers. MQTT 5
 //     clients are told in CONNACK, and disconnected if they do it all the same;
 //     others are not told, and disconnected, or refused the filter.
