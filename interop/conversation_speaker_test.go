@@ -89,7 +89,7 @@ func (p *speaker) handshake(upTo string) error {
 	} {
 		e, err := p.next(0, patience)
 		if err != nil || e.method != s.want {
-			return fmt.Errorf("%s: want %s, got %q: %w", p.name, s.want, e.text, err)
+			return errors.Join(fmt.Errorf("%s: want %s, got %q", p.name, s.want, e.text), err)
 		}
 		if s.want == upTo {
 			return nil
@@ -128,7 +128,7 @@ func (p *speaker) ensureOpen(n uint16) error {
 	}
 	e, err := p.next(n, patience)
 	if err != nil || e.method != "channel.open-ok" {
-		return fmt.Errorf("open channel %d of %s: got %q: %w", n, p.name, e.text, err)
+		return errors.Join(fmt.Errorf("open channel %d of %s: got %q", n, p.name, e.text), err)
 	}
 	p.channel(n).open = true
 	return nil
