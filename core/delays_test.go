@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,13 +17,23 @@ import (
 
 // landed notes what came.
 type landed struct {
+	mu    sync.Mutex
 	came  []string
 	props [][]byte
+}
+
+// bodies returns what has come by now.
+func (a *landed) bodies() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.came)
 }
 
 func (*landed) Ready() bool              { return true }
 func (*landed) Cancelled(*core.Consumer) {}
 func (a *landed) Deliver(d core.Delivery) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.came = append(a.came, string(d.Message.Body))
 	a.props = append(a.props, d.Message.Props)
 }
@@ -97,7 +108,7 @@ func TestDelayedMessageIsDeliveredWithItsDelayNegated(t *testing.T) {
 				if tt.after > 0 {
 					time.Sleep(tt.after)
 					synctest.Wait()
-					if len(a.came) > 0 {
+					if len(a.bodies()) > 0 {
 						t.Fatal("it came early")
 					}
 					time.Sleep(time.Millisecond)
@@ -179,10 +190,12 @@ func runDelays(t *testing.T, steps []int) {
 				t.Fatal(err)
 			}
 			store = memstore.Open(memstore.Options{Disk: disk})
-			was := a.came
+			was := a.bodies()
 			b, s = open()
 			a = receive(t, s)
+			a.mu.Lock()
 			a.came = append(was, a.came...)
+			a.mu.Unlock()
 		default:
 			time.Sleep(time.Duration(step) * 10 * time.Millisecond)
 		}
@@ -195,8 +208,8 @@ func runDelays(t *testing.T, steps []int) {
 		for _, d := range want {
 			bodies = append(bodies, d.body)
 		}
-		if !slices.Equal(a.came, bodies) {
-			t.Fatalf("after step %d of %v came %v, want %v", n, steps, a.came, bodies)
+		if came := a.bodies(); !slices.Equal(came, bodies) {
+			t.Fatalf("after step %d of %v came %v, want %v", n, steps, came, bodies)
 		}
 		if got := b.Stats().Delayed; got != len(pending) {
 			t.Fatalf("%d messages are delayed, want %d", got, len(pending))
@@ -230,10 +243,10 @@ func TestDelayedMessagesLeaveMemory(t *testing.T) {
 		a := receive(t, s)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if len(a.came) != n {
-			t.Fatalf("%d messages came", len(a.came))
+		if len(a.bodies()) != n {
+			t.Fatalf("%d messages came", len(a.bodies()))
 		}
-		for i, got := range a.came {
+		for i, got := range a.bodies() {
 			if got != fmt.Sprint(i, body) {
 				t.Fatalf("message %d is not what was published", i)
 			}
@@ -254,14 +267,14 @@ func TestDueMessagesWaitAsPublishersDo(t *testing.T) {
 		b.SetMemoryAlarm(true)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if len(a.came) > 0 {
+		if len(a.bodies()) > 0 {
 			t.Fatal("it was routed while publishers wait")
 		}
 		b.SetMemoryAlarm(false)
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if len(a.came) != 1 {
-			t.Errorf("%d messages came", len(a.came))
+		if len(a.bodies()) != 1 {
+			t.Errorf("%d messages came", len(a.bodies()))
 		}
 	})
 }
@@ -297,13 +310,13 @@ func TestTransactionWithADelayedMessage(t *testing.T) {
 		if err := s.Transact(t.Context(), &core.Transaction{Messages: []*core.Message{m}, Unrouted: func(int) { t.Error("it is not routed") }}); err != nil {
 			t.Fatal(err)
 		}
-		if n := b.Stats().Delayed; n != 1 || len(a.came) > 0 {
-			t.Errorf("%d are delayed, %d came", n, len(a.came))
+		if n := b.Stats().Delayed; n != 1 || len(a.bodies()) > 0 {
+			t.Errorf("%d are delayed, %d came", n, len(a.bodies()))
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if len(a.came) != 1 {
-			t.Errorf("%d messages came", len(a.came))
+		if len(a.bodies()) != 1 {
+			t.Errorf("%d messages came", len(a.bodies()))
 		}
 	})
 }
