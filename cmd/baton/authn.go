@@ -130,7 +130,8 @@ func (a *authSettings) http(log *slog.Logger) auth.HTTPOptions {
 // primary.
 type admission struct {
 	auth      auth.Authenticator
-	anonymous *auth.Anonymous // nil: a client without a name is not let in
+	scram     func(context.Context, auth.Credentials) (*auth.SCRAMExchange, error) // nil: the accounts are not asked
+	anonymous *auth.Anonymous                                                      // nil: a client without a name is not let in
 	close     []func()
 }
 
@@ -153,6 +154,9 @@ func (c *Config) openAdmission(users auth.Users, rate *listen.Rate, log *slog.Lo
 		chain = append(chain, link)
 	}
 	a.auth = &rated{auth.NewChain(chain...), rate}
+	if c.Auth.uses(backendInternal) {
+		a.scram = scramRated(accounts, rate)
+	}
 	if c.MQTT.Anonymous {
 		if a.anonymous, err = auth.NewAnonymous(accounts, c.anonymousUser()); err != nil {
 			a.Close()
@@ -181,6 +185,22 @@ func (r *rated) Authenticate(ctx context.Context, c auth.Credentials) (auth.Prin
 	}
 	defer done()
 	return r.Authenticator.Authenticate(ctx, c)
+}
+
+// scramRated lets an address begin an exchange that may try a login. Proofs cost
+// next to nothing to check, so that only the beginning waits its turn.
+func scramRated(accounts *auth.Accounts, rate *listen.Rate) func(context.Context, auth.Credentials) (*auth.SCRAMExchange, error) {
+	return func(ctx context.Context, peer auth.Credentials) (*auth.SCRAMExchange, error) {
+		done, err := rate.Try(ctx, peer.RemoteAddr)
+		switch {
+		case errors.Is(err, listen.ErrTooManyFailures):
+			return nil, fmt.Errorf("%w: %w", auth.ErrRefused, err)
+		case err != nil:
+			return nil, fmt.Errorf("wait for the turn of a login: %w", err)
+		}
+		done()
+		return accounts.SCRAM(peer), nil
+	}
 }
 
 func (r *rated) Offers(peer auth.Credentials) []string { return auth.Offers(r.Authenticator, peer) }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/protocols/auth"
 	"github.com/batonmq/baton/protocols/listen"
 	"github.com/batonmq/baton/protocols/mqtt/wire"
 	"github.com/batonmq/baton/protocols/outbox"
@@ -37,10 +38,12 @@ type conn struct {
 	sendMax   uint32        // the largest packet the client may send
 	version   wire.Version
 	sent      *sentAliases // nil: the client takes none
+	byMethod  bool         // the client has authenticated by SCRAM-SHA-256, and may again
 	connected bool         // CONNACK was sent, and it was not a refusal
 	outlives  bool         // the session may outlive the connection
 
 	// Owned by the reader.
+	again   *auth.SCRAMExchange // the client is authenticating anew; nil: it is not
 	left    *wire.Disconnect    // how the client took its leave
 	topic   string              // of the last publication
 	key     string              // its routing key
@@ -212,10 +215,7 @@ func (c *conn) handle(ctx context.Context, f wire.Frame) error {
 	case wire.CONNECT:
 		return wire.Errorf(wire.ProtocolError, "a second CONNECT") // [MQTT-3.1.0-2]
 	case wire.AUTH:
-		if _, err := wire.DecodeAuth(f, c.version); err != nil {
-			return err
-		}
-		return wire.Errorf(wire.ProtocolError, "AUTH without an authentication method in CONNECT") // [MQTT-4.12.0-7]
+		return c.reauthenticate(ctx, f)
 	case wire.CONNACK, wire.SUBACK, wire.UNSUBACK, wire.PINGRESP: // a server's
 	}
 	return wire.Errorf(wire.ProtocolError, "%s from a client", f.Type)

@@ -52,12 +52,8 @@ func (c *conn) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if p.AuthenticationMethod != "" {
-		// [MQTT-4.12.0-1]
-		return wire.Errorf(wire.BadAuthenticationMethod, "enhanced authentication is not supported")
-	}
 	ack := c.accept(&p)
-	principal, err := c.login(ctx, &p)
+	principal, err := c.login(ctx, &p, ack)
 	if err != nil {
 		return err
 	}

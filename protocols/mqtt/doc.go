@@ -59,8 +59,9 @@
 //     clients are told in CONNACK, and disconnected if they do it all the same;
 //     others are not told, and disconnected, or refused the filter.
 //   - A topic or a filter of more than 256 levels is not accepted.
-//   - Shared subscriptions and enhanced authentication are not there; CONNACK
-//     says so of the former.
+//   - Shared subscriptions are not there; CONNACK says so.
+//   - Enhanced authentication has SCRAM-SHA-256 alone, without channel binding, for
+//     users that have a verifier.
 //   - The limit that MaxSessionExpiry sets, and the one on keep alive, reach
 //     clients before MQTT 5 unannounced: their CONNACK has no room for it.
 //   - A connection that is cut (the store failed, the peer is gone) hears no
@@ -102,6 +103,13 @@
 //
 // (*) or, with Options.KeepUnauthorized, the message is dropped and answered as if
 // it had not been [MQTT-3.1.1 3.3.5-2].
+//
+// A client of MQTT 5 may name SCRAM-SHA-256 as its authentication method in place
+// of a password: it is then asked by AUTH, and may authenticate again, as the
+// same user, as long as the connection is open. Its vhost is the one that
+// CONNECT's user name begins with, if it has one. Another method is answered with
+// 0x8C, a login that is refused with 0x87, in CONNACK or, when it has come again,
+// in DISCONNECT.
 //
 // # Shutdown and wills
 //

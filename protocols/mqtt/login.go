@@ -23,8 +23,9 @@ const (
 	maxPassword = 32 << 10
 )
 
-// login finds out who the client is and where it wants to work.
-func (c *conn) login(ctx context.Context, p *wire.Connect) (auth.Principal, error) {
+// login finds out who the client is and where it wants to work. ack gets what a
+// method of enhanced authentication has to say at its end.
+func (c *conn) login(ctx context.Context, p *wire.Connect, ack *wire.Connack) (auth.Principal, error) {
 	switch limit := c.srv.opt.MaxClientID; {
 	case len(c.clientID) > limit: // [MQTT-3.1.3-5] lets a server have a limit, from 23 on
 		return auth.Principal{}, wire.Errorf(wire.ClientIDNotValid, "the client identifier has more than %d bytes", limit)
@@ -32,6 +33,9 @@ func (c *conn) login(ctx context.Context, p *wire.Connect) (auth.Principal, erro
 		return auth.Principal{}, wire.Errorf(wire.BadUserNameOrPassword, "the user name has more than %d bytes", maxUserName)
 	case len(p.Password) > maxPassword:
 		return auth.Principal{}, wire.Errorf(wire.BadUserNameOrPassword, "the password has more than %d bytes", maxPassword)
+	}
+	if p.AuthenticationMethod != "" {
+		return c.enhanced(ctx, p, ack)
 	}
 	var user string
 	c.vhost, user = c.srv.splitUserName(p.UserName)
@@ -41,7 +45,7 @@ func (c *conn) login(ctx context.Context, p *wire.Connect) (auth.Principal, erro
 		c.user = principal.Name
 		return principal, nil
 	case isRefusal(err):
-		return auth.Principal{}, c.loginRefused(ctx, err)
+		return auth.Principal{}, c.loginRefused(ctx, wire.BadUserNameOrPassword, err)
 	case ctx.Err() != nil:
 		return auth.Principal{}, err
 	}
@@ -62,16 +66,8 @@ func (s *Server) splitUserName(name string) (vhost, user string) {
 // nor password: its certificate may do. Where it does not, the client may be let
 // in as nobody in particular.
 func (c *conn) authenticate(ctx context.Context, p *wire.Connect, user string) (auth.Principal, error) {
-	credentials := auth.Credentials{
-		Username: user, Password: string(p.Password),
-		RemoteAddr: c.nc.RemoteAddr(), ClientID: c.clientID, VHost: c.vhost,
-	}
-	if state, ok := listen.TLSState(c.nc); ok {
-		credentials.TLS = true
-		if len(state.VerifiedChains) > 0 { // else the certificate proves nothing
-			credentials.Certificate = state.PeerCertificates[0]
-		}
-	}
+	credentials := c.credentials()
+	credentials.Username, credentials.Password = user, string(p.Password)
 	opt := &c.srv.opt
 	anonymous := !p.HasUserName && !p.HasPassword && opt.Anonymous != nil &&
 		(opt.AnonymousAnywhere || auth.IsLocal(credentials.RemoteAddr))
@@ -85,6 +81,18 @@ func (c *conn) authenticate(ctx context.Context, p *wire.Connect, user string) (
 	return opt.Anonymous.Authenticate(ctx, credentials)
 }
 
+// credentials are what the connection tells about the client.
+func (c *conn) credentials() auth.Credentials {
+	credentials := auth.Credentials{RemoteAddr: c.nc.RemoteAddr(), ClientID: c.clientID, VHost: c.vhost}
+	if state, ok := listen.TLSState(c.nc); ok {
+		credentials.TLS = true
+		if len(state.VerifiedChains) > 0 { // else the certificate proves nothing
+			credentials.Certificate = state.PeerCertificates[0]
+		}
+	}
+	return credentials
+}
+
 // isRefusal reports that the client is to blame, and not who was asked about it.
 // MQTT has no mechanisms, so one that nobody knows is missing credentials.
 func isRefusal(err error) bool {
@@ -92,7 +100,7 @@ func isRefusal(err error) bool {
 }
 
 // loginRefused counts and delays a refusal. The reason is for the log alone.
-func (c *conn) loginRefused(ctx context.Context, reason error) error {
+func (c *conn) loginRefused(ctx context.Context, code wire.ReasonCode, reason error) error {
 	c.count.loginsRefused.Add(1)
 	c.srv.opt.LoginFailed(c.nc.RemoteAddr())
 	delay := time.NewTimer(refusalDelay)
@@ -101,7 +109,7 @@ func (c *conn) loginRefused(ctx context.Context, reason error) error {
 	case <-delay.C:
 	case <-ctx.Done():
 	}
-	return fmt.Errorf("%w (%w)", wire.Errorf(wire.BadUserNameOrPassword, "login was refused"), reason)
+	return fmt.Errorf("%w (%w)", wire.Errorf(code, "login was refused"), reason)
 }
 
 // attach opens the principal's session.

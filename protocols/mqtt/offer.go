@@ -60,6 +60,7 @@ func (c *conn) elsewhere(code wire.ReasonCode) (reason wire.ReasonCode, referenc
 		}
 	case wire.UseAnotherServer, wire.ServerMoved:
 		return code, c.srv.opt.Redirect
+	default:
 	}
 	return code, ""
 }

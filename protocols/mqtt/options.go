@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,6 +36,11 @@ type Options struct {
 	// AnonymousAnywhere has Anonymous let in such clients from other machines,
 	// too. Its user must be one that may come from there.
 	AnonymousAnywhere bool
+
+	// SCRAM begins a login by SCRAM-SHA-256, the method of enhanced authentication
+	// that there is, for a client of which the connection is known. The error is
+	// auth.ErrRefused where the client may not try. Nil: the method is not offered.
+	SCRAM func(ctx context.Context, peer auth.Credentials) (*auth.SCRAMExchange, error)
 
 	// LoginFailed is told the address of each client whose login was refused or
 	// that did not finish its CONNECT in time, as listen.Rate.RecordFailure wants

@@ -43,6 +43,7 @@ type setup struct {
 	broker core.Options
 	server mqtt.Options
 
+	scram bool                                    // clients may log in by SCRAM-SHA-256
 	named bool                                    // clients need a name: none may be anonymous
 	users func(*auth.Accounts) auth.Authenticator // in place of server.Auth
 }
@@ -67,6 +68,11 @@ func newBed(tb testing.TB, change func(*setup)) *bed {
 	}
 	if b.accounts, err = auth.NewAccounts(auth.AccountsOptions{Users: b.broker.Access()}); err != nil {
 		tb.Fatal(err)
+	}
+	if s.scram {
+		s.server.SCRAM = func(_ context.Context, peer auth.Credentials) (*auth.SCRAMExchange, error) {
+			return b.accounts.SCRAM(peer), nil
+		}
 	}
 	switch {
 	case s.users != nil:
@@ -452,6 +458,8 @@ func describe(f wire.Frame, v wire.Version) string {
 		}
 	case wire.DISCONNECT:
 		s = fmt.Sprintf("DISCONNECT %#02x", r.octet()) + r.section(v)
+	case wire.AUTH:
+		s = fmt.Sprintf("AUTH %#02x", r.octet()) + r.section(v)
 	default:
 		s = f.Type.String()
 	}
