@@ -59,6 +59,8 @@ type Config struct {
 		RetainAvailable          bool
 		WildcardsAvailable       bool
 		SubscriptionIDsAvailable bool
+		CheckPayloadFormat       bool
+		ResponseInformation      string
 		ServerReference          string
 		ServerMoved              bool
 	}

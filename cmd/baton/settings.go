@@ -254,6 +254,16 @@ func mqttSettings() []setting {
 			bind: func(c *Config) value { return boolean(&c.MQTT.SubscriptionIDsAvailable) },
 		},
 		{
+			key: "mqtt.check_payload_format", def: "false", unit: "true or false",
+			doc:  "Refuse what an MQTT 5 client publishes as UTF-8 (payload format indicator 1) and is not (0x99).",
+			bind: func(c *Config) value { return boolean(&c.MQTT.CheckPayloadFormat) },
+		},
+		{
+			key: "mqtt.response_information", unit: "text",
+			doc:  "The Response Information for MQTT 5 clients that request it, such as `responses/{client_id}/`: where they let themselves be answered. Empty: none.",
+			bind: func(c *Config) value { return text(&c.MQTT.ResponseInformation) },
+		},
+		{
 			key: "mqtt.server_reference", unit: "HOST:PORT, or several with spaces between",
 			doc:  "Send MQTT 5 clients there as soon as they have logged in (0x9C), and refuse others: this server takes no MQTT clients any more. Empty: it does.",
 			bind: func(c *Config) value { return text(&c.MQTT.ServerReference) },

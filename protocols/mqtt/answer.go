@@ -37,6 +37,10 @@ func (c *conn) Complete(tag uint64, err error) {
 	if (t == wire.PUBACK || t == wire.PUBREC) && !reason.Failed() {
 		c.count.confirmed.Add(1)
 	}
+	if text := c.reasonOf(tag); text != "" {
+		c.sendExplained(t, id, reason, text)
+		return
+	}
 	c.sendAck(t, id, reason)
 }
 

@@ -39,6 +39,7 @@ type conn struct {
 	version   wire.Version
 	sent      *sentAliases // nil: the client takes none
 	byMethod  bool         // the client has authenticated by SCRAM-SHA-256, and may again
+	explains  bool         // answers may have reason strings
 	connected bool         // CONNACK was sent, and it was not a refusal
 	outlives  bool         // the session may outlive the connection
 
@@ -58,6 +59,9 @@ type conn struct {
 	warned   bool        // of publications that are not allowed; owned by the reader
 	told     bool        // DISCONNECT is in the outbox; owned by who appends to that
 	count    counters
+
+	reasonsMu sync.Mutex
+	reasons   map[uint64]string // reason strings of answers to come, by their tags
 
 	leavingMu sync.Mutex // below the engine's locks
 	leaving   bool       // read deadlines are for the goodbye from now on, and what is delivered is not answered

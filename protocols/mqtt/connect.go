@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/batonmq/baton/core"
@@ -60,7 +61,7 @@ func (c *conn) connect(ctx context.Context) error {
 	if err := c.srv.stays(p.Will); err != nil {
 		return err
 	}
-	will, err := newWill(p.Will)
+	will, err := c.srv.newWill(p.Will)
 	if err != nil {
 		return err
 	}
@@ -144,9 +145,13 @@ func (c *conn) accept(p *wire.Connect) *wire.Connack {
 		NoSubscriptionIDs: opt.NoSubscriptionIDs,
 	}
 	c.sent = newSentAliases(p.TopicAliasMaximum)
+	c.explains = c.version == wire.V5 && p.RequestProblemInfo
 	if p.ClientID == "" { // [MQTT-3.1.3-6] [MQTT-3.2.2-16]
 		c.clientID = core.GeneratedName("baton-")
 		ack.AssignedClientID = c.clientID
+	}
+	if p.RequestResponseInfo { // [MQTT-3.1.2-28]
+		ack.ResponseInfo = strings.ReplaceAll(opt.ResponseInformation, "{client_id}", c.clientID)
 	}
 	if limit := uint16(opt.MaxKeepAlive / time.Second); limit > 0 && (p.KeepAlive == 0 || p.KeepAlive > limit) {
 		ack.HasServerKeepAlive, ack.ServerKeepAlive = true, limit
@@ -178,7 +183,7 @@ func (s *Server) sessionExpiry(seconds uint32) time.Duration {
 }
 
 // newWill makes the engine's will of a client's; nil of none.
-func newWill(w *wire.Will) (*core.Will, error) {
+func (s *Server) newWill(w *wire.Will) (*core.Will, error) {
 	if w == nil {
 		return nil, nil //nolint:nilnil // no will is no error
 	}
@@ -187,6 +192,9 @@ func newWill(w *wire.Will) (*core.Will, error) {
 	}
 	props, err := wire.ParseProperties(w.Properties)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.checkFormat(props.PayloadFormat, w.Payload); err != nil {
 		return nil, err
 	}
 	will := &core.Will{

@@ -52,6 +52,10 @@
 //   - A will that comes due while publishers must wait, because memory or the
 //     disk is full, is published later: when they go on, or when its client
 //     connects again.
+//   - A refusal has a reason string in CONNACK, DISCONNECT, SUBACK, PUBACK and
+//     PUBREC, where the broker knows more than the reason code says: in the latter
+//     three unless the client does not want any, in all where the packet does not
+//     become larger than the client accepts. There are no user properties.
 //   - Topic aliases are sent to clients that take some, up to 128, for topics of 4
 //     to 256 bytes, in the order in which these come first. A topic that comes
 //     after all are given away has none: aliases do not change hands.

@@ -94,6 +94,14 @@ type Options struct {
 	// with wildcards; and subscription identifiers.
 	NoRetain, NoWildcards, NoSubscriptionIDs bool
 
+	// CheckPayloadFormat refuses a publication or a will whose payload format
+	// indicator says that it is UTF-8, and which is not.
+	CheckPayloadFormat bool
+
+	// ResponseInformation is what a client is told that asks for it: by custom the
+	// beginning of the topics where it is answered. {client_id} in it is replaced.
+	ResponseInformation string
+
 	// Redirect sends every client that could log in to another server, as a
 	// Server Reference (section 4.11): for good if Moved. Clients before MQTT 5
 	// hear that this one is unavailable. Empty: nobody is sent away.
@@ -167,6 +175,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("mqtt: maximum QoS %d is above %d", o.MaximumQoS, maximumQoS)
 	case len(o.Redirect) > math.MaxUint16 || !utf8.ValidString(o.Redirect):
 		return fmt.Errorf("mqtt: the server to redirect to is not UTF-8 of at most %d bytes", math.MaxUint16)
+	case len(o.ResponseInformation) > math.MaxUint16 || !utf8.ValidString(o.ResponseInformation):
+		return fmt.Errorf("mqtt: response information is not UTF-8 of at most %d bytes", math.MaxUint16)
 	case o.Moved && o.Redirect == "":
 		return errors.New("mqtt: the server has moved, and nothing says where to")
 	case o.HandshakeTimeout < 0:

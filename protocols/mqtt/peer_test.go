@@ -449,7 +449,7 @@ func describe(f wire.Frame, v wire.Version) string {
 	case wire.PUBACK, wire.PUBREC, wire.PUBREL, wire.PUBCOMP:
 		s = fmt.Sprintf("%s #%d", f.Type, r.short())
 		if len(r.b) > 0 {
-			s += fmt.Sprintf(" %#02x", r.octet())
+			s += fmt.Sprintf(" %#02x", r.octet()) + r.section(v)
 		}
 	case wire.SUBACK, wire.UNSUBACK:
 		s = fmt.Sprintf("%s #%d", f.Type, r.short()) + r.section(v)

@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/batonmq/baton/core"
@@ -135,26 +136,33 @@ func (c *conn) route(ctx context.Context, m *core.Message, p *wire.Publish) erro
 		m.Expires = c.session.ExpiresAfter(bridge.Lifetime(p.Properties.Expiry))
 	}
 	c.count.received[p.QoS].Add(1)
+	malformed := c.srv.checkFormat(p.Properties.PayloadFormat, m.Body)
 	switch p.QoS {
 	case 0:
+		if malformed != nil {
+			return malformed
+		}
 		routed, err := c.session.Publish(m, nil, 0)
 		if routed == 0 {
 			c.count.unroutable.Add(1)
 		}
 		return c.refused(err, 0)
 	case 1:
-		return c.routeAtLeastOnce(m, p.PacketID)
+		return c.routeAtLeastOnce(m, p.PacketID, malformed)
 	}
-	return c.routeOnce(m, p.PacketID)
+	return c.routeOnce(m, p.PacketID, malformed)
 }
 
 // routeAtLeastOnce publishes a message of QoS 1. PUBACK is sent when all that
-// it caused is on record [MQTT-4.3.2-4].
-func (c *conn) routeAtLeastOnce(m *core.Message, id uint16) error {
+// it caused is on record [MQTT-4.3.2-4]. One that is malformed is refused.
+func (c *conn) routeAtLeastOnce(m *core.Message, id uint16, malformed error) error {
 	if int(c.unacked.Add(1))+len(c.once) > c.receiveMaximum() {
 		return c.tooMany()
 	}
 	puback := answer(wire.PUBACK, id, wire.Success)
+	if malformed != nil {
+		return c.refused(malformed, puback)
+	}
 	routed, err := c.session.Publish(m, c, puback)
 	switch {
 	case err != nil:
@@ -168,8 +176,12 @@ func (c *conn) routeAtLeastOnce(m *core.Message, id uint16) error {
 
 // routeOnce publishes a message of QoS 2, unless it came before. PUBREC is sent
 // when it is on record that the identifier is taken [MQTT-4.3.3-8]
-// [MQTT-4.3.3-10].
-func (c *conn) routeOnce(m *core.Message, id uint16) error {
+// [MQTT-4.3.3-10]. One that is malformed is refused, and takes no identifier.
+func (c *conn) routeOnce(m *core.Message, id uint16, malformed error) error {
+	pubrec := answer(wire.PUBREC, id, wire.Success)
+	if malformed != nil {
+		return c.refused(malformed, pubrec)
+	}
 	if c.once == nil {
 		c.once = make(map[uint16]struct{})
 	}
@@ -177,7 +189,6 @@ func (c *conn) routeOnce(m *core.Message, id uint16) error {
 	if int(c.unacked.Load())+len(c.once) > c.receiveMaximum() {
 		return c.tooMany()
 	}
-	pubrec := answer(wire.PUBREC, id, wire.Success)
 	err := c.link.PublishOnce(m, id, c, pubrec, answer(wire.PUBREC, id, wire.NoMatchingSubscribers))
 	if err != nil {
 		delete(c.once, id)
@@ -209,13 +220,17 @@ func (c *conn) refused(err error, pending uint64) error {
 		return nil
 	}
 	t, id, _ := parts(pending)
+	if e, ok := errors.AsType[*wire.Error](err); ok {
+		c.session.Confirm(c, c.explained(t, id, e.Code, e))
+		return nil
+	}
 	switch kind := core.KindOf(err); {
 	case kind == core.Internal:
 		return err
 	case kind == core.Refused:
 		return c.unauthorized(err, pending)
 	case pending != 0 && c.version == wire.V5:
-		c.session.Confirm(c, answer(t, id, reasonCode(kind))) // behind the answers that are due before it
+		c.session.Confirm(c, c.explained(t, id, reasonCode(kind), err)) // behind the answers that are due before it
 		return nil
 	case kind != core.Overflow:
 		return err
@@ -234,7 +249,7 @@ func (c *conn) unauthorized(err error, pending uint64) error {
 	c.count.unauthorized.Add(1)
 	switch t, id, _ := parts(pending); {
 	case c.version == wire.V5 && pending != 0:
-		pending = answer(t, id, wire.NotAuthorized)
+		pending = c.explained(t, id, wire.NotAuthorized, err)
 	case !c.srv.opt.KeepUnauthorized:
 		return err
 	}

@@ -59,6 +59,9 @@ func (c *conn) subscribe(ctx context.Context, f wire.Frame) error {
 		}
 	}
 	denied.log(c)
+	if c.explains {
+		ack.ReasonString = denied.reason()
+	}
 	c.out.Append(func(b *outbox.Buffer) { b.B, err = wire.AppendSuback(b.B, c.version, ack, c.acceptMax) })
 	if err != nil {
 		return unsendable(wire.SUBACK, err)
@@ -87,6 +90,14 @@ func (d *denials) add(pattern string, err error) {
 	if d.n++; d.n == 1 {
 		d.pattern, d.err = pattern, err
 	}
+}
+
+// reason is the reason string of the SUBACK; empty for none.
+func (d *denials) reason() string {
+	if e := fault(d.err); e != nil {
+		return clipped(e.Text)
+	}
+	return ""
 }
 
 func (d *denials) log(c *conn) {
