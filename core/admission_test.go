@@ -331,7 +331,10 @@ func TestWhatOnlyTheStoreHasMakesNoQueueLong(t *testing.T) {
 			publish(t, s, &core.Message{Key: "q", Body: []byte("x"), Persistent: true})
 		}
 		flush(t, s)
-		publish(t, s, &core.Message{Key: "q", Body: []byte("x"), Persistent: true})
+		hoard(t, b, deaf, "long", budget) // what s has published last went to q
+		if got := b.Alarms(); got != (core.Alarms{Memory: true}) {
+			t.Fatalf("alarms %+v", got)
+		}
 		if err := s.Admit(t.Context(), 0); err != nil {
 			t.Fatal(err)
 		}

@@ -27,7 +27,7 @@ func strangers() map[string]attack {
 			size: 100, full: 2000, least: 90,
 			run: drip(wsPort, upgradeRequest, string(webSocketFrame(0x82, connectPacket(5, "loris", true, 0).bytes()))),
 		},
-		"slow loris, admin": {size: 100, full: 2000, least: 90, run: drip(adminPort, "GET /metrics HTTP/1.1\r\nHost: x\r\n", strings.Repeat("X-A: b\r\n", 100))},
+		"slow loris, admin": {size: 100, full: 2000, least: 10, run: drip(adminPort, "GET /metrics HTTP/1.1\r\nHost: x\r\n", strings.Repeat("X-A: b\r\n", 100))},
 		"slow loris, TLS":   {size: 100, full: 2000, least: 90, tls: true, run: drip(tlsPort, "\x16\x03\x01\x40\x00\x01\x00\x3f\xfc\x03\x03", strings.Repeat("x", 1000))},
 
 		"1 GiB announced, HTTP": {

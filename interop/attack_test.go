@@ -48,15 +48,33 @@ type attack struct {
 
 	env []string // further settings of the broker
 	tls bool     // it needs the listeners with TLS
+
+	equal bool // it has the broker's priority
 }
 
 // attacks are all of them, by name.
 func attacks() map[string]attack {
 	all := make(map[string]attack)
-	for _, some := range []map[string]attack{strangers(), webSocketAttacks(), topicAttacks(), clientAttacks(), deafClients()} {
+	for _, some := range []map[string]attack{control(), strangers(), webSocketAttacks(), topicAttacks(), clientAttacks(), deafClients()} {
 		maps.Copy(all, some)
 	}
 	return all
+}
+
+// control is no attack: it takes what a broker takes that is kept busy, and leaves the broker alone. So it tells what of the honest
+// clients' latency is the machine's.
+func control() map[string]attack {
+	return map[string]attack{"the processors, by another process": {size: 1, full: 1, least: 1, equal: true, run: spin}}
+}
+
+// spin keeps all processors busy.
+func spin(ctx context.Context, a *assault) error {
+	return a.each(ctx, runtime.GOMAXPROCS(0), func(ctx context.Context, _ int) error {
+		for ctx.Err() == nil {
+			a.did.Add(1)
+		}
+		return context.Cause(ctx)
+	})
 }
 
 // TestAttack: whatever one client does, the broker lives, stays within its memory,
@@ -188,7 +206,7 @@ func launchAttack(t *testing.T, name string, aim target) *attacker {
 	must(t, err)
 	at := &attacker{told: make(chan struct{}, 1), ended: make(chan struct{})}
 	command := []string{os.Args[0]}
-	if nice, err := exec.LookPath("nice"); err == nil {
+	if nice, err := exec.LookPath("nice"); err == nil && !attacks()[name].equal {
 		// It would be on a machine of its own: it must not be its own work that the honest suffer from.
 		command = []string{nice, "-n", "19", os.Args[0]}
 	}
