@@ -297,8 +297,22 @@ func (d *delays) run(ctx context.Context) error {
 	return nil
 }
 
-// comeDue takes out what is due, up to a batch, in the order in which it came due. While publishers must wait nothing is: it would be
-// what fills the broker up. It is looked at again every delayRetry.
+// mayCome reports whether what is due may be routed now. While publishers must wait it may not: it would be what fills the broker up. But
+// where they wait for memory alone, what has its message in memory takes no more of that elsewhere; and if much of the memory is taken by
+// messages that are kept back, nothing else makes room. mu is held.
+func (d *delays) mayCome() bool {
+	b := d.broker()
+	if b.hasRoom() {
+		return true
+	}
+	if b.stops.Load()&^(stopLong|stopBudget) != 0 || b.store.Pending() >= b.opt.PendingLimit {
+		return false
+	}
+	return d.heap[0].msg != nil || d.bytes+delayedCost*int64(len(d.heap)) >= b.opt.MemoryBudget/16
+}
+
+// comeDue takes out what is due, up to a batch, in the order in which it came due. What may not be routed now is looked at again every
+// delayRetry.
 func (d *delays) comeDue() (due []delayed) {
 	b := d.broker()
 	d.mu.Lock()
@@ -307,7 +321,7 @@ func (d *delays) comeDue() (due []delayed) {
 		return nil
 	}
 	now := b.now()
-	if d.heap[0].due <= now && !b.hasRoom() {
+	if d.heap[0].due <= now && !d.mayCome() {
 		b.expiries.set(&d.alarm, now+delayRetry)
 		return nil
 	}

@@ -320,3 +320,21 @@ func TestTransactionWithADelayedMessage(t *testing.T) {
 		}
 	})
 }
+
+// Delayed messages may be what fills the memory budget: they go on all the same when they are due, as nothing else would ever make room.
+func TestDelayedMessagesThatFillTheMemoryGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := engine(t, core.Options{MemoryBudget: 1 << 20})
+		s := delaying(t, b)
+		a := receive(t, s)
+		n := 0
+		for ; !b.Alarms().Memory; n++ {
+			publish(t, s, &core.Message{Exchange: "d", Props: withDelay(t, int32(1000)), Body: make([]byte, 10_000)})
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(a.came) != n || b.Alarms().Memory {
+			t.Errorf("%d of %d came; publishers wait: %t", len(a.came), n, b.Alarms().Memory)
+		}
+	})
+}
