@@ -1,7 +1,7 @@
 package core
 
 // A queue with x-expires goes when nobody has used it for that long: it has no consumer, nobody got a message from it and nobody declared
-// it. What is in it goes with it. After a start the time begins anew.
+// it. What is in it goes with it. After a start the time begins anew. A subscriber's queue lasts as long as the subscriber.
 
 // lease is how long a queue lasts. It is guarded by the queue's mu, but for the alarm.
 type lease struct {
@@ -12,7 +12,7 @@ type lease struct {
 
 // touch notes that the queue is used.
 func (q *Queue) touch() {
-	if st := q.settings.Load(); st == nil || st.Expires == nil {
+	if st := q.settings.Load(); st == nil || st.Expires == nil || q.subscriber != nil {
 		return
 	}
 	if q.lease == nil {
@@ -55,13 +55,13 @@ func (q *Queue) lapsed() bool {
 	defer q.mu.Unlock()
 	q.lease.set = false
 	st, now := q.settings.Load(), q.vhost.broker.now()
-	if st == nil || st.Expires == nil {
+	if st == nil || st.Expires == nil || q.vhost.broker.stopping() { // the next broker begins anew
 		return false
 	}
 	if len(q.consumers) > 0 {
 		q.lease.used = now
 	}
-	if now-q.lease.used >= *st.Expires && !q.vhost.broker.stopping() {
+	if now-q.lease.used >= *st.Expires {
 		return true
 	}
 	q.renew()

@@ -201,3 +201,27 @@ func TestPolicy_ManyQueues(t *testing.T) {
 		}
 	}
 }
+
+// How long a subscriber lasts is its own affair: a policy that lets queues expire takes none of them.
+func TestPolicy_ExpiresSparesSubscribers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := engine(t, core.Options{})
+		s := attach(t, b)
+		link, _, err := s.Subscriber(t.Context(), core.SubscriberSpec{
+			Name: "c", Queue: "q", Expiry: core.Forever, Receiver: &peer{script: &script{t: t}, name: "c"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := link.Subscribe(t.Context(), []core.SubscriptionSpec{{Key: "k", Level: core.AtLeastOnce}}); err != nil {
+			t.Fatal(err)
+		}
+		link.Detach(false, nil)
+		setPolicy(t, b, core.Policy{Name: "p", Definition: terms("expires=1000")})
+		time.Sleep(time.Minute)
+		publish(t, attach(t, b), &core.Message{Exchange: core.TopicExchange, Key: "k", Persistent: true})
+		if n := b.Stats().Ready; n != 1 {
+			t.Errorf("%d messages wait for the subscriber, want 1", n)
+		}
+	})
+}
