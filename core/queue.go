@@ -369,12 +369,13 @@ func (q *Queue) end(ifUnused, ifEmpty bool) (messages int, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	object := q.vhost.queueName(q.spec.Name)
-	switch q.awakeAll(); {
+	switch {
 	case ifUnused && len(q.consumers) > 0:
 		return 0, inUse("delete", object)
-	case ifEmpty && q.stats.Ready > 0:
+	case ifEmpty && q.stats.Ready+q.stats.Resting > 0:
 		return 0, &Error{Kind: InUse, Op: "delete", Name: object, Text: object + " not empty"}
 	}
+	q.awakeAll()
 	messages = q.stats.Ready
 	q.deleted = true
 	for _, c := range q.consumers {
