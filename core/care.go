@@ -194,7 +194,10 @@ func (c *care) commit(ctx context.Context) error {
 	if len(batch) == 0 {
 		return nil
 	}
-	err := c.session.Admit(ctx, 0)
+	var err error
+	if c.spec.To.Kind != Nowhere { // to delete makes room
+		err = c.session.Admit(ctx, 0)
+	}
 	u := unit{broker: c.session.broker, whole: true, stays: true}
 	var gone []Delivery
 	for _, d := range batch {

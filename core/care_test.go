@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/core/field"
@@ -459,4 +460,20 @@ func TestMove_ACrashNeitherLosesNorDoubles(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Deleting messages makes room: it does not wait for it.
+func TestMove_DeletesWhilePublishersMustWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := engine(t, core.Options{})
+		s := attach(t, b)
+		declareNamed(t, s, true, nil, "q")
+		fill(t, s, 3, true, 0)
+		b.SetMemoryAlarm(true)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if moved, err := s.Move(ctx, core.MoveSpec{Queue: "q"}); err != nil || moved.Moved != 3 {
+			t.Errorf("%d were deleted, %v; want 3", moved.Moved, err)
+		}
+	})
 }
