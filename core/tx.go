@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"slices"
 )
@@ -38,12 +39,18 @@ func (s *Session) CheckPublish(m *Message) error {
 // Transact publishes the messages of t, which CheckPublish has passed, settles its deliveries, and returns when that has passed. Messages
 // and what ends deliveries are one unit: after a crash all of it has happened or nothing, and nobody sees one of the messages before all have
 // their places. What is put back, or rejected and then a dead letter, is so behind it: a crash in between puts it back. A message that is to be kept for its key
-// (Message.Retain) is a unit of its own. A full queue that refuses a message goes without it. All are routed now, whatever was bound when their client sent them.
+// (Message.Retain) is a unit of its own. All are routed now, whatever was bound when their client sent them. A full queue that refuses a
+// message goes without it, and that is an error (Overflow) once all the rest has passed.
 func (s *Session) Transact(ctx context.Context, t *Transaction) error {
 	u := unit{broker: s.broker, whole: true}
 	s.vhost.dedups.mu.Lock() // until what is remembered is on record
+	var refused error
 	for i, m := range t.Messages {
-		if !m.kept() && s.publishIn(&u, m) == 0 {
+		if m.kept() {
+			continue
+		}
+		routed, full := s.publishIn(&u, m)
+		if refused = cmp.Or(refused, full); routed == 0 && full == nil {
 			s.broker.unroutable.Add(1)
 			t.Unrouted(i)
 		}
@@ -62,7 +69,8 @@ func (s *Session) Transact(ctx context.Context, t *Transaction) error {
 	s.vhost.dedups.mu.Unlock()
 	for _, m := range t.Messages {
 		if m.kept() {
-			_, _ = s.publishRetained(m, nil, 0)
+			_, full := s.publishRetained(m, nil, 0)
+			refused = cmp.Or(refused, full)
 		}
 	}
 	for _, n := range later {
@@ -73,35 +81,36 @@ func (s *Session) Transact(ctx context.Context, t *Transaction) error {
 	}
 	p := newPromise()
 	s.Confirm(p, 0)
-	return p.wait(ctx)
+	if err := p.wait(ctx); err != nil || refused == nil {
+		return err
+	}
+	return &Error{Kind: Overflow, Op: "commit", Name: "a transaction", Text: "partial tx completion", Err: refused}
 }
 
 // kept reports whether the message is to be kept for its key.
 func (m *Message) kept() bool { return m.Retain && m.Exchange == TopicExchange }
 
-// publishIn takes places for m in u, hands it to those who get it at most once, and returns how many it reaches.
-func (s *Session) publishIn(u *unit, m *Message) (routed int) {
+// publishIn takes places for m in u, hands it to those who get it at most once, and returns how many it reaches, and the error of a full
+// queue that refuses it.
+func (s *Session) publishIn(u *unit, m *Message) (routed int, full error) {
 	if s.vhost.dedups.on.Load() {
 		if id, ok := m.dedupID(); ok {
-			routed, full := s.uniqueIn(u, &unique{id: id}, m, func() error { return s.route(m) })
-			if full != nil && KindOf(full) == Overflow {
-				routed++ // it has reached a queue, which does without
+			routed, err := s.uniqueIn(u, &unique{id: id}, m, func() error { return s.route(m) })
+			if err != nil && KindOf(err) != Overflow {
+				err = nil // its exchange is gone
 			}
-			return routed
+			return routed, err
 		}
 	}
-	if s.route(m) != nil {
-		return 0 // its exchange is gone
+	if gone := s.route(m); gone != nil {
+		return 0, nil //nolint:nilerr // the exchange was there when the client published
 	}
 	pushed, _ := s.push(m)
-	routed, full := s.put(u, nil, m)
-	if routed += pushed; full != nil {
-		return routed + 1 // it has reached a queue, which does without
-	}
-	if routed == 0 && m.Exchange == "" {
+	routed, full = s.put(u, nil, m)
+	if routed += pushed; routed == 0 && full == nil && m.Exchange == "" {
 		routed = s.reply(m)
 	}
-	return routed
+	return routed, full
 }
 
 // settleIn ends the entries of deliveries of this queue with u.

@@ -56,6 +56,8 @@
 //
 // # What it does not guarantee
 //
+//   - A transaction of which a full queue refuses a message is committed without it,
+//     and its channel closed with 406, as in RabbitMQ.
 //   - Of a transaction, what is put back and what is retained for subscribers is
 //     not part of the unit, but comes behind it. Messages are routed when they are
 //     committed, not when they are sent.

@@ -137,6 +137,14 @@ func TestTx_1_9(t *testing.T) {
 			p.commit()
 			p.ready(1)
 		}},
+		{"a full queue that refuses a message fails the commit, which is done but for that", func(p *peer) {
+			p.declare(wire.QueueDeclare{Queue: "q", Arguments: field.Table{{Key: "x-max-length", Value: int32(1)}, {Key: "x-overflow", Value: "reject-publish"}}})
+			p.selectTx()
+			p.publishN(3)
+			p.send(1, &wire.TxCommit{})
+			p.channelClosed(1, 406, "PRECONDITION_FAILED - partial tx completion", wire.TxCommitID)
+			p.ready(1)
+		}},
 		{"select may be repeated", func(p *peer) {
 			queueQ(p, 0)
 			p.selectTx()
