@@ -142,3 +142,27 @@ func TestTransactionWithIDs(t *testing.T) {
 		t.Errorf("%d messages are ready, %d were duplicates", st.Ready, st.Duplicates)
 	}
 }
+
+// What a subscriber's queue remembers ends with the subscriber: who comes fresh under its name gets what that had.
+func TestIDsOfASubscriberEndWithIt(t *testing.T) {
+	b := engine(t, core.Options{})
+	s := attach(t, b)
+	setPolicy(t, b, core.Policy{Name: "p", ApplyTo: "queues", Definition: terms("deduplication-window=600000")})
+	for i := range 2 {
+		link, _, err := s.Subscriber(t.Context(), core.SubscriberSpec{
+			Name: "c", Queue: "q", Fresh: true, Expiry: core.Forever, Receiver: &peer{script: &script{t: t}, name: "c"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := link.Subscribe(t.Context(), []core.SubscriptionSpec{{Key: "k", Level: core.AtLeastOnce}}); err != nil {
+			t.Fatal(err)
+		}
+		publish(t, s, &core.Message{Exchange: core.TopicExchange, Key: "k", Props: withID(t, "a"), Persistent: true})
+		if st := b.Stats(); st.Ready != 1 || st.Duplicates != 0 {
+			t.Errorf("round %d: %d wait, %d were duplicates; want 1, 0", i, st.Ready, st.Duplicates)
+		}
+		link.Detach(false, nil)
+		s = attach(t, b)
+	}
+}

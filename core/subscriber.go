@@ -392,6 +392,7 @@ func (sub *Subscriber) end() (ops []Op) {
 	queues := v.queues.Load().without(sub.queue.spec.Name)
 	v.queues.Store(&queues)
 	_, _ = sub.queue.end(false, false) // without conditions it never refuses
+	ops = append(ops, v.forgetIDs(dedupOwner{name: sub.queue.spec.Name})...)
 	if !sub.durable {
 		return ops
 	}
