@@ -154,7 +154,9 @@ func (q *Queue) afterPush(at place, fresh bool) {
 	} else {
 		q.dispatch()
 	}
-	q.shorten()
+	if q.settings.Load() != nil {
+		q.shorten()
+	}
 	if at.lane.tail.len() >= 2*pageKeep && q.vhost.broker.crowded() {
 		q.pageOut(at.lane, pageKeep)
 	}

@@ -91,11 +91,12 @@ func (q *Queue) freed(m *Message) {
 
 // dispatch hands out what it can: entries in order, consumers in turn.
 func (q *Queue) dispatch() {
-	for len(q.listed) > 0 {
-		if q.wanting() {
+	for len(q.listed) > 0 && q.stats.Ready > 0 {
+		l := q.front()
+		e := l.peek()
+		if (e == nil || l.cold.n > 0) && q.wanting() {
 			q.requestLoad()
 		}
-		e := q.front().peek()
 		if e == nil {
 			return
 		}
