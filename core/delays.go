@@ -298,8 +298,8 @@ func (d *delays) run(ctx context.Context) error {
 }
 
 // mayCome reports whether what is due may be routed now. While publishers must wait it may not: it would be what fills the broker up. But
-// where they wait for memory alone, what has its message in memory takes no more of that elsewhere; and if much of the memory is taken by
-// messages that are kept back, nothing else makes room. mu is held.
+// where they wait for memory alone, what has its message in memory takes no more of that elsewhere; and where they would not wait but for
+// what is kept back here, nothing else makes room. mu is held.
 func (d *delays) mayCome() bool {
 	b := d.broker()
 	if b.hasRoom() {
@@ -308,7 +308,7 @@ func (d *delays) mayCome() bool {
 	if b.stops.Load()&^(stopLong|stopBudget) != 0 || b.store.Pending() >= b.opt.PendingLimit {
 		return false
 	}
-	return d.heap[0].msg != nil || d.bytes+delayedCost*int64(len(d.heap)) >= b.opt.MemoryBudget/16
+	return d.heap[0].msg != nil || b.held.Load()-d.bytes-delayedCost*int64(len(d.heap)) < b.opt.MemoryBudget-b.opt.MemoryBudget/16
 }
 
 // comeDue takes out what is due, up to a batch, in the order in which it came due. What may not be routed now is looked at again every
