@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/batonmq/baton/core/field"
 )
@@ -196,7 +197,11 @@ func (q *Queue) buried(batch []dead) {
 	if q.dying.listed = q.dying.list.len() > 0; q.dying.listed {
 		q.vhost.broker.deaths.add(q)
 	}
-	q.dropExpired()
+	if slices.ContainsFunc(batch, func(d dead) bool { return d.reason == expired }) {
+		q.dropDue() // the expirer left the rest to this
+	} else {
+		q.dropExpired()
+	}
 	q.shorten()
 	q.dispatch()
 }

@@ -138,9 +138,8 @@ func (q *Queue) alarmAt(at int64) {
 	q.vhost.broker.expiries.set(&q.alarm, at)
 }
 
-// ring drops what is due. When a lane's next message is in the store alone then, it is brought back: its time may be over, too. An alarm is
-// not taken back when the message for which it was set goes another way, so it may ring in vain: that costs less than to follow every
-// change.
+// ring drops what is due. An alarm is not taken back when the message for which it was set goes another way, so it may ring in vain: that
+// costs less than to follow every change.
 func (q *Queue) ring() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -148,8 +147,16 @@ func (q *Queue) ring() {
 	if q.deleted {
 		return
 	}
+	if !q.dropDue() {
+		q.dispatch()
+	}
+}
+
+// dropDue is dropExpired for who comes because messages are due. When a lane's next message is in the store alone then, it is brought back:
+// its time may be over, too.
+func (q *Queue) dropDue() (more bool) {
 	if _, more := q.dropExpired(); more {
-		return
+		return true
 	}
 	due := q.front().peek() == nil
 	if q.ladder != nil {
@@ -158,7 +165,7 @@ func (q *Queue) ring() {
 	if due && q.wanting() {
 		q.requestLoad()
 	}
-	q.dispatch()
+	return false
 }
 
 // dispatchFresh is dispatch when the message at a place has just become visible. It is handed out if that can be done at this moment,

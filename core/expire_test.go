@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/core/field"
 	"github.com/batonmq/baton/persistence/memstore"
 )
 
@@ -301,4 +302,24 @@ func BenchmarkBacklogExpiring(b *testing.B) {
 			}
 		}
 	}
+}
+
+// More dead letters than may be under way, most of them in the store alone: all of a queue that is over goes on, with nobody asking for it.
+func TestExpiredMessagesInTheStoreAllGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const messages = 5000
+		b := engine(t, core.Options{PageAt: 1 << 16})
+		s := attach(t, b)
+		declareNamed(t, s, true, nil, "dead")
+		declareNamed(t, s, true, field.Table{
+			{Key: "x-dead-letter-exchange", Value: ""}, {Key: "x-dead-letter-routing-key", Value: "dead"}, {Key: "x-message-ttl", Value: int32(1000)},
+		}, "q")
+		fill(t, s, messages, true, 0)
+		flush(t, s)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if st := b.Stats(); st.Ready != messages || st.Expired != messages {
+			t.Errorf("%d are ready and %d have expired, want %d", st.Ready, st.Expired, messages)
+		}
+	})
 }
