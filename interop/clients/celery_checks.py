@@ -137,15 +137,19 @@ def _():
 
 @check("remote control: a queue is added and taken away")
 def _():
-    control = app.control
-    control.add_consumer("celery.added", reply=True, timeout=2, destination=["main@checks"])
+    def control(verb, said):
+        same(verb("celery.added", reply=True, timeout=20, destination=["main@checks"]), [{"main@checks": {"ok": said}}])
+
+    control(app.control.add_consumer, "add consumer celery.added")
     same(tasks.add.apply_async((1, 1), queue="celery.added").get(timeout=20), 2)
-    control.cancel_consumer("celery.added", reply=True, timeout=2, destination=["main@checks"])
+    control(app.control.cancel_consumer, "no longer consuming from celery.added")
+    inspect = app.control.inspect(timeout=1)  # the worker says that before it does it
+    eventually(lambda: "celery.added" not in [q["name"] for q in inspect.active_queues()["main@checks"]])
     result = tasks.add.apply_async((1, 1), queue="celery.added")
     raises(NotYet, result.get, timeout=1)
-    control.add_consumer("celery.added", reply=True, timeout=2, destination=["main@checks"])
+    control(app.control.add_consumer, "add consumer celery.added")
     same(result.get(timeout=20), 2)
-    control.cancel_consumer("celery.added", reply=True, timeout=2, destination=["main@checks"])
+    control(app.control.cancel_consumer, "no longer consuming from celery.added")
 
 
 @check("a revoked task does not run")
