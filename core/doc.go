@@ -71,11 +71,13 @@
 //   - A will is published by nobody who could be told to wait. One that comes due while publishers must is held back, with its record,
 //     and looked at once a second; when its owner comes back first it is published at that moment. So wills are late rather than lost,
 //     and very many at once take no more memory than they had.
-//   - A delayed message that is due while publishers must wait is held back, and looked at once a second. So are all after a start, until those
+//   - A delayed message that is due while publishers must wait is held back, but where they wait for memory alone and it takes none, and looked at once a second. So are all after a start, until those
 //     on record have been read through. Who is to be told that a message reaches nobody is not told that of one that is delayed.
 //   - An id under which a message goes out at least once is not on record: after a crash the message comes under another one, about half
 //     the ring of ids away from those that its client may still answer for.
 //   - Retained messages that are still to be sent for a subscription are not on record: the rest of them ends with the process.
+//   - So may one with an id to be taken once: if the broker dies before the id is on record, its publisher, who was not answered, sends it
+//     again, and a consumer that has seen it sees it twice. To hold it back until then would have a get find nothing right after a confirm.
 //   - A transient message, or a persistent one in a transient queue, ends with the process.
 //   - A message whose time is over may wait behind one of its priority whose time is not, and counts as ready. After a start the next message
 //     of each queue is read in the background: what is over is there until that has come to its queue.
