@@ -24,7 +24,6 @@ type QueueSettings struct {
 
 	DeadLetterExchange *string
 	DeadLetterKey      *string // nil: the key that the message has
-	AtLeastOnce        bool    // a dead letter that a full queue refuses is kept, and tried again
 
 	MaxPriority     uint8 // 0: the queue has no priorities
 	SingleActive    bool
@@ -85,8 +84,9 @@ var queueSettings = [...]setting{
 	{"x-message-ttl", func(st *QueueSettings, v any) string { return readPeriod(&st.TTL, v) }},
 	{argDeadLetters, func(st *QueueSettings, v any) string { return readText(&st.DeadLetterExchange, v) }},
 	{argDeadLetterKey, func(st *QueueSettings, v any) string { return readText(&st.DeadLetterKey, v) }},
-	{"x-dead-letter-strategy", func(st *QueueSettings, v any) string {
-		return readWord(&st.AtLeastOnce, v, "invalid_dlx_strategy", map[string]bool{"at-most-once": false, "at-least-once": true})
+	{"x-dead-letter-strategy", func(_ *QueueSettings, v any) string { // of no effect: a dead letter that a full queue refuses ends either way
+		var is bool
+		return readWord(&is, v, "invalid_dlx_strategy", map[string]bool{"at-most-once": false, "at-least-once": true})
 	}},
 	{"x-max-length", func(st *QueueSettings, v any) string { return readCount(&st.MaxLength, v) }},
 	{"x-max-length-bytes", func(st *QueueSettings, v any) string { return readCount(&st.MaxBytes, v) }},
@@ -107,7 +107,7 @@ var queueSettings = [...]setting{
 		var is bool
 		return readWord(&is, v, quoted("unsupported queue mode '%s'", v), map[string]bool{"lazy": true, "default": true})
 	}},
-	{"x-queue-version", func(_ *QueueSettings, v any) string { // likewise
+	{"x-queue-version", func(_ *QueueSettings, v any) string { // of no effect
 		n, problem := readNumber(v)
 		if problem == "" && n != 1 && n != 2 {
 			return quoted("unsupported queue version '%s'", v)

@@ -51,7 +51,7 @@ func TestQueueArguments(t *testing.T) {
 			want: QueueSettings{DeadLetterExchange: new("x"), DeadLetterKey: new("k")},
 		},
 		{args: arg("x-dead-letter-strategy", "at-most-once")},
-		{args: arg("x-dead-letter-strategy", "at-least-once"), want: QueueSettings{AtLeastOnce: true}},
+		{args: arg("x-dead-letter-strategy", "at-least-once")},
 		{args: arg("x-dead-letter-strategy", "never"), problem: "x-dead-letter-strategy: invalid_dlx_strategy"},
 		{args: arg("x-queue-type", "classic")},
 		{args: arg("x-queue-type", "quorum"), want: QueueSettings{Type: QuorumType}},

@@ -58,7 +58,7 @@ func (l *books) fill(n int) {
 			}
 			for i := range n {
 				if q != "t" {
-					publish(l.t, l.session, &core.Message{Key: q, Body: []byte(fmt.Sprint(i + 1)), Persistent: true})
+					publish(l.t, l.session, &core.Message{Key: q, Body: fmt.Append(nil, i+1), Persistent: true})
 				}
 			}
 		}
@@ -136,7 +136,7 @@ func TestTransact_AllOrNothing(t *testing.T) {
 					t.Error(err)
 				}
 				for i := range 2 {
-					publish(t, l.session, &core.Message{Key: "b", Body: []byte(fmt.Sprint(i + 1)), Persistent: true})
+					publish(t, l.session, &core.Message{Key: "b", Body: fmt.Append(nil, i+1), Persistent: true})
 				}
 			})
 			l.store.Flush()
