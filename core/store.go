@@ -133,7 +133,7 @@ type Store interface {
 	Pending() int64
 
 	// Load returns live entries of queue with places from ≤ Seq ≤ to, in order, with their messages: at most maxEntries, and no
-	// further entry once maxBytes are reached. Only entries that have passed are found. An empty result means that the range holds
+	// further entry once what is kept of them has maxBytes. Only entries that have passed are found. An empty result means that the range holds
 	// nothing. It may block on the disk, and is never called with a lock held.
 	Load(queue QueueID, from, to Seq, maxEntries, maxBytes int) ([]Entry, error)
 

@@ -120,11 +120,7 @@ func TestStandbyWithBrokenConfiguration(t *testing.T) {
 	s := c.standbys()[0]
 	file := fileOf(c, files, s)
 	must(t, os.WriteFile(file, []byte(brokenConfig), 0o600))
-	answers(t, s, `(?s)503|cannot take over.*memory\.budget`)
-	_, body := s.ready(t.Context())
-	if !strings.Contains(body, "memory.budget") {
-		t.Errorf("/readyz does not say what to mend: %s", body)
-	}
+	answers(t, s, `memory\.budget`)
 	_, epoch := kill(t, c)
 	// Nobody may take over: there is nothing to wait for but time.
 	must(t, pause(t.Context(), 2*c.ttl))

@@ -208,6 +208,7 @@ func TestLoad_Limits(t *testing.T) {
 		ops = append(ops, publish(seq, fmt.Sprint(seq)))
 	}
 	commit(t, s, ops...)
+	const record = 26 // bytes, of a message whose body is one
 	for _, c := range []struct {
 		name            string
 		from, to        core.Seq
@@ -219,7 +220,7 @@ func TestLoad_Limits(t *testing.T) {
 		{"a range across chunks", 1000, 1100, 5000, 1 << 20, 34, 1000, 1099},
 		{"between two places", 2, 3, 10, 1 << 20, 0, 0, 0},
 		{"entries end it", 4, 5000, 7, 1 << 20, 7, 4, 22},
-		{"bytes end it, after the one that reaches them", 1, 5000, 100, 5, 3, 1, 7},
+		{"bytes end it, after the one that reaches them", 1, 5000, 100, 2*record + 1, 3, 1, 7},
 		{"behind the last", 2999, 5000, 10, 1 << 20, 0, 0, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
