@@ -292,8 +292,9 @@ func TestCarry_DefinitionsThatMemoryLacks(t *testing.T) {
 			}
 			if restarted {
 				v.close(s)
-				s = v.open()
+				s = v.claim()
 				want = contents(t, s)
+				s.Activated()
 			}
 			first := s.live.defs["d"].segment
 			if !s.live.defs["d"].absent {

@@ -69,12 +69,19 @@ func (v *lives) try() (*Store, error) {
 // open opens the next life and activates it.
 func (v *lives) open() *Store {
 	v.t.Helper()
+	s := v.claim()
+	s.Activated()
+	return s
+}
+
+// claim is open for who recovers before the store is activated, as a broker does.
+func (v *lives) claim() *Store {
+	v.t.Helper()
 	s, err := v.try()
 	if err != nil {
 		v.t.Fatal(err)
 	}
 	v.source = &Source{Epoch: v.epoch, Lineage: s.Lineage(), Segment: v.named}
-	s.Activated()
 	return s
 }
 

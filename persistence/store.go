@@ -93,7 +93,8 @@ func (s *Store) Activated() {
 	})
 }
 
-// Recover implements core.Store.
+// Recover implements core.Store. What it has yielded leaves memory if the index has it: before the store is activated, when nothing changes
+// the index meanwhile.
 func (s *Store) Recover(ctx context.Context) iter.Seq2[core.Definition, error] {
 	return func(yield func(core.Definition, error) bool) {
 		var batch [256]core.Definition
@@ -112,7 +113,7 @@ func (s *Store) Recover(ctx context.Context) iter.Seq2[core.Definition, error] {
 					return
 				}
 			}
-			if s.waiting == nil { // of what waits the index has nothing yet
+			if !s.activated.Load() && s.waiting == nil { // of what waits the index has nothing yet
 				s.live.forget(list[:n])
 			}
 			list = list[n:]

@@ -94,7 +94,7 @@ func TestSubscriptionIsGrantedTheMaximum(t *testing.T) {
 				t.Error(got)
 			}
 			p.publish("a", "x", 1, 7)
-			p.expect("PUBLISH a q1 #1 \"x\"", "PUBACK #7")
+			p.expectBoth("PUBLISH a q1 #1 \"x\"", "PUBACK #7")
 			p.ack(wire.PUBACK, 1)
 			p.disconnect()
 		}

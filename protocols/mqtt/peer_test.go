@@ -383,6 +383,16 @@ func (p *peer) expect(want ...string) {
 	}
 }
 
+// expectBoth waits for two packets, whichever comes first: what a client publishes to itself, and the answer to that.
+func (p *peer) expectBoth(a, b string) {
+	p.t.Helper()
+	switch first, second := p.next(), p.next(); {
+	case first == a && second == b, first == b && second == a:
+	default:
+		p.t.Fatalf("peer got\n\t%s and\n\t%s, want\n\t%s and\n\t%s", first, second, a, b)
+	}
+}
+
 // silence fails if anything arrives within d.
 func (p *peer) silence(d time.Duration) {
 	p.t.Helper()
