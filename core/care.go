@@ -70,7 +70,13 @@ func (s *Session) Move(ctx context.Context, spec MoveSpec) (Moved, error) {
 	if err != nil {
 		return Moved{}, err
 	}
-	c := care{session: s, queue: q, spec: spec, allowed: map[string]error{}}
+	c := care{session: s, queue: q, spec: spec, places: map[Position]struct{}{}, allowed: map[string]error{}}
+	for _, p := range spec.Places {
+		c.places[p] = struct{}{}
+		if c.end.before(p) {
+			c.end = p
+		}
+	}
 	most := maxMoved
 	if spec.DryRun {
 		most = maxPassed
@@ -89,6 +95,8 @@ type care struct {
 	session *Session
 	queue   *Queue
 	spec    MoveSpec
+	places  map[Position]struct{} // those of spec
+	end     Position              // the last of them
 	moved   Moved
 	last    promise          // of the last unit
 	at      Position         // of the last message that was looked at
@@ -157,7 +165,7 @@ func (c *care) run(ctx context.Context) error {
 
 // isComplete reports whether all places that were named have been looked at.
 func (c *care) isComplete() bool {
-	return c.spec.Places != nil && !slices.ContainsFunc(c.spec.Places, func(p Position) bool { return c.at.before(p) })
+	return c.spec.Places != nil && !c.at.before(c.end)
 }
 
 // enough reports whether the call has done what it may.
@@ -169,7 +177,7 @@ func (c *care) enough() bool {
 func (c *care) look(ctx context.Context, d Delivery) error {
 	c.lifted += d.Size()
 	c.at = Position{Priority: d.lane, Seq: d.Seq}
-	if c.spec.Places != nil && !slices.Contains(c.spec.Places, c.at) || c.spec.Only != nil && !c.spec.Only(d.Message) {
+	if _, named := c.places[c.at]; c.spec.Places != nil && !named || c.spec.Only != nil && !c.spec.Only(d.Message) {
 		c.moved.Passed++
 		c.keep(d)
 		return nil
@@ -220,7 +228,7 @@ func (c *care) commit(ctx context.Context) error {
 		}
 	}
 	if len(gone) > 0 {
-		u.add(c.queue.forgotten(gone)...)
+		c.queue.settleIn(&u, gone)
 		c.last = newPromise()
 		u.commit(c.last, 0)
 	}
@@ -235,11 +243,11 @@ func (c *care) send(u *unit, m *Message) (goes bool, err error) {
 		return true, nil
 	case ToQueue:
 		q := s.vhost.queue(cleanName(to.Queue))
-		return c.put(u, q, copyMessage(m)), nil
+		return c.put(u, q, m.again()), nil
 	case ToOrigin:
 		return c.sendBack(u, m)
 	case ToExchange:
-		m = copyMessage(m)
+		m = m.again()
 		if m.Exchange = to.Exchange; to.Key != nil {
 			m.Key, m.Keys = *to.Key, nil
 		}
@@ -288,7 +296,7 @@ func (c *care) sendBack(u *unit, m *Message) (goes bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	m = copyMessage(m)
+	m = m.again()
 	m.Exchange, m.Key, m.Keys = o.exchange, o.key, nil
 	return c.put(u, c.session.vhost.queue(o.queue), m), nil
 }
@@ -299,17 +307,12 @@ func (c *care) putBack() {
 	q := c.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for i := range back {
-		switch d := &back[i]; {
-		case !q.deleted:
-			q.giveBack(d, false)
-		case !d.durable:
-			q.freed(d.Message)
-		}
-	}
 	if q.deleted {
-		q.say()
+		q.settleDeleted(back)
 		return
+	}
+	for i := range back {
+		q.giveBack(&back[i], false)
 	}
 	q.dispatch()
 }
@@ -340,38 +343,6 @@ func (q *Queue) lift(ctx context.Context) (d Delivery, ok bool, err error) {
 		if ctx.Err() != nil {
 			return Delivery{}, false, context.Cause(ctx)
 		}
-	}
-}
-
-// forgotten ends messages that were lifted, and returns the records of that, which are to be committed.
-func (q *Queue) forgotten(ds []Delivery) (ops []Op) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.deleted {
-		for i := range ds {
-			if !ds[i].durable {
-				q.freed(ds[i].Message)
-			}
-		}
-		q.say()
-		return nil
-	}
-	for i := range ds {
-		q.forget(&ds[i])
-	}
-	q.noted(OpSettle)
-	for _, op := range q.ops {
-		op.Ranges = slices.Clone(op.Ranges) // they are the lane's
-		ops = append(ops, op)
-	}
-	return ops
-}
-
-// copyMessage is a message that is published again.
-func copyMessage(m *Message) *Message {
-	return &Message{
-		Exchange: m.Exchange, Key: m.Key, Keys: m.Keys, Props: m.Props, Body: m.Body,
-		Persistent: m.Persistent, Once: m.Once, Priority: m.Priority, Expires: m.Expires,
 	}
 }
 

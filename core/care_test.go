@@ -445,13 +445,7 @@ func TestMove_ACrashNeitherLosesNorDoubles(t *testing.T) {
 				b.Close()
 
 				store = memstore.Open(memstore.Options{Disk: disk})
-				if b, err = core.Open(t.Context(), store, core.Options{Epoch: 2}); err != nil {
-					t.Fatal(err)
-				}
-				defer func() {
-					b.Close()
-					_ = store.Close()
-				}()
+				b = engineOn(t, store, 2)
 				s = attach(t, b)
 				left, _ := browseAll(t, s, "dlq", 1000)
 				moved, _ := browseAll(t, s, "orders", 1000)

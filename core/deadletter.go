@@ -100,18 +100,18 @@ func (q *Queue) bury() error {
 	}
 	s := Session{broker: q.vhost.broker, vhost: q.vhost}
 	u := s.unit()
-	ended := map[*lane][]Range{}
+	ended := map[*lane][]Seq{}
 	for i := range batch {
 		d := &batch[i]
 		if d.entry.msg != nil {
 			q.publishDead(&s, &u, d)
 		}
 		if d.lane != nil && d.entry.durable {
-			ended[d.lane] = appendPlace(ended[d.lane], d.entry.seq)
+			ended[d.lane] = append(ended[d.lane], d.entry.seq)
 		}
 	}
 	for l, places := range ended {
-		u.settle(l.id, places...)
+		u.settle(l.id, ranges(places)...)
 	}
 	u.commit(nil, 0)
 	q.buried(batch)
@@ -204,13 +204,4 @@ func (q *Queue) buried(batch []dead) {
 	}
 	q.shorten()
 	q.dispatch()
-}
-
-// appendPlace adds a place to ranges.
-func appendPlace(ranges []Range, seq Seq) []Range {
-	if n := len(ranges); n > 0 && ranges[n-1].Last+1 == seq {
-		ranges[n-1].Last = seq
-		return ranges
-	}
-	return append(ranges, Range{First: seq, Last: seq})
 }

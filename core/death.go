@@ -28,10 +28,8 @@ func deadLetter(m *Message, d death, exchange string, key *string) (next *Messag
 	}
 	headers := d.mark(p.Headers, m, p.Expiration, p.Has(field.Expiration))
 	deaths, _ = deathsOf(headers)
-	next = &Message{
-		Exchange: exchange, Key: m.Key, Keys: m.Keys, Body: m.Body,
-		Persistent: m.Persistent, Once: m.Once, Priority: m.Priority,
-	}
+	next = m.again()
+	next.Exchange, next.Expires = exchange, 0
 	if key != nil {
 		next.Key, next.Keys = *key, nil
 		headers = without(headers, headerCC)
@@ -124,8 +122,7 @@ func routingKeys(key string, headers field.Table) []any {
 }
 
 func textOf(t field.Table, key string) string {
-	v, _ := t.Get(key)
-	s, _ := v.(string)
+	s, _ := stringArg(t, key)
 	return s
 }
 

@@ -371,10 +371,8 @@ func (d *delays) route(due []delayed) {
 
 // undelayed is a message that is due as it is routed. Its time to live begins now.
 func (m *Message) undelayed(now int64) *Message {
-	next := &Message{
-		Exchange: m.Exchange, Key: m.Key, Keys: m.Keys, Props: negateDelay(m.Props), Body: m.Body,
-		Persistent: m.Persistent, Once: m.Once, Retain: m.Retain, Priority: m.Priority, origin: m.origin,
-	}
+	next := m.again()
+	next.Props, next.Retain, next.origin = negateDelay(m.Props), m.Retain, m.origin
 	if m.Expires != 0 {
 		next.Expires = m.Expires + now - m.Arrived
 	}

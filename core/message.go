@@ -61,6 +61,14 @@ func (m *Message) let() int64 {
 // mayExpire reports whether some queue may have to drop the message because its time is over.
 func (m *Message) mayExpire() bool { return m.Expires|m.Arrived != 0 }
 
+// again is m as it is published again: anew, and by nobody.
+func (m *Message) again() *Message {
+	return &Message{
+		Exchange: m.Exchange, Key: m.Key, Keys: m.Keys, Props: m.Props, Body: m.Body,
+		Persistent: m.Persistent, Once: m.Once, Priority: m.Priority, Expires: m.Expires,
+	}
+}
+
 // Level is how surely the message's publisher wants it handed over.
 func (m *Message) Level() Level {
 	switch {

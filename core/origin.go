@@ -13,20 +13,16 @@ func originOf(m *Message) (o origin, ok bool) {
 		return o, false
 	}
 	headers := props.Headers
-	if o.queue, ok = stringArg(headers, "x-first-death-queue"); !ok {
+	if o.queue, ok = stringArg(headers, headerFirstDeath+"queue"); !ok {
 		return o, false
 	}
-	o.exchange, _ = stringArg(headers, "x-first-death-exchange")
-	reason, _ := stringArg(headers, "x-first-death-reason")
+	o.exchange = textOf(headers, headerFirstDeath+"exchange")
+	reason := textOf(headers, headerFirstDeath+"reason")
 	o.key = o.queue
-	deaths, _ := headers.Get("x-death")
-	list, _ := deaths.([]any)
-	for _, v := range list {
+	deaths, _ := deathsOf(headers)
+	for _, v := range deaths {
 		death, _ := v.(field.Table)
-		if q, _ := stringArg(death, "queue"); q != o.queue {
-			continue
-		}
-		if r, _ := stringArg(death, "reason"); r != reason {
+		if textOf(death, "queue") != o.queue || textOf(death, "reason") != reason {
 			continue
 		}
 		keys, _ := death.Get("routing-keys")

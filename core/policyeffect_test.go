@@ -90,13 +90,7 @@ func TestPolicy_HoldsAfterARestart(t *testing.T) {
 		store.Crash()
 		b.Close()
 		store = memstore.Open(memstore.Options{Disk: disk})
-		if b, err = core.Open(t.Context(), store, core.Options{Epoch: 2}); err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			b.Close()
-			_ = store.Close()
-		}()
+		b = engineOn(t, store, 2)
 		s = attach(t, b)
 		if n := ready(t, s); n != 3 {
 			t.Errorf("%d messages, want 3", n)
