@@ -178,7 +178,7 @@ func TestEnhancedAuthenticationFails(t *testing.T) {
 		{"MQTT-4.12.0-3: another reason code", byMethod(auth.SCRAMSHA256, good.first()), func(string) []byte {
 			return authPacket(wire.ReAuthenticate, auth.SCRAMSHA256, "x")
 		}, "CONNACK 0x82"},
-		{"MQTT-3.1.2-30: another packet", byMethod(auth.SCRAMSHA256, good.first()), func(string) []byte {
+		{"[MQTT-3.1.2-30] another packet", byMethod(auth.SCRAMSHA256, good.first()), func(string) []byte {
 			return []byte{0xC0, 0}
 		}, "CONNACK 0x82"},
 		{"the client gives up", byMethod(auth.SCRAMSHA256, good.first()), func(string) []byte {

@@ -308,16 +308,20 @@ func subscribePacket(v wire.Version, id uint16, properties string, options byte,
 
 func (p *peer) unsubscribe(id uint16, filters ...string) string {
 	p.t.Helper()
+	p.write(unsubscribePacket(p.version, id, "", filters...))
+	return p.next()
+}
+
+func unsubscribePacket(v wire.Version, id uint16, properties string, filters ...string) []byte {
 	var body strings.Builder
 	body.WriteString(string([]byte{byte(id >> 8), byte(id)}))
-	if p.version == wire.V5 {
-		body.WriteString(section(""))
+	if v == wire.V5 {
+		body.WriteString(section(properties))
 	}
 	for _, f := range filters {
 		body.WriteString(text(f))
 	}
-	p.write(packet(0xA2, body.String()))
-	return p.next()
+	return packet(0xA2, body.String())
 }
 
 // disconnect leaves in good order, and waits for the end.

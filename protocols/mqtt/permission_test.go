@@ -79,13 +79,7 @@ func TestPermissions(t *testing.T) {
 	subscribe := func(filters ...string) func(p *peer) {
 		return func(p *peer) { p.write(subscribePacket(p.version, 1, "", 1, filters...)) }
 	}
-	unsubscribe := func(p *peer) {
-		body := string([]byte{0, 1})
-		if p.version == wire.V5 {
-			body += section("")
-		}
-		p.write(packet(0xA2, body+text(topic)))
-	}
+	unsubscribe := func(p *peer) { p.write(unsubscribePacket(p.version, 1, "", topic)) }
 	const arrives = `PUBLISH ` + topic + ` "m"`
 	for _, tt := range []struct {
 		name    string

@@ -249,19 +249,19 @@ func TestWill(t *testing.T) {
 		want  bool
 		after time.Duration
 	}{
-		{"MQTT-3.1.2-8: broken connection", 0, hangUp, true, 0},
+		{"[MQTT-3.1.2-8] broken connection", 0, hangUp, true, 0},
 		{"MQTT-3.14.4-3: normal disconnect", 0, disconnect(0), false, 0},
 		{"section 3.14.2.1: disconnect with will", 0, disconnect(4), true, 0},
 		{"disconnect with an error", 0, disconnect(0x80), true, 0},
 		{"protocol error", 0, func(_ *bed, p *peer) { p.write([]byte{0x10, 0}); p.dropped(wire.ProtocolError) }, true, 0},
 		{"section 3.1.3.2.2: delay", 60, hangUp, true, time.Minute},
-		{"MQTT-3.1.3-9: back in time", 60, func(b *bed, p *peer) {
+		{"[MQTT-3.1.3-9] back in time", 60, func(b *bed, p *peer) {
 			_ = p.nc.Close()
 			synctest.Wait()
 			b.resumed(wire.V5, "w")
 		}, false, 0},
 		{"the session ends before the delay", 7200, hangUp, true, time.Hour},
-		{"MQTT-3.1.2-10: a clean start ends the session", 60, func(b *bed, p *peer) {
+		{"[MQTT-3.1.2-8] a clean start ends the session", 60, func(b *bed, p *peer) {
 			_ = p.nc.Close()
 			synctest.Wait()
 			b.connect(wire.V5, "w")

@@ -75,8 +75,8 @@ func TestConnectIsChecked(t *testing.T) {
 		code    wire.ReasonCode
 		version wire.Version // that a refusal knows
 	}{
-		{name: "MQTT-3.1.3-6: empty identifier", body: v311 + "\x02\x00\x00\x00\x00"},
-		{name: "MQTT-3.1.3-6: empty identifier without clean start", body: v5 + "\x00\x00\x00\x00\x00\x00"},
+		{name: "[MQTT-3.1.3-6] empty identifier", body: v311 + "\x02\x00\x00\x00\x00"},
+		{name: "[MQTT-3.1.3-6] empty identifier without clean start", body: v5 + "\x00\x00\x00\x00\x00\x00"},
 		{name: "identifier of 100 bytes", body: v31 + "\x02\x00\x00\x00\x64" + strings.Repeat("i", 100)},
 		{name: "empty will payload", body: v311 + "\x06\x00\x00\x00\x01i\x00\x01t\x00\x00"},
 		{name: "empty user name and password", body: v311 + "\xc2\x00\x00\x00\x01i\x00\x00\x00\x00"},
@@ -86,33 +86,33 @@ func TestConnectIsChecked(t *testing.T) {
 		{name: "MQTT 3.1: unused bits", body: v31 + "\x3b\x00\x00\x00\x01i", code: wire.MalformedPacket, version: wire.V31},
 		{name: "MQTT 3.1: reserved bit and will bits without a will", body: v31 + "\x2b\x00\x00\x00\x01i"},
 
-		{name: "MQTT-3.1.2-1: protocol name", body: "\x00\x04MQtt\x04\x02\x00\x00\x00\x01i", code: wire.UnsupportedVersion},
-		{name: "MQTT-3.1.2-2: level 6", body: "\x00\x04MQTT\x06\x02\x00\x00\x00\x00\x01i", code: wire.UnsupportedVersion},
-		{name: "MQTT-3.1.2-2: MQTT with level 3", body: "\x00\x04MQTT\x03\x02\x00\x00\x00\x01i", code: wire.UnsupportedVersion},
-		{name: "MQTT-3.1.2-2: MQIsdp with level 4", body: "\x00\x06MQIsdp\x04\x02\x00\x00\x00\x01i", code: wire.UnsupportedVersion},
+		{name: "[MQTT-3.1.2-1] protocol name", body: "\x00\x04MQtt\x04\x02\x00\x00\x00\x01i", code: wire.UnsupportedVersion},
+		{name: "[MQTT-3.1.2-2] level 6", body: "\x00\x04MQTT\x06\x02\x00\x00\x00\x00\x01i", code: wire.UnsupportedVersion},
+		{name: "[MQTT-3.1.2-2] MQTT with level 3", body: "\x00\x04MQTT\x03\x02\x00\x00\x00\x01i", code: wire.UnsupportedVersion},
+		{name: "[MQTT-3.1.2-2] MQIsdp with level 4", body: "\x00\x06MQIsdp\x04\x02\x00\x00\x00\x01i", code: wire.UnsupportedVersion},
 		{name: "nothing", body: "", code: wire.MalformedPacket},
 		{name: "no level", body: "\x00\x04MQTT", code: wire.MalformedPacket},
 		{name: "no flags", body: v311, code: wire.MalformedPacket, version: wire.V311},
 		{name: "no keep alive", body: v311 + "\x02\x00", code: wire.MalformedPacket, version: wire.V311},
 		{name: "no identifier", body: v311 + "\x02\x00\x00", code: wire.MalformedPacket, version: wire.V311},
 		{name: "bytes behind the payload", body: v311 + "\x02\x00\x00\x00\x01i\x00", code: wire.MalformedPacket, version: wire.V311},
-		{name: "MQTT-3.1.2-3: reserved bit", body: v311 + "\x03\x00\x00\x00\x01i", code: wire.MalformedPacket, version: wire.V311},
-		{name: "MQTT-3.1.2-11: will QoS without a will", body: v311 + "\x0a\x00\x00\x00\x01i", code: wire.MalformedPacket, version: wire.V311},
-		{name: "MQTT-3.1.2-13: will retain without a will", body: v5 + "\x22\x00\x00\x00\x00\x01i", code: wire.MalformedPacket, version: wire.V5},
-		{name: "MQTT-3.1.2-12: will QoS 3", body: v5 + "\x1e\x00\x00\x00\x00\x01i\x00\x00\x01t\x00\x00", code: wire.MalformedPacket, version: wire.V5},
+		{name: "[MQTT-3.1.2-3] reserved bit", body: v311 + "\x03\x00\x00\x00\x01i", code: wire.MalformedPacket, version: wire.V311},
+		{name: "[MQTT-3.1.2-11] will QoS without a will", body: v311 + "\x0a\x00\x00\x00\x01i", code: wire.MalformedPacket, version: wire.V311},
+		{name: "[MQTT-3.1.2-13] will retain without a will", body: v5 + "\x22\x00\x00\x00\x00\x01i", code: wire.MalformedPacket, version: wire.V5},
+		{name: "[MQTT-3.1.2-12] will QoS 3", body: v5 + "\x1e\x00\x00\x00\x00\x01i\x00\x00\x01t\x00\x00", code: wire.MalformedPacket, version: wire.V5},
 		{name: "MQTT-3.1.1 3.1.2-22: password without a user name", body: v311 + "\x42\x00\x00\x00\x01i\x00\x01p", code: wire.MalformedPacket, version: wire.V311},
 		{name: "MQTT-3.1.1 3.1.3-8: empty identifier of a session to keep", body: v311 + "\x00\x00\x00\x00\x00", code: wire.ClientIDNotValid, version: wire.V311},
 		{name: "MQTT 3.1: empty identifier", body: v31 + "\x02\x00\x00\x00\x00", code: wire.ClientIDNotValid, version: wire.V31},
-		{name: "MQTT-3.1.3-4: identifier not UTF-8", body: v311 + "\x02\x00\x00\x00\x01\xff", code: wire.MalformedPacket, version: wire.V311},
-		{name: "MQTT-1.5.4-2: NUL in the identifier", body: v5 + "\x02\x00\x00\x00\x00\x01\x00", code: wire.MalformedPacket, version: wire.V5},
-		{name: "MQTT-3.1.2-9: will without topic", body: v311 + "\x06\x00\x00\x00\x01i", code: wire.MalformedPacket, version: wire.V311},
-		{name: "MQTT-3.1.2-9: will without payload", body: v311 + "\x06\x00\x00\x00\x01i\x00\x01t", code: wire.MalformedPacket, version: wire.V311},
+		{name: "[MQTT-3.1.3-4] identifier not UTF-8", body: v311 + "\x02\x00\x00\x00\x01\xff", code: wire.MalformedPacket, version: wire.V311},
+		{name: "[MQTT-1.5.4-2] NUL in the identifier", body: v5 + "\x02\x00\x00\x00\x00\x01\x00", code: wire.MalformedPacket, version: wire.V5},
+		{name: "[MQTT-3.1.2-9] will without topic", body: v311 + "\x06\x00\x00\x00\x01i", code: wire.MalformedPacket, version: wire.V311},
+		{name: "[MQTT-3.1.2-9] will without payload", body: v311 + "\x06\x00\x00\x00\x01i\x00\x01t", code: wire.MalformedPacket, version: wire.V311},
 		{name: "MQTT-4.7.3-1: empty will topic", body: v311 + "\x06\x00\x00\x00\x01i\x00\x00\x00\x00", code: wire.TopicNameInvalid, version: wire.V311},
-		{name: "MQTT-3.3.2-2: wildcard in the will topic", body: v311 + "\x06\x00\x00\x00\x01i\x00\x01#\x00\x00", code: wire.TopicNameInvalid, version: wire.V311},
-		{name: "MQTT-3.1.3-11: will topic not UTF-8", body: v311 + "\x06\x00\x00\x00\x01i\x00\x01\xff\x00\x00", code: wire.MalformedPacket, version: wire.V311},
-		{name: "MQTT-3.1.2-17: no user name", body: v311 + "\x82\x00\x00\x00\x01i", code: wire.MalformedPacket, version: wire.V311},
-		{name: "MQTT-3.1.2-19: no password", body: v311 + "\xc2\x00\x00\x00\x01i\x00\x01u", code: wire.MalformedPacket, version: wire.V311},
-		{name: "MQTT-3.1.3-12: user name not UTF-8", body: v311 + "\x82\x00\x00\x00\x01i\x00\x01\xff", code: wire.MalformedPacket, version: wire.V311},
+		{name: "[MQTT-3.3.2-2] wildcard in the will topic", body: v311 + "\x06\x00\x00\x00\x01i\x00\x01#\x00\x00", code: wire.TopicNameInvalid, version: wire.V311},
+		{name: "[MQTT-3.1.3-11] will topic not UTF-8", body: v311 + "\x06\x00\x00\x00\x01i\x00\x01\xff\x00\x00", code: wire.MalformedPacket, version: wire.V311},
+		{name: "[MQTT-3.1.2-17] no user name", body: v311 + "\x82\x00\x00\x00\x01i", code: wire.MalformedPacket, version: wire.V311},
+		{name: "[MQTT-3.1.2-19] no password", body: v311 + "\xc2\x00\x00\x00\x01i\x00\x01u", code: wire.MalformedPacket, version: wire.V311},
+		{name: "[MQTT-3.1.3-12] user name not UTF-8", body: v311 + "\x82\x00\x00\x00\x01i\x00\x01\xff", code: wire.MalformedPacket, version: wire.V311},
 		{name: "properties beyond the packet", body: v5 + "\x02\x00\x00\x7f", code: wire.MalformedPacket, version: wire.V5},
 		{name: "section 3.1.2.11.2: session expiry twice", body: v5 + "\x02\x00\x00\x0a\x11\x00\x00\x00\x01\x11\x00\x00\x00\x01\x00\x01i", code: wire.ProtocolError, version: wire.V5},
 		{name: "section 3.1.2.11.3: receive maximum 0", body: v5 + "\x02\x00\x00\x03\x21\x00\x00\x00\x01i", code: wire.ProtocolError, version: wire.V5},
@@ -120,8 +120,8 @@ func TestConnectIsChecked(t *testing.T) {
 		{name: "section 3.1.2.11.6: request response information 2", body: v5 + "\x02\x00\x00\x02\x19\x02\x00\x01i", code: wire.ProtocolError, version: wire.V5},
 		{name: "section 3.1.2.11.7: request problem information 2", body: v5 + "\x02\x00\x00\x02\x17\x02\x00\x01i", code: wire.ProtocolError, version: wire.V5},
 		{name: "section 3.1.2.11.10: authentication data without a method", body: v5 + "\x02\x00\x00\x04\x16\x00\x01d\x00\x01i", code: wire.ProtocolError, version: wire.V5},
-		{name: "section 2.2.2.2: property of CONNACK", body: v5 + "\x02\x00\x00\x02\x24\x01\x00\x01i", code: wire.ProtocolError, version: wire.V5},
-		{name: "section 2.2.2.2: topic alias in a will", body: v5 + "\x06\x00\x00\x00\x00\x01i\x03\x23\x00\x01\x00\x01t\x00\x00", code: wire.ProtocolError, version: wire.V5},
+		{name: "section 2.2.2.2: property of CONNACK", body: v5 + "\x02\x00\x00\x02\x24\x01\x00\x01i", code: wire.MalformedPacket, version: wire.V5},
+		{name: "section 2.2.2.2: topic alias in a will", body: v5 + "\x06\x00\x00\x00\x00\x01i\x03\x23\x00\x01\x00\x01t\x00\x00", code: wire.MalformedPacket, version: wire.V5},
 		{name: "section 3.1.3.2.3: payload format of a will", body: v5 + "\x06\x00\x00\x00\x00\x01i\x02\x01\x02\x00\x01t\x00\x00", code: wire.ProtocolError, version: wire.V5},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -177,13 +177,13 @@ func TestSubscribeIsChecked(t *testing.T) {
 		{name: "one more", body: "\x00\x01" + many + "\x00\x01a\x00", v: wire.V311, code: wire.QuotaExceeded},
 		{name: "more user properties than there may be", body: "\x00\x01" + properties + "\x00\x01a\x00", v: wire.V5, code: wire.QuotaExceeded},
 		{name: "no packet identifier", body: "\x00", v: wire.V311, code: wire.MalformedPacket},
-		{name: "MQTT-2.2.1-3: packet identifier 0", body: "\x00\x00\x00\x01a\x00", v: wire.V311, code: wire.ProtocolError},
+		{name: "[MQTT-2.2.1-3] packet identifier 0", body: "\x00\x00\x00\x01a\x00", v: wire.V311, code: wire.ProtocolError},
 		{name: "MQTT-3.8.3-2: no filter", body: "\x00\x01", v: wire.V311, code: wire.ProtocolError},
 		{name: "MQTT-3.8.3-2: no filter in MQTT 5", body: "\x00\x01\x00", v: wire.V5, code: wire.ProtocolError},
 		{name: "ends after the filter", body: "\x00\x01\x00\x00\x01a", v: wire.V5, code: wire.MalformedPacket},
 		{name: "second filter cut short", body: "\x00\x01\x00\x00\x01a\x00\x00\x02b", v: wire.V5, code: wire.MalformedPacket},
 		{name: "MQTT-3.8.3-1: filter not UTF-8", body: "\x00\x01\x00\x01\xff\x00", v: wire.V311, code: wire.MalformedPacket},
-		{name: "MQTT-1.5.4-2: NUL", body: "\x00\x01\x00\x01\x00\x00", v: wire.V311, code: wire.MalformedPacket},
+		{name: "[MQTT-1.5.4-2] NUL", body: "\x00\x01\x00\x01\x00\x00", v: wire.V311, code: wire.MalformedPacket},
 		{name: "MQTT-3.8.3-5: reserved bits", body: "\x00\x01\x00\x00\x01a\x40", v: wire.V5, code: wire.MalformedPacket},
 		{name: "MQTT-3.1.1 3-8.3-4: reserved bits", body: "\x00\x01\x00\x01a\x04", v: wire.V311, code: wire.MalformedPacket},
 		{name: "section 3.8.3.1: QoS 3", body: "\x00\x01\x00\x00\x01a\x03", v: wire.V5, code: wire.ProtocolError},
@@ -193,8 +193,8 @@ func TestSubscribeIsChecked(t *testing.T) {
 		{name: "section 3.8.2.1.2: subscription identifier 0", body: "\x00\x01\x02\x0b\x00\x00\x01a\x00", v: wire.V5, code: wire.ProtocolError},
 		{name: "section 3.8.2.1.2: subscription identifier twice", body: "\x00\x01\x04\x0b\x01\x0b\x02\x00\x01a\x00", v: wire.V5, code: wire.ProtocolError},
 		{name: "section 1.5.5: subscription identifier of five bytes", body: "\x00\x01\x06\x0b\xff\xff\xff\xff\x01\x00\x01a\x00", v: wire.V5, code: wire.MalformedPacket},
-		{name: "MQTT-1.5.5-1: subscription identifier padded", body: "\x00\x01\x03\x0b\x81\x00\x00\x01a\x00", v: wire.V5, code: wire.MalformedPacket},
-		{name: "section 2.2.2.2: property of PUBLISH", body: "\x00\x01\x02\x01\x01\x00\x01a\x00", v: wire.V5, code: wire.ProtocolError},
+		{name: "[MQTT-1.5.5-1] subscription identifier padded", body: "\x00\x01\x03\x0b\x81\x00\x00\x01a\x00", v: wire.V5, code: wire.MalformedPacket},
+		{name: "section 2.2.2.2: property of PUBLISH", body: "\x00\x01\x02\x01\x01\x00\x01a\x00", v: wire.V5, code: wire.MalformedPacket},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := wire.DecodeSubscribe(frame(wire.SUBSCRIBE, 2, tt.body), tt.v)
@@ -218,10 +218,10 @@ func TestUnsubscribe(t *testing.T) {
 		code       wire.ReasonCode
 	}{
 		{"MQTT-3.10.3-2: no filter", "\x00\x01\x00", wire.ProtocolError},
-		{"MQTT-2.2.1-3: packet identifier 0", "\x00\x00\x00\x00\x01a", wire.ProtocolError},
+		{"[MQTT-2.2.1-3] packet identifier 0", "\x00\x00\x00\x00\x01a", wire.ProtocolError},
 		{"MQTT-3.10.3-1: filter not UTF-8", "\x00\x01\x00\x00\x01\xff", wire.MalformedPacket},
 		{"filter cut short", "\x00\x01\x00\x00\x02a", wire.MalformedPacket},
-		{"section 2.2.2.2: subscription identifier", "\x00\x01\x02\x0b\x01\x00\x01a", wire.ProtocolError},
+		{"section 2.2.2.2: subscription identifier", "\x00\x01\x02\x0b\x01\x00\x01a", wire.MalformedPacket},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := wire.DecodeUnsubscribe(frame(wire.UNSUBSCRIBE, 2, tt.body), wire.V5)
@@ -312,7 +312,7 @@ func TestAppended(t *testing.T) {
 			want: "\x20\x27\x01\x00\x24\x11\x00\x00\x00\x00\x12\x00\x02id\x13\x00\x1e\x1a\x00\x01i\x1f\x00\x01r\x21\x00\x0a\x22\x00\x10\x26\x00\x01k\x00\x01v\x2a\x00",
 		},
 		{
-			name: "MQTT-3.2.2-19, MQTT-3.2.2-20: CONNACK that has to be short", limit: 40,
+			name: "[MQTT-3.2.2-19] [MQTT-3.2.2-20] CONNACK that has to be short", limit: 40,
 			f: func(dst []byte, limit uint32) ([]byte, error) {
 				return wire.AppendConnack(dst, wire.V5, &connack, limit)
 			},
@@ -331,7 +331,7 @@ func TestAppended(t *testing.T) {
 			want: "\x20\x02\x00\x00",
 		},
 		{
-			name: "MQTT-3.2.2-6: refusal", f: func(dst []byte, limit uint32) ([]byte, error) {
+			name: "[MQTT-3.2.2-6] refusal", f: func(dst []byte, limit uint32) ([]byte, error) {
 				return wire.AppendConnack(dst, wire.V5, &refused, limit)
 			},
 			want: "\x20\x08\x00\x87\x05\x1f\x00\x02no",

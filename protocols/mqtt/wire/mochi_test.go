@@ -40,9 +40,9 @@ func parseAny(f wire.Frame, v wire.Version) (got any, known bool, err error) {
 // otherwise lists what mochi's table has wrong for a packet that a client sends
 // to a server.
 var otherwise = map[byte]string{
-	packets.TPublishMqtt5:                "MQTT-3.3.4-6: no subscription identifiers from a client",
-	packets.TPublishSubscriberIdentifier: "MQTT-3.3.4-6: no subscription identifiers from a client",
-	packets.TPublishDup:                  "MQTT-3.3.1-2: no DUP with QoS 0",
+	packets.TPublishMqtt5:                "[MQTT-3.3.4-6] no subscription identifiers from a client",
+	packets.TPublishSubscriberIdentifier: "[MQTT-3.3.4-6] no subscription identifiers from a client",
+	packets.TPublishDup:                  "[MQTT-3.3.1-2] no DUP with QoS 0",
 	packets.TDisconnectTakeover:          "MQTT-3.14.2-1: a server's reason",
 	packets.TDisconnectShuttingDown:      "MQTT-3.14.2-1: a server's reason",
 }

@@ -78,6 +78,7 @@ func ownedBy(types ...PacketType) (o owner) {
 type definition struct {
 	value    valueType
 	owners   owner
+	servers  owner  // what only a server may say it in
 	least    uint32 // of a number
 	most     uint32 // of a number, 0 for any
 	repeats  bool
@@ -92,7 +93,7 @@ var definitions = [...]definition{
 	ContentType:            {value: textValue, owners: ownedBy(PUBLISH) | will},
 	ResponseTopic:          {value: textValue, owners: ownedBy(PUBLISH) | will},
 	CorrelationData:        {value: binaryValue, owners: ownedBy(PUBLISH) | will},
-	SubscriptionIdentifier: {value: varintValue, owners: ownedBy(SUBSCRIBE), least: 1, breaking: ProtocolError},
+	SubscriptionIdentifier: {value: varintValue, owners: ownedBy(SUBSCRIBE), servers: ownedBy(PUBLISH), least: 1, breaking: ProtocolError},
 	SessionExpiry:          {value: longValue, owners: ownedBy(CONNECT, DISCONNECT)},
 	AssignedClientID:       {value: textValue},
 	ServerKeepAlive:        {value: shortValue},
@@ -102,7 +103,7 @@ var definitions = [...]definition{
 	WillDelay:              {value: longValue, owners: will},
 	RequestResponseInfo:    {value: octetValue, owners: ownedBy(CONNECT), most: 1, breaking: ProtocolError},
 	ResponseInfo:           {value: textValue},
-	ServerReference:        {value: textValue},
+	ServerReference:        {value: textValue, servers: ownedBy(DISCONNECT)},
 	ReasonString:           {value: textValue, owners: ownedBy(PUBACK, PUBREC, PUBREL, PUBCOMP, DISCONNECT, AUTH)},
 	ReceiveMaximum:         {value: shortValue, owners: ownedBy(CONNECT), least: 1, breaking: ProtocolError},
 	TopicAliasMaximum:      {value: shortValue, owners: ownedBy(CONNECT)},
@@ -147,8 +148,11 @@ func (c *cursor) next() bool {
 		return c.fail(Errorf(MalformedPacket, "property %d does not exist", id))
 	}
 	d := &definitions[id]
-	if d.owners&c.owner == 0 {
-		return c.fail(Errorf(ProtocolError, "property %d is not one of this packet", id))
+	if d.servers&c.owner != 0 { // [MQTT-3.3.4-6], section 3.14.2.2.5
+		return c.fail(Errorf(ProtocolError, "property %d is not one of this packet from a client", id))
+	}
+	if d.owners&c.owner == 0 { // section 2.2.2.2
+		return c.fail(Errorf(MalformedPacket, "property %d is not one of this packet", id))
 	}
 	if c.seen&(1<<id) != 0 && !d.repeats {
 		return c.fail(Errorf(ProtocolError, "property %d is there twice", id))
