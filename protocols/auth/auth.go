@@ -69,6 +69,11 @@ type Principal struct {
 // permissions may name.
 type Variables struct {
 	ClientID string // {client_id}; empty where the protocol has none
+
+	// Word tells how a client identifier or a user name is written as a word of a
+	// routing key, and is empty for one that is none; nil: as it is. A protocol that
+	// translates its topics has their names translated alike.
+	Word func(value string) string
 }
 
 // An Authenticator decides whether credentials are good. It is safe for

@@ -90,6 +90,10 @@
 //     inner class away from the outer one.
 //   - A variable's value is literal; RabbitMQ splices it in as a part of the
 //     pattern. Where a variable has no value, nothing matches.
+//   - For MQTT clients {client_id} and {username} are what the identifier and the
+//     name are as a level of a topic, which is one word of a routing key: the name
+//     a.b is a/b there. One that could not be a level, with a slash or a wildcard in
+//     it, is no value: it would reach into the topics of others.
 //
 // # Vocabulary
 //

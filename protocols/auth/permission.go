@@ -94,15 +94,23 @@ func (p *permissions) expand(vhost, pattern string) *expansion {
 	e.text, e.ok = expand(pattern, func(variable string) string {
 		switch variable {
 		case "client_id":
-			return p.vars.ClientID
+			return p.vars.word(p.vars.ClientID)
 		case "username":
-			return p.name
+			return p.vars.word(p.name)
 		case "vhost":
 			return vhost
 		}
 		return ""
 	})
 	return e
+}
+
+// word is the value as it appears in routing keys.
+func (v *Variables) word(value string) string {
+	if v.Word == nil {
+		return value
+	}
+	return v.Word(value)
 }
 
 // Generation is that of the records.

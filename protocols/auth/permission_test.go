@@ -2,6 +2,7 @@ package auth
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/batonmq/baton/core"
@@ -95,6 +96,38 @@ func TestPermissions_Allow(t *testing.T) {
 	} {
 		err := permissionsOf(t, u, "u", Variables{ClientID: tt.client}).Allow(core.Request{Class: tt.class, Right: tt.right, VHost: tt.vhost, Name: tt.name, Key: tt.key})
 		if (err == nil) != tt.want || (err != nil && !errors.Is(err, core.ErrDenied)) {
+			t.Errorf("%+v: %v", tt, err)
+		}
+	}
+}
+
+// A front-end whose topics are translated has names translated alike, and may have
+// one stand for nothing.
+func TestPermissions_NamesAsWordsOfAKey(t *testing.T) {
+	u := &users{
+		all:    map[string]core.User{"u.x": {Name: "u.x"}},
+		topics: []core.TopicPermission{{VHost: "/", User: "u.x", Exchange: "x", Write: "^{username}[.]{client_id}$", Read: "^{username}$"}},
+	}
+	word := func(s string) string {
+		if s == "none" {
+			return ""
+		}
+		return strings.ReplaceAll(s, ".", "/")
+	}
+	for _, tt := range []struct {
+		client, key string
+		right       core.Right
+		want        bool
+	}{
+		{"c.1", "u/x.c/1", core.Write, true},
+		{"c.1", "u.x.c.1", core.Write, false},
+		{"none", "u/x.none", core.Write, false},
+		{"none", "u/x.", core.Write, false},
+		{"none", "u/x", core.Read, true},
+	} {
+		err := permissionsOf(t, u, "u.x", Variables{ClientID: tt.client, Word: word}).
+			Allow(core.Request{Class: core.TopicClass, Right: tt.right, VHost: "/", Name: "x", Key: tt.key})
+		if (err == nil) != tt.want {
 			t.Errorf("%+v: %v", tt, err)
 		}
 	}

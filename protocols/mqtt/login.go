@@ -10,6 +10,7 @@ import (
 	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/protocols/auth"
 	"github.com/batonmq/baton/protocols/listen"
+	"github.com/batonmq/baton/protocols/mqtt/bridge"
 	"github.com/batonmq/baton/protocols/mqtt/wire"
 )
 
@@ -120,7 +121,7 @@ func (c *conn) attach(principal *auth.Principal) error {
 		MessageRate: c.srv.opt.MessageRate, ByteRate: c.srv.opt.ByteRate,
 	}
 	if principal.Access != nil {
-		opt.Access = principal.Access(auth.Variables{ClientID: c.clientID})
+		opt.Access = principal.Access(auth.Variables{ClientID: c.clientID, Word: bridge.Word})
 	}
 	var err error
 	c.session, err = c.srv.opt.Broker.Attach(c.vhost, opt)

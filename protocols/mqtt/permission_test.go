@@ -211,3 +211,25 @@ func TestPermissionsThatChange_ActAtOnce(t *testing.T) {
 		p.expect(`PUBLISH a "m"`)
 	})
 }
+
+// TestTopicPermission_WithTheClientsName is about topics that are a client's own:
+// its identifier is one level of a topic, whatever is in it, and never a wildcard.
+func TestTopicPermission_WithTheClientsName(t *testing.T) {
+	for _, tt := range []struct{ id, filters, reasons string }{
+		{"c", "dev/c/t dev/x/t dev/+/t dev/#", "0x01 0x87 0x87 0x87"},
+		{"a.b", "dev/a.b/t dev/a/b/t", "0x01 0x87"},
+		{"a/b", "dev/a/b/t dev/a.b/t", "0x87 0x87"},
+		{"*", "dev/*/t dev/+/t dev/c/t", "0x01 0x87 0x87"},
+		{"+", "dev/+/t", "0x87"},
+		{"#", "dev/#", "0x87"},
+		{`\x23`, `dev/# dev/\x23`, "0x87 0x8f"},
+		{`\x2a`, `dev/+/t`, "0x87"},
+	} {
+		inBubble(t, trustEverybody, func(b *bed) {
+			b.grant(grant{".*", ".*", ".*", "^dev[.]{client_id}([.]|$)", "^dev[.]{client_id}([.]|$)"})
+			p := b.connect(wire.V5, tt.id, login("u", ""))
+			p.write(subscribePacket(p.version, 1, "", 1, strings.Fields(tt.filters)...))
+			p.expect("SUBACK #1 " + tt.reasons)
+		})
+	}
+}

@@ -34,6 +34,15 @@ func Key(topic string) string {
 	return string(AppendKey(nil, topic))
 }
 
+// Word returns the word that a text stands for as one level of a topic, and
+// nothing where it could not be one, or could be taken for a wildcard.
+func Word(level string) string {
+	if level == "" || strings.ContainsAny(level, "/+#\x00") || strings.HasPrefix(level, escape) {
+		return ""
+	}
+	return Key(level)
+}
+
 // What a byte is to the translation, as bits of classes.
 const (
 	separator = 1 << iota // slash and dot, which differ in their lowest bit

@@ -148,3 +148,19 @@ func BenchmarkTopic(b *testing.B) {
 		}
 	})
 }
+
+// A word is what the level is in the key of any topic that has it, and no pattern
+// takes it for a wildcard.
+func TestWord(t *testing.T) {
+	for level, want := range map[string]string{
+		"a": "a", "a.b": "a/b", "*": "+", "a*": "a*", "größe": "größe", `a\x23`: `a\x23`, "$x": "$x",
+		"": "", "a/b": "", "/": "", "+": "", "a+": "", "#": "", "#a": "", "a\x00": "", `\x23`: "", `\x2a`: "", `\x`: "",
+	} {
+		if got := bridge.Word(level); got != want {
+			t.Errorf("Word(%q) = %q, want %q", level, got, want)
+		}
+		if want != "" && bridge.Key("t/"+level+"/u") != "t."+want+".u" {
+			t.Errorf("the level %q is %q in a topic", level, bridge.Key("t/"+level+"/u"))
+		}
+	}
+}
