@@ -15,7 +15,7 @@ func Command() *cobra.Command {
 		Use:   "bench",
 		Short: "Measure what a message costs a broker",
 	}
-	cmd.AddCommand(amqpCommand(), mqttCommand(), storeCommand())
+	cmd.AddCommand(amqpCommand(), mqttCommand(), idleCommand(), storeCommand())
 	return cmd
 }
 
@@ -69,7 +69,6 @@ Scenarios, with one publisher and bodies of 64 B:
   qos1    m2: QoS 1 (window 1000), 1 subscriber with a clean session, and with a persistent one
   qos2    m3: QoS 2 (window 1000), 1 subscriber
   fanout  m4: 200 subscribers, QoS 0 and QoS 1; messages are counted when delivered
-  idle    m7: connections that stay open and silent; needs a limit on open files above --connections
 
 With --pid the broker's CPU time per message and its memory are measured too (on Linux, on the same machine).`,
 		Example: "  baton bench mqtt --url mqtt://127.0.0.1:1883 --pid 4711 --v5",
@@ -84,11 +83,54 @@ With --pid the broker's CPU time per message and its memory are measured too (on
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.URL, "url", "mqtt://127.0.0.1:1883", "the broker, as mqtt://[user:password@]host[:port]")
-	f.StringVar(&o.Scenario, "scenario", scenarioAll, "qos0, qos1, qos2, fanout, idle or all; several separated by commas")
+	f.StringVar(&o.URL, "url", "mqtt://127.0.0.1:1883", "the broker, as mqtt://[user:password@]host[:port]; also mqtts, ws or wss")
+	f.StringVar(&o.Scenario, "scenario", scenarioAll, "qos0, qos1, qos2, fanout or all; several separated by commas")
 	f.BoolVar(&o.V5, "v5", false, "speak MQTT 5.0 instead of 3.1.1")
-	f.IntVar(&o.Connections, "connections", 1000, "connections of the idle scenario")
 	commonFlags(f, &o.Options, &asJSON)
+	return cmd
+}
+
+func idleCommand() *cobra.Command {
+	var (
+		o      IdleOptions
+		asJSON bool
+	)
+	cmd := &cobra.Command{
+		Use:   "mqtt-idle",
+		Short: "Measure what MQTT connections cost that are open and silent",
+		Long: `Measure what MQTT connections cost that are open and silent.
+
+The connections are opened as fast as the broker lets them in, each with a clean session and, if --url names a user, with a password; they come
+from many addresses if the broker's is in 127.0.0.0/8. Then memory is read after a while of silence, and processor time during another one.
+The memory of a connection is the growth of the broker's resident set divided by their number.
+
+Broker and generator need a limit on open files (ulimit -n) above --connections each. With --pid the broker's CPU time and its
+memory are measured (on Linux, on the same machine); without it, only the rate.`,
+		Example: "  baton bench mqtt-idle --url mqtt://127.0.0.1:1883 --pid 4711 --connections 19000 --ping",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cmd.SilenceUsage = true
+			rep, err := RunIdle(cmd.Context(), o, cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return rep.WriteJSON(cmd.OutOrStdout())
+			}
+			return rep.WriteTable(cmd.OutOrStdout())
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.URL, "url", "mqtt://127.0.0.1:1883", "the broker, as mqtt://[user:password@]host[:port]; also mqtts, ws or wss")
+	f.IntVar(&o.PID, "pid", 0, "the broker's process id, to measure its CPU and memory")
+	f.IntVar(&o.Connections, "connections", 1000, "connections to open")
+	f.BoolVar(&o.V5, "v5", false, "speak MQTT 5.0 instead of 3.1.1")
+	f.DurationVar(&o.KeepAlive, "keep-alive", 300*time.Second, "the keep alive that clients announce; 0: none")
+	f.DurationVar(&o.Settle, "settle", 15*time.Second, "silence before memory is read")
+	f.DurationVar(&o.Idle, "idle", 10*time.Second, "silence during which CPU time is measured; 0: it is not")
+	f.BoolVar(&o.Ping, "ping", false, "read memory once more after each client has sent a PINGREQ")
+	f.BoolVar(&o.Insecure, "insecure", false, "do not verify the broker's certificate")
+	f.BoolVar(&asJSON, "json", false, "write the report as JSON")
 	return cmd
 }
 

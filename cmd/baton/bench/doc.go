@@ -1,5 +1,5 @@
 // Package bench is the load generator behind `baton bench`: it drives a broker
-// over its public protocols and says what a message costs there. `baton bench store`
+// over its public protocols and says what a message, or an idle connection, costs there. `baton bench store`
 // measures the store alone, in its own process: see package storebench.
 //
 // # What it guarantees
@@ -38,7 +38,7 @@
 // RSS is the largest resident set seen while the row ran, sampled.
 //
 // Over MQTT a message counts when it is delivered, so that a fan-out to 200 counts
-// 200 times, and in the row of idle connections a connection stands for a message.
+// 200 times.
 // A broker may drop messages of QoS 0; they are not counted as delivered, and the
 // report tells how many they were.
 //

@@ -239,7 +239,7 @@ func TestFlowGivesUpWhatWasDropped(t *testing.T) {
 
 func TestSelectMQTTScenarios(t *testing.T) {
 	for list, want := range map[string]int{
-		"all": 7, "qos0": 1, "qos1": 2, "qos2, fanout": 3, "idle": 1, "qos0,nonsense": -1, "": -1,
+		"all": 6, "qos0": 1, "qos1": 2, "qos2, fanout": 3, "qos0,nonsense": -1, "": -1,
 	} {
 		rows, err := selectMQTT(list)
 		if (err != nil) != (want < 0) || err == nil && len(rows) != want {
@@ -249,16 +249,22 @@ func TestSelectMQTTScenarios(t *testing.T) {
 }
 
 func TestMQTTURL(t *testing.T) {
-	for raw, want := range map[string]mqttClient{
-		"mqtt://host":             {addr: "host:1883", version: mqtt5},
-		"tcp://host:1":            {addr: "host:1", version: mqtt5},
-		"mqtt://u:p@[::1]:1883":   {addr: "[::1]:1883", version: mqtt5, user: "u", pass: "p"},
+	for raw, want := range map[string]struct{ over, addr, user, pass string }{
+		"mqtt://host":             {over: "mqtt", addr: "host:1883"},
+		"tcp://host:1":            {over: "mqtt", addr: "host:1"},
+		"mqtt://u:p@[::1]:1883":   {over: "mqtt", addr: "[::1]:1883", user: "u", pass: "p"},
+		"mqtts://host":            {over: "mqtts", addr: "host:8883"},
+		"ws://host/path":          {over: "ws", addr: "host:15675"},
+		"wss://host:1":            {over: "wss", addr: "host:1"},
 		"amqp://host":             {},
 		"mqtt://host:port:colons": {},
 	} {
 		got, err := newMQTTClient(raw, mqtt5)
-		if got != want || (err == nil) != (want.addr != "") {
-			t.Errorf("%s: %+v, %v; want %+v", raw, got, err, want)
+		switch {
+		case (err == nil) != (want.addr != ""):
+			t.Errorf("%s: error %v", raw, err)
+		case err == nil && (got.over.scheme != want.over || got.over.addr != want.addr || got.user != want.user || got.pass != want.pass):
+			t.Errorf("%s: %+v over %+v", raw, got, got.over)
 		}
 	}
 }

@@ -26,10 +26,11 @@ const (
 
 // mqttClient speaks just enough MQTT to publish and subscribe.
 type mqttClient struct {
-	addr    string
-	version mqttVersion
-	user    string
-	pass    string
+	over      *mqttTransport
+	version   mqttVersion
+	user      string
+	pass      string
+	keepAlive uint16 // seconds; 0: none
 }
 
 func newMQTTClient(rawURL string, v mqttVersion) (mqttClient, error) {
@@ -37,14 +38,10 @@ func newMQTTClient(rawURL string, v mqttVersion) (mqttClient, error) {
 	if err != nil {
 		return mqttClient{}, fmt.Errorf("parse --url: %w", err)
 	}
-	if u.Scheme != "mqtt" && u.Scheme != "tcp" {
-		return mqttClient{}, fmt.Errorf("the generator does not speak %q: use a --url that begins with mqtt://", u.Scheme)
+	c := mqttClient{version: v}
+	if c.over, err = newMQTTTransport(u); err != nil {
+		return mqttClient{}, err
 	}
-	port := u.Port()
-	if port == "" {
-		port = "1883"
-	}
-	c := mqttClient{addr: net.JoinHostPort(u.Hostname(), port), version: v}
 	if u.User != nil {
 		c.user = u.User.Username()
 		c.pass, _ = u.User.Password()
@@ -63,7 +60,7 @@ type mqttConn struct {
 
 // dial connects as clientID.
 func (c mqttClient) dial(ctx context.Context, clientID string, clean, keep bool, buffer int) (*mqttConn, error) {
-	nc, err := (&net.Dialer{Timeout: handshakeLimit}).DialContext(ctx, "tcp", c.addr)
+	nc, err := c.over.dial(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the broker: %w", err)
 	}
@@ -71,9 +68,9 @@ func (c mqttClient) dial(ctx context.Context, clientID string, clean, keep bool,
 	if buffer < mqttBuffer {
 		mc.pause = manyPause
 	}
-	l := mqttLogin{version: c.version, clientID: clientID, user: c.user, password: c.pass, clean: clean, keep: keep}
+	l := mqttLogin{version: c.version, clientID: clientID, user: c.user, password: c.pass, clean: clean, keep: keep, keepAlive: c.keepAlive}
 	if err := mc.handshake(l); err != nil {
-		return nil, errors.Join(fmt.Errorf("open a connection to %s: %w", c.addr, err), nc.Close())
+		return nil, errors.Join(fmt.Errorf("open a connection to %s: %w", c.over.addr, err), nc.Close())
 	}
 	return mc, nil
 }

@@ -76,10 +76,10 @@ type mqttLogin struct {
 	clean          bool
 	// keep makes an MQTT 5 session outlive its connection; before MQTT 5 clean
 	// alone decides that.
-	keep bool
+	keep      bool
+	keepAlive uint16 // seconds; 0: none
 }
 
-// appendConnect: no keep alive, for runs are short.
 func appendConnect(dst []byte, l mqttLogin) []byte {
 	body := append(appendString(nil, "MQTT"), byte(l.version))
 	var flags byte
@@ -89,7 +89,7 @@ func appendConnect(dst []byte, l mqttLogin) []byte {
 	if l.user != "" {
 		flags |= 1<<7 | 1<<6
 	}
-	body = append(body, flags, 0, 0)
+	body = binary.BigEndian.AppendUint16(append(body, flags), l.keepAlive)
 	if l.version == mqtt5 {
 		var props []byte
 		if l.keep {

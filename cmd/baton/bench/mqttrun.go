@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -23,15 +21,12 @@ const (
 	// dropWait is how long nothing must arrive before messages of QoS 0 that are
 	// under way count as dropped.
 	dropWait = 200 * time.Millisecond
-	// connectors is how many connections the idle row opens at the same time.
-	connectors = 16
 )
 
 // MQTTOptions say what to run over MQTT. Client is ignored: there is one.
 type MQTTOptions struct {
 	Options
-	V5          bool // MQTT 5.0 instead of 3.1.1
-	Connections int  // of the idle row
+	V5 bool // MQTT 5.0 instead of 3.1.1
 }
 
 func (o MQTTOptions) version() mqttVersion {
@@ -47,7 +42,7 @@ type mqttScenario struct {
 	Name        string // as --scenario takes it
 	Note        string
 	QoS         byte
-	Subscribers int // 0: the row opens connections and publishes nothing
+	Subscribers int
 	Persistent  bool
 }
 
@@ -57,7 +52,6 @@ const (
 	scenarioQoS1   = "qos1"
 	scenarioQoS2   = "qos2"
 	scenarioFanOut = "fanout"
-	scenarioIdle   = "idle"
 )
 
 func mqttScenarios() []mqttScenario {
@@ -68,7 +62,6 @@ func mqttScenarios() []mqttScenario {
 		{ID: "m3", Name: scenarioQoS2, Note: "QoS 2 clean session", QoS: 2, Subscribers: 1},
 		{ID: "m4", Name: scenarioFanOut, Note: "QoS 0 to 200, per delivery", Subscribers: fanOut},
 		{ID: "m4", Name: scenarioFanOut, Note: "QoS 1 to 200, per delivery", QoS: 1, Subscribers: fanOut},
-		{ID: "m7", Name: scenarioIdle, Note: "idle connections"},
 	}
 }
 
@@ -98,9 +91,6 @@ func RunMQTT(ctx context.Context, o MQTTOptions, progress io.Writer) (Report, er
 	if err := o.validate(); err != nil {
 		return Report{}, err
 	}
-	if o.Connections < 1 || o.Connections > 1_000_000 {
-		return Report{}, fmt.Errorf("connections %d is not between 1 and 1000000", o.Connections)
-	}
 	rows, err := selectMQTT(o.Scenario)
 	if err != nil {
 		return Report{}, err
@@ -119,9 +109,6 @@ func RunMQTT(ctx context.Context, o MQTTOptions, progress io.Writer) (Report, er
 		l := load{Row: Row{ID: s.ID, Scenario: s.Note, Size: 64}}
 		if o.Size > 0 {
 			l.Size = o.Size
-		}
-		if s.Subscribers == 0 {
-			l.Size, l.Scenario = 0, fmt.Sprintf("%d %s", o.Connections, s.Note)
 		}
 		l.run = func(ctx context.Context) (Figures, error) { return runMQTTOnce(ctx, o, cl, s, l.Size) }
 		loads = append(loads, l)
@@ -166,13 +153,10 @@ func (c mqttClient) identify(ctx context.Context) (string, error) {
 }
 
 func runMQTTOnce(ctx context.Context, o MQTTOptions, cl mqttClient, s mqttScenario, size int) (fig Figures, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, o.warmUp()+o.Duration+stallLimit+time.Duration(o.Connections)*time.Millisecond,
+	ctx, cancel := context.WithTimeoutCause(ctx, o.warmUp()+o.Duration+stallLimit,
 		errors.New("the broker stalled: the run took much longer than was asked for"))
 	defer cancel()
 	defer func() { err = firstCause(ctx, err) }()
-	if s.Subscribers == 0 {
-		return runIdle(ctx, o, cl)
-	}
 	return runMQTTStream(ctx, o, cl, s, size)
 }
 
@@ -248,54 +232,4 @@ func giveUpWhenStuck(f *flow) (stop func()) {
 		close(done)
 		<-ended
 	}
-}
-
-// runIdle opens connections, which stay open and say nothing, and measures what
-// they add to the broker's resident set. The figures per message are those of a
-// connection here.
-func runIdle(ctx context.Context, o MQTTOptions, cl mqttClient) (Figures, error) {
-	name := "baton-bench-" + rand.Text()
-	conns := make([]*mqttConn, o.Connections)
-	defer func() {
-		for _, c := range conns {
-			if c != nil {
-				// A goodbye saves the broker's log a line about each.
-				_, _ = c.Write(appendPacket(nil, mqttDisconnect, nil))
-				_ = c.Close()
-			}
-		}
-	}()
-	before, beforeErr := readProc(o.PID)
-	p := startProbe(o.PID)
-	start := time.Now()
-	g, gctx := errgroup.WithContext(ctx)
-	for part := range connectors {
-		g.Go(func() error {
-			for i := part; i < len(conns); i += connectors {
-				c, err := cl.dial(gctx, subscriberID(name, i), true, false, 64)
-				if err != nil {
-					return fmt.Errorf("connection %d of %d: %w", i+1, len(conns), err)
-				}
-				c.in = nil // its buffer would be the generator's own memory
-				conns[i] = c
-			}
-			return nil
-		})
-	}
-	err := g.Wait()
-	took := time.Since(start)
-	if err == nil {
-		err = pause(ctx, o.warmUp(), nil) // what connecting left behind may go
-	}
-	used, watched := p.stop(), time.Since(start)
-	if err != nil {
-		return Figures{}, err
-	}
-	fig := newFigures(int64(len(conns)), watched, used)
-	fig.Rate = float64(len(conns)) / took.Seconds()
-	if after, afterErr := readProc(o.PID); o.PID > 0 && beforeErr == nil && afterErr == nil {
-		per := float64(after.rss-before.rss) / float64(len(conns))
-		fig.ConnectionRSS = &per
-	}
-	return fig, nil
 }

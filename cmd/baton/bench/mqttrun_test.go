@@ -15,7 +15,6 @@ func fakeMQTTOptions(b *fakeMQTT) MQTTOptions {
 		Options: Options{
 			URL: b.url, Scenario: scenarioAll, Duration: 100 * time.Millisecond, Runs: 1, MaxMessages: 1_000_000,
 		},
-		Connections: 20,
 	}
 }
 
@@ -117,16 +116,6 @@ func TestDroppedMessagesAreReported(t *testing.T) {
 	}
 }
 
-func TestIdleRowReportsMemoryPerConnection(t *testing.T) {
-	var rep Report
-	kb := 4096.0
-	rep.Rows = []Row{{ID: "m7", Scenario: "10 idle connections", Median: Figures{ConnectionRSS: &kb}}}
-	rep.annotate()
-	if got := strings.Join(rep.Notes, "\n"); !strings.Contains(got, "4.1 KB of the broker's memory per connection") {
-		t.Errorf("notes %q", got)
-	}
-}
-
 func TestMQTTCommandWritesTableOrJSON(t *testing.T) {
 	b := startFakeMQTT(t)
 	for _, tt := range []struct {
@@ -152,8 +141,8 @@ func TestMQTTCommandWritesTableOrJSON(t *testing.T) {
 
 func TestMQTTOptionsOutOfBoundsAreRefused(t *testing.T) {
 	o := fakeMQTTOptions(&fakeMQTT{url: "mqtt://127.0.0.1:1"})
-	o.Connections = 0
-	if _, err := RunMQTT(t.Context(), o, io.Discard); err == nil || !strings.Contains(err.Error(), "connections") {
+	o.Runs = 0
+	if _, err := RunMQTT(t.Context(), o, io.Discard); err == nil || !strings.Contains(err.Error(), "runs 0") {
 		t.Errorf("error %v", err)
 	}
 }

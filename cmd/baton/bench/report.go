@@ -45,8 +45,6 @@ type Figures struct {
 	PeakRSS      *float64 `json:"broker_peak_rss_mb"`
 	P50          *float64 `json:"p50_us"`
 	P99          *float64 `json:"p99_us"`
-	// ConnectionRSS is what one idle connection adds to the broker's resident set.
-	ConnectionRSS *float64 `json:"broker_rss_bytes_per_connection,omitempty"`
 	// Dropped are deliveries that the broker did not make and, at QoS 0, need not.
 	Dropped int64 `json:"dropped,omitempty"`
 	// OtherLoad is the share of the machine's CPUs that other processes had.
@@ -131,8 +129,6 @@ func medianFigures(runs []Figures) Figures {
 		P50:          pick(func(f Figures) *float64 { return f.P50 }),
 		P99:          pick(func(f Figures) *float64 { return f.P99 }),
 		OtherLoad:    pick(func(f Figures) *float64 { return f.OtherLoad }),
-
-		ConnectionRSS: pick(func(f Figures) *float64 { return f.ConnectionRSS }),
 	}
 }
 
@@ -141,7 +137,7 @@ func medianFigures(runs []Figures) Figures {
 const quietLimit = 0.1
 
 // annotate appends what a row's figures in the table do not say: that it shared the
-// machine with other work, that messages were dropped, what a connection costs.
+// machine with other work, that messages were dropped.
 func (r *Report) annotate() {
 	for _, row := range r.Rows {
 		if l := row.Median.OtherLoad; l != nil && *l > quietLimit {
@@ -155,10 +151,6 @@ func (r *Report) annotate() {
 		if dropped > 0 {
 			r.Notes = append(r.Notes, fmt.Sprintf("%s: the broker dropped %d messages; the generator waited %v each time before it went on",
 				row.title(), dropped, dropWait))
-		}
-		if b := row.Median.ConnectionRSS; b != nil {
-			r.Notes = append(r.Notes, fmt.Sprintf("%s: %.1f KB of the broker's memory per connection; msg/s are connections per second",
-				row.title(), *b/1e3))
 		}
 	}
 }
