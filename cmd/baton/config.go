@@ -76,6 +76,7 @@ type Config struct {
 		Advertise []string
 	}
 	TLS    tlsSettings
+	Proxy  proxySettings
 	Limits struct {
 		MaxConnections    int     // 0: as many as there are descriptors for
 		ConnectionRate    float64 // rates: per second, 0 is none
@@ -258,7 +259,7 @@ func (c *Config) complete() error {
 	if c.Data == "" {
 		return errors.New("no data directory: set --data")
 	}
-	for _, check := range []func() error{c.checkUsers, c.Auth.check, c.checkTLS} {
+	for _, check := range []func() error{c.checkUsers, c.Auth.check, c.checkTLS, c.Proxy.check} {
 		if err := check(); err != nil {
 			return err
 		}

@@ -145,6 +145,7 @@ func (f *frontEnds) open(ctx context.Context, n *node) error {
 		opt := listen.Options{
 			Name: e.scheme, Addresses: e.addresses, Log: n.log, Budget: n.doors.budget, Rate: n.doors.rate,
 			MaxConns: n.cfg.MQTT.MaxConnections, HandshakeTimeout: n.cfg.MQTT.HandshakeTimeout,
+			Proxy: n.cfg.Proxy.of(e.scheme),
 		}
 		switch e.scheme {
 		case "amqp", "amqps":
@@ -225,7 +226,7 @@ func (f *frontEnds) addrs() []api.Listener {
 func (f *frontEnds) refused() (n uint64) {
 	for _, l := range f.listeners {
 		s := l.Stats()
-		n += s.Refused + s.OverBudget + s.TooOften
+		n += s.Refused + s.OverBudget + s.TooOften + s.Unnamed
 	}
 	return n
 }

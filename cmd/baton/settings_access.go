@@ -10,7 +10,7 @@ import (
 
 // accessSettings are about who gets in, and how much of it.
 func accessSettings() []setting {
-	return slices.Concat(tlsRows(), limitRows(), authRows(), jwtRows(), httpRows())
+	return slices.Concat(tlsRows(), proxyRows(), limitRows(), authRows(), jwtRows(), httpRows())
 }
 
 // tlsRows are what all listeners with TLS share. The files may differ from node

@@ -67,6 +67,10 @@ type Options struct {
 	Budget *listen.Budget
 	Rate   *listen.Rate
 
+	// Proxy returns what the listeners "admin", "admin-tls" and "metrics" do about
+	// the PROXY protocol. Nil: nothing.
+	Proxy func(listener string) *listen.Proxy
+
 	// Health is what /readyz tells. Required.
 	Health *Health
 
@@ -109,6 +113,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Primary == nil {
 		o.Primary = func() *api.Primary { return nil }
+	}
+	if o.Proxy == nil {
+		o.Proxy = func(string) *listen.Proxy { return nil }
 	}
 	if o.Stats == nil {
 		o.Stats = func() (Stats, bool) { return Stats{}, false }
@@ -193,7 +200,7 @@ func (s *Server) listen(ctx context.Context, name string, addresses []string, d 
 	}
 	l, err := listen.Start(ctx, listen.Options{
 		Name: name, Addresses: addresses, Handler: d.handle, MaxConns: s.opt.MaxConns, HandshakeTimeout: headerTimeout,
-		TLS: secure, ALPN: []string{"http/1.1"}, Budget: s.opt.Budget, Rate: s.opt.Rate, Log: s.log,
+		TLS: secure, ALPN: []string{"http/1.1"}, Budget: s.opt.Budget, Rate: s.opt.Rate, Proxy: s.opt.Proxy(name), Log: s.log,
 	})
 	if err != nil {
 		return nil, err

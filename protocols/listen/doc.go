@@ -16,6 +16,10 @@
 //   - With Options.TLS a handler sees no connection whose handshake did not
 //     succeed, and no client certificate that is not verified and, as far as the
 //     revocation lists know, unrevoked; nor by resuming an earlier session.
+//   - With Options.Proxy the ends of a connection are those that a trusted proxy
+//     names, for whoever asks: the limits, TLS, the handler. Nobody else can name
+//     any. A header is at most 4 KiB, comes within the deadline of the handshake,
+//     and holds up nobody but its connection; what comes behind it is not lost.
 //   - New certificates, authorities and revocation lists are for new connections;
 //     open ones go on. Files that cannot be used change nothing but the log.
 //   - An accept loop that fails for want of resources (file descriptors,
@@ -60,12 +64,27 @@
 // # Limits
 //
 // An address, to a Budget or a Rate, is an IPv4 address or an IPv6 /64. Behind a
-// proxy that is the proxy's. A failure is a login that did not succeed, which
+// proxy that is the proxy's, unless Options.Proxy trusts that to name the client's:
+// then the Rate is asked, and the share in a Budget counted, once the header has
+// come. A failure is a login that did not succeed, which
 // front-ends report by [Rate.RecordFailure], or a handshake of TLS that failed
 // for a reason an attacker can bring about; one that only looked whether the port
 // is open is not blamed. What a login costs is spent only where [Rate.Try] lets the
 // address try: connections that were open before it failed too often are no way
 // around that.
+//
+// # PROXY protocol
+//
+// Versions 1 and 2 of HAProxy's specification are understood, of the latter the
+// addresses and not the options. A proxy that speaks for itself (LOCAL, UNKNOWN),
+// or for a client by a unix socket or a loopback address of its own machine,
+// leaves the connection the socket's ends: what is granted to local clients is for
+// those of this machine. A header about datagrams, of an unspecified family, or
+// with a source that no client can have is refused.
+//
+// The specification forbids to guess whether there is a header (its section 2).
+// Where it is optional that is only done for trusted addresses, of which the
+// operator says that they relay for clients with a header, or connect without one.
 //
 // # Reader
 //

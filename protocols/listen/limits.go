@@ -87,7 +87,7 @@ func (b *Budget) take(addr net.Addr) (first bool, err error) {
 	case b.limit == 0:
 	case b.open >= b.limit:
 		err = errOverBudget
-	case b.open >= b.limit*contestedQuarters/quarters && b.held[key] >= max(b.limit/quarters, 1):
+	case b.overShareLocked(key, b.open):
 		err = errOverShare
 	}
 	if err != nil {
@@ -100,6 +100,41 @@ func (b *Budget) take(addr net.Addr) (first bool, err error) {
 	return false, nil
 }
 
+// move has a connection count for another address, or says why not: then it
+// counts for the first one still.
+func (b *Budget) move(from, to net.Addr) error {
+	if b == nil {
+		return nil
+	}
+	fromIP, _ := addressOf(from)
+	toIP, _ := addressOf(to)
+	fromKey, toKey := addressKey(fromIP), addressKey(toIP)
+	if fromKey == toKey {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.overShareLocked(toKey, b.open-1) {
+		b.refused++
+		return errOverShare
+	}
+	b.releaseLocked(fromKey)
+	b.held[toKey]++
+	return nil
+}
+
+// overShareLocked reports that the address has its share, the others having so
+// many connections open with it.
+func (b *Budget) overShareLocked(key netip.Prefix, open int) bool {
+	return b.limit > 0 && open >= b.limit*contestedQuarters/quarters && b.held[key] >= max(b.limit/quarters, 1)
+}
+
+func (b *Budget) releaseLocked(key netip.Prefix) {
+	if b.held[key]--; b.held[key] == 0 {
+		delete(b.held, key)
+	}
+}
+
 // give takes back what take has spent.
 func (b *Budget) give(addr net.Addr) {
 	if b == nil {
@@ -110,9 +145,7 @@ func (b *Budget) give(addr net.Addr) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.open--
-	if b.held[key]--; b.held[key] == 0 {
-		delete(b.held, key)
-	}
+	b.releaseLocked(key)
 	// Some way below, or churn at the limit would log each refusal.
 	if b.open <= b.limit*contestedQuarters/quarters*9/10 {
 		b.crowded = false

@@ -25,7 +25,8 @@ var (
 const DefaultHandshakeTimeout = 10 * time.Second
 
 // A Handler serves one connection and returns when it is over. The connection
-// is a *net.TCPConn, or a *tls.Conn whose handshake is done (see [TLSState]). It
+// is that of a socket, or a *tls.Conn whose handshake is done (see [TLSState]);
+// its addresses are those that a trusted proxy named, see Options.Proxy. It
 // arrives with a deadline, Options.HandshakeTimeout from when it was accepted,
 // for reads and writes; the handler lifts it (conn.SetDeadline) when its own
 // handshake is done. The context ends with the cause [ErrStopping] or [ErrCut].
@@ -64,6 +65,11 @@ type Options struct {
 	// Rate bounds how often one address connects; nil: it does not.
 	Rate *Rate
 
+	// Proxy has connections begin with a header of the PROXY protocol, which
+	// names the address that counts everywhere; nil: it is not understood. It does
+	// not concern unix sockets.
+	Proxy *Proxy
+
 	// Log receives the listener's own events; nil discards them.
 	Log *slog.Logger
 }
@@ -80,6 +86,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("listen for %s: connection limit %d is negative", o.Name, o.MaxConns)
 	case o.HandshakeTimeout < 0:
 		return fmt.Errorf("listen for %s: handshake timeout %v is negative", o.Name, o.HandshakeTimeout)
+	case o.Proxy != nil && len(o.Proxy.Trusted) == 0:
+		return fmt.Errorf("listen for %s: the PROXY protocol, and no address of a proxy", o.Name)
 	}
 	return nil
 }
@@ -100,6 +108,7 @@ type Stats struct {
 	Refused    uint64 // connections closed at once because of MaxConns
 	OverBudget uint64 // connections closed at once because of Budget
 	TooOften   uint64 // connections closed at once because of Rate
+	Unnamed    uint64 // connections closed because a header of the PROXY protocol had to come, and be believed
 
 	// Handshakes counts the TLS handshakes that failed, by HandshakeFailure.
 	Handshakes [handshakeFailures]uint64
@@ -122,6 +131,7 @@ type Listener struct {
 	refused    atomic.Uint64
 	overBudget atomic.Uint64
 	tooOften   atomic.Uint64
+	unnamed    atomic.Uint64
 	failures   [handshakeFailures]atomic.Uint64
 	crowded    atomic.Bool // a refusal has been logged since the limit was last left
 	complaints *complaints
@@ -181,6 +191,7 @@ func (l *Listener) Stats() Stats {
 	s := Stats{
 		Open: n.Open, Accepted: n.Opened,
 		Refused: l.refused.Load(), OverBudget: l.overBudget.Load(), TooOften: l.tooOften.Load(),
+		Unnamed: l.unnamed.Load(),
 	}
 	for i := range l.failures {
 		s.Handshakes[i] = l.failures[i].Load()
@@ -246,9 +257,14 @@ func (l *Listener) serve(ctx context.Context, conn net.Conn) {
 	go l.handle(ctx, r) // Stop waits for its registration to end
 }
 
-// admit asks the limits, those first that concern the address alone.
+// admit asks the limits, those first that concern the address alone. For whom a
+// trusted proxy speaks is not known yet: see unproxied.
 func (l *Listener) admit(conn net.Conn) (*Registration[net.Conn], error) {
-	if !l.opt.Rate.allow(conn.RemoteAddr()) {
+	switch trusted := l.opt.Proxy.trusts(conn.RemoteAddr()); {
+	case trusted:
+	case l.opt.Proxy != nil && !l.opt.Proxy.Optional:
+		return nil, errNotProxied
+	case !l.opt.Rate.allow(conn.RemoteAddr()):
 		return nil, errTooOften
 	}
 	if first, err := l.opt.Budget.take(conn.RemoteAddr()); err != nil {
@@ -268,8 +284,12 @@ func (l *Listener) admit(conn net.Conn) (*Registration[net.Conn], error) {
 func (l *Listener) refuse(conn net.Conn, err error) {
 	peer := slog.String("peer", conn.RemoteAddr().String())
 	switch {
-	case errors.Is(err, errTooOften):
-		l.tooOften.Add(1)
+	case errors.Is(err, errTooOften), errors.Is(err, errNotProxied):
+		counter := &l.tooOften
+		if errors.Is(err, errNotProxied) {
+			counter = &l.unnamed
+		}
+		counter.Add(1)
 		if suppressed, ok := l.complaints.next(l.log, slog.LevelWarn); ok {
 			l.log.Warn("connection refused", peer, slog.Any("err", err), suppressed)
 		}
@@ -288,38 +308,48 @@ func (l *Listener) refuse(conn net.Conn, err error) {
 // TLS. Its frame stays on the stack of each idle connection: what happens before
 // and after has frames of its own.
 func (l *Listener) handle(ctx context.Context, r *Registration[net.Conn]) {
-	defer l.end(r)
-	if conn, ok := l.begin(ctx, r.Conn); ok {
+	conn, ok := l.begin(ctx, r.Conn)
+	defer l.end(r, conn.RemoteAddr())
+	if ok {
 		l.opt.Handler(ctx, conn)
 		_ = conn.Close() // the handler may have done so; of TLS, it tells the peer
 	}
 }
 
 // begin makes of an accepted connection what the handler is given, or reports
-// false.
+// false. What it returns has the address that the connection counts for.
 func (l *Listener) begin(ctx context.Context, conn net.Conn) (net.Conn, bool) {
 	// Absolute, so that a peer sending a byte a second does not move it.
 	if err := conn.SetDeadline(time.Now().Add(l.opt.HandshakeTimeout)); err != nil {
-		return nil, false // closed between accept and here
+		return conn, false // closed between accept and here
+	}
+	if l.opt.Proxy.trusts(conn.RemoteAddr()) {
+		var ok bool
+		if conn, ok = l.unproxied(conn); !ok {
+			return conn, false
+		}
 	}
 	if l.opt.TLS == nil {
 		return conn, true
 	}
 	secure, ok := l.handshake(ctx, conn)
-	return secure, ok
+	if !ok {
+		return conn, false
+	}
+	return secure, true
 }
 
 // end closes a connection and takes it off the books.
-func (l *Listener) end(r *Registration[net.Conn]) {
+func (l *Listener) end(r *Registration[net.Conn], peer net.Addr) {
 	_ = r.Conn.Close() // a second close says so and harms nothing
-	l.opt.Budget.give(r.Conn.RemoteAddr())
+	l.opt.Budget.give(peer)
 	l.conns.Remove(r)
 }
 
 // abort closes the connection without waiting for unsent bytes: what has not
 // left yet must not leave any more, and the peer learns at once (RST).
 func abort(conn net.Conn) {
-	if tcp, ok := conn.(*net.TCPConn); ok {
+	if tcp, ok := conn.(interface{ SetLinger(sec int) error }); ok {
 		_ = tcp.SetLinger(0) // fails only on a connection that is closed already
 	}
 	_ = conn.Close()

@@ -52,11 +52,22 @@ func NewReader(conn net.Conn, limit int) *Reader {
 	r.openRaw()
 	r.below = below(conn)
 	switch conn.(type) {
-	case *net.TCPConn, *tls.Conn:
+	case socketConn, *tls.Conn:
 	default:
 		r.turn.alone = true
 	}
+	if p, ok := conn.(*proxied); ok && pending(p) {
+		r.makeRoom(len(p.early))
+		r.end, p.early = copy(r.buf.data, p.early), nil
+	}
 	return r
+}
+
+// A socketConn is a connection whose bytes are those of its socket, and may be
+// read from that: a *net.TCPConn, also one that is proxied, or a *net.UnixConn.
+type socketConn interface {
+	net.Conn
+	syscall.Conn
 }
 
 // SetLimit changes the limit, as when a larger frame has been agreed on.

@@ -9,19 +9,25 @@ import (
 	"syscall"
 )
 
-// openRaw takes the socket below a TCP connection. Anything else (TLS, a pipe)
+// openRaw takes the socket below a connection. Anything else (TLS, a pipe)
 // has no socket whose bytes are ours to take; for TLS see readOver.
 func (r *Reader) openRaw() {
-	tcp, ok := r.conn.(*net.TCPConn)
+	if r.raw = rawOf(r.conn); r.raw != nil {
+		r.tryRead = r.readFD
+	}
+}
+
+// rawOf is the socket of a connection that has one, and is open.
+func rawOf(conn net.Conn) syscall.RawConn {
+	socket, ok := conn.(socketConn)
 	if !ok {
-		return
+		return nil
 	}
-	raw, err := tcp.SyscallConn()
+	raw, err := socket.SyscallConn()
 	if err != nil {
-		return // closed already: the first plain read says so
+		return nil // closed already: the first plain read says so
 	}
-	r.raw = raw
-	r.tryRead = r.readFD
+	return raw
 }
 
 // readFD is called with a socket that does not block: it reads once and returns

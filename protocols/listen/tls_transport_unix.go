@@ -14,13 +14,9 @@ import (
 // the handshake.
 func transport(conn net.Conn, handshake int) net.Conn {
 	in := inlet{Conn: conn, left: handshake}
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok {
+	raw := rawOf(conn)
+	if raw == nil {
 		return &in
-	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return &in // closed already: the handshake says so
 	}
 	s := &socket{inlet: in, raw: raw}
 	s.tryRead, s.tryWait = s.readFD, s.waitFD
@@ -37,9 +33,9 @@ func below(conn net.Conn) waiter {
 	return nil
 }
 
-// A socket is a TCP connection whose reads can be told not to wait.
+// A socket is a connection whose reads can be told not to wait.
 type socket struct {
-	inlet // around the TCP connection
+	inlet // around the connection
 
 	raw syscall.RawConn
 
@@ -59,7 +55,7 @@ var _ waiter = (*socket)(nil)
 func (s *socket) setInstant(on bool) { s.instant = on }
 
 func (s *socket) Read(p []byte) (int, error) {
-	if !s.instant || len(p) == 0 {
+	if !s.instant || len(p) == 0 || pending(s.Conn) {
 		return s.inlet.Read(p)
 	}
 	s.p, s.n, s.err = p, 0, nil

@@ -191,7 +191,7 @@ type fairConn struct {
 	turn  turn
 	below waiter // see Reader
 
-	// raw is the socket of a TCP connection where a read can tell that it waits,
+	// raw is the socket of a connection where a read can tell that it waits,
 	// else nil. tryRead is the callback of its Read, made once because a method
 	// value allocates; p, n and err carry its arguments and results.
 	raw     syscall.RawConn
@@ -210,6 +210,8 @@ func (c *fairConn) Read(p []byte) (n int, err error) {
 	switch {
 	case len(p) == 0:
 		return 0, nil
+	case pending(c.Conn):
+		return c.Conn.Read(p)
 	case c.raw != nil:
 		n, err = c.readRaw(p)
 	case c.below != nil:

@@ -10,14 +10,10 @@ import (
 	"syscall"
 )
 
-// openRaw takes the socket of a TCP connection, as Reader.openRaw does.
+// openRaw takes the socket of a connection, as Reader.openRaw does.
 func (c *fairConn) openRaw() {
-	tcp, ok := c.Conn.(*net.TCPConn)
-	if !ok {
-		return
-	}
-	if raw, err := tcp.SyscallConn(); err == nil { // else it is closed, and the first read says so
-		c.raw, c.tryRead = raw, c.readFD
+	if c.raw = rawOf(c.Conn); c.raw != nil {
+		c.tryRead = c.readFD
 	}
 }
 
@@ -46,7 +42,7 @@ func (c *fairConn) readFD(fd uintptr) bool {
 // readError is what net makes of the error of a read.
 func readError(conn net.Conn, err error) error {
 	return &net.OpError{
-		Op: "read", Net: "tcp", Source: conn.LocalAddr(), Addr: conn.RemoteAddr(),
+		Op: "read", Net: conn.LocalAddr().Network(), Source: conn.LocalAddr(), Addr: conn.RemoteAddr(),
 		Err: os.NewSyscallError("read", err),
 	}
 }
