@@ -261,7 +261,7 @@ func (c *care) send(u *unit, m *Message) (goes bool, err error) {
 		case slices.Contains(s.targets, c.queue): // it would come back for ever
 			return false, nil
 		case c.spec.DryRun:
-			return len(s.targets)+len(s.pushes)+len(s.keepers) > 0, nil
+			return len(s.targets)+len(s.pushes)+len(s.shared)+len(s.keepers) > 0, nil
 		}
 		pushed, _ := s.push(m)
 		n, _ := s.put(u, nil, m) // where a full queue refuses it, it is one less that takes it
@@ -272,7 +272,7 @@ func (c *care) send(u *unit, m *Message) (goes bool, err error) {
 
 // put publishes m to one queue.
 func (c *care) put(u *unit, q *Queue, m *Message) bool {
-	if q == nil || q == c.queue || q.subscriber != nil {
+	if q == nil || q == c.queue || q.isSubscribers() {
 		return false
 	}
 	if c.spec.DryRun {

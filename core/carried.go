@@ -10,12 +10,13 @@ import (
 type carried struct {
 	id       uint16
 	level    Level
-	recorded bool // the id is on record, and the record has passed when the next link starts: that one's own comes after it
+	shared   *Match // how, of what was a share's; nil: the subscriptions there are say so
+	recorded bool   // the id is on record, and the record has passed when the next link starts: that one's own comes after it
 }
 
-// putBack takes the link away and puts what was out back into the queue, in its order. It returns what it put back. gate is held, and
-// the link's consumer is dropped.
-func (sub *Subscriber) putBack() (n int, bytes int64) {
+// putBack takes the link away and puts what was out back into the queue, in its order. It returns what it put back, and what is to go
+// back to shares. gate is held, and the link's consumers are dropped.
+func (sub *Subscriber) putBack() (n int, bytes int64, shared []Delivery) {
 	q := sub.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -24,7 +25,12 @@ func (sub *Subscriber) putBack() (n int, bytes int64) {
 	sub.link.Store(nil)
 	var ids []uint16
 	for id, o := range sub.out {
-		if !o.released {
+		switch {
+		case o.released:
+		case o.delivery.queue != q:
+			shared = append(shared, o.delivery)
+			delete(sub.out, id)
+		default:
 			ids = append(ids, id)
 		}
 	}
@@ -33,11 +39,15 @@ func (sub *Subscriber) putBack() (n int, bytes int64) {
 		o := sub.out[id]
 		delete(sub.out, id)
 		bytes += int64(o.delivery.Size())
-		sub.carry(o.delivery.Seq, carried{id: id, level: o.match.Level, recorded: o.recorded})
+		c := carried{id: id, level: o.match.Level, recorded: o.recorded}
+		if o.moved {
+			c.shared = &o.match
+		}
+		sub.carry(o.delivery.Seq, c)
 		q.giveBack(&o.delivery, o.sent)
 	}
 	q.commitRanges(OpMark)
-	return len(ids), bytes
+	return len(ids), bytes, shared
 }
 
 // carry reserves an id for a place. mu is held.
@@ -72,6 +82,9 @@ func (sub *Subscriber) sentOnce(at Seq) bool {
 // discarded tells that what waited at the places first to last is gone, undelivered. A client may hold the id of a message that went
 // out exactly once: the next link asks for its release. queue.mu is held.
 func (sub *Subscriber) discarded(first, last Seq) {
+	if l := sub.link.Load(); l != nil {
+		l.served(0)
+	}
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
 	if len(sub.carried) == 0 {

@@ -243,7 +243,7 @@ func (s *Session) dropDuplicates() {
 	kept := s.targets[:0]
 	for _, q := range s.targets {
 		l := q.dedupLimits()
-		if l == (dedupLimits{}) || !s.isAgain(dedupOwner{name: q.spec.Name}, q.durable(), l) {
+		if l == (dedupLimits{}) || !s.isAgain(dedupOwner{name: q.spec.Name}, q.isDurable(), l) {
 			kept = append(kept, q)
 		}
 	}

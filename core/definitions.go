@@ -18,7 +18,8 @@ import (
 //	l <vhost> <queue> <priority>          the messages of a queue that have a priority
 //	b <vhost> <identity>                  a binding
 //	s <vhost> <subscriber>                a subscriber, and its queue
-//	u <vhost> <subscriber> <key>          a subscription
+//	u <vhost> <subscriber> <key> [<name>] a subscription; a shared one has a name
+//	g <vhost> <name> <key>                a shared subscription, and its queue
 //	i <vhost> <subscriber> <id>           an id given to a message on its way out exactly once
 //	r <vhost> <subscriber> <id>           an id under which a message came in exactly once
 //	w <vhost> <subscriber>                a will
@@ -39,6 +40,7 @@ const (
 	keyBinding      = 'b'
 	keySubscriber   = 's'
 	keySubscription = 'u'
+	keyShare        = 'g'
 	keyOutgoing     = 'i'
 	keyReceived     = 'r'
 	keyWill         = 'w'
@@ -188,8 +190,15 @@ func (sub *Subscriber) definition() Op {
 	return defineOp(sub.key(keySubscriber), sub.queue.lane.id, value)
 }
 
+func (sub *Subscriber) subscriptionKey(f Filter) string {
+	if f.Share != "" {
+		return definitionKey(keySubscription, sub.vhost.name, sub.name, f.Key, f.Share)
+	}
+	return definitionKey(keySubscription, sub.vhost.name, sub.name, f.Key)
+}
+
 func (sub *Subscriber) subscriptionDefinition(spec *SubscriptionSpec) Op {
-	return defineOp(definitionKey(keySubscription, sub.vhost.name, sub.name, spec.Key), 0, field.Table{
+	value := field.Table{
 		{Key: "vhost", Value: sub.vhost.name},
 		{Key: "subscriber", Value: sub.name},
 		{Key: "key", Value: spec.Key},
@@ -198,6 +207,20 @@ func (sub *Subscriber) subscriptionDefinition(spec *SubscriptionSpec) Op {
 		{Key: "as_published", Value: spec.AsPublished},
 		{Key: "no_system", Value: spec.NoSystem},
 		{Key: "id", Value: spec.ID},
+	}
+	if spec.Share != "" {
+		value = append(value, field.Field{Key: "share", Value: spec.Share})
+	}
+	return defineOp(sub.subscriptionKey(spec.Filter()), 0, value)
+}
+
+func (g *share) definition() Op {
+	return defineOp(definitionKey(keyShare, g.vhost.name, g.name, g.edge.key), g.queue.lane.id, field.Table{
+		{Key: "vhost", Value: g.vhost.name},
+		{Key: "name", Value: g.name},
+		{Key: "key", Value: g.edge.key},
+		{Key: "queue", Value: g.queue.spec.Name},
+		{Key: "no_system", Value: g.edge.spec.NoSystem},
 	})
 }
 

@@ -25,6 +25,10 @@
 //   - What is kept for a subscriber is handed to one link at a time. When that ends, all that its client has not answered for goes to the
 //     next one under the same id, in order and within its window, marked as handed over before if it was; what is handed over exactly
 //     once has the same id after a crash, too. Nothing that the old link still says is recorded once the new one is.
+//   - A message that matches a shared subscription goes to one of those who have it: to the next in turn that has credit. What one had
+//     and has not answered for when its link ends goes to the others, marked as handed over before, but for what is handed over exactly
+//     once: that stays with the subscriber it went to, and ends with it. While all are away it waits, on record as in any queue if one of
+//     them outlives its links. A shared subscription ends with the last subscriber that has it.
 //   - Whose link or consumers ended with the broker has a minute to come back: until then no will is published because of it, and no
 //     durable auto-delete queue goes. Exclusive queues end with their connection, and so with the broker.
 //   - An exchange that delays routes a message when it is due by the broker's clock, not before, in the order in which messages come due, and
@@ -67,6 +71,9 @@
 //     it arrived, as in RabbitMQ.
 //   - What Move looks at and leaves is out of consumers' reach meanwhile, and then returns to its place: they may get others first.
 //   - Which consumer was the active one is not on record: after a restart or a fail-over it is the first that comes.
+//   - What is out of a shared subscription that ends meanwhile is not handed over again if the link breaks before the client has answered.
+//     What waits in one that was not on record when it was published ends with the process, also if somebody has joined since that is.
+//   - A message that is handed over exactly once out of a shared subscription is stored a second time, for the one it goes to.
 //   - Order is per queue. Two queues bound to the same exchange may show two publishers' messages in different order.
 //   - A will is published by nobody who could be told to wait. One that comes due while publishers must is held back, with its record,
 //     and looked at once a second; when its owner comes back first it is published at that moment. So wills are late rather than lost,
@@ -100,7 +107,7 @@
 // a client has is one of its methods. A Consumer is a Session's subscription to one Queue; what it is given are Deliveries, and what it
 // does about them is to Settle. A Window is credit: how many deliveries may be outstanding. An entry is a message's place in a queue, in
 // its lane: an ordinary queue has one lane, one with priorities has one for each that was used. A Subscriber is what outlives the
-// connection of a client that comes back, a Link one connection's hold on it; a message is out while the client has not answered for it,
+// connection of a client that comes back, a Link one connection's hold on it; a share is a shared subscription, whose members are Subscribers. A message is out while the client has not answered for it,
 // and carried when it waits for the next link. Exchange, routing key, binding, prefetch have the meaning of AMQP 0-9-1, the larger of the
 // models spoken here.
 //
@@ -116,7 +123,7 @@
 // one that looks at what is next in the queues. That sleeps until the alarm that is due first:
 // a queue sets one for its next message if that expires, and so does each retained message that does.
 //
-// Lock order: Access.mu → VHost.mu → Subscriber.gate → retained.mu → replays.mu → dedups.mu → delays.mu → Queue.mu → Subscriber.mu, Window.mu → the front-end's
-// outbox. Publishing takes no vhost lock: routing reads immutable snapshots. The store's own lock is a leaf, and nothing is called back
+// Lock order: Access.mu → VHost.mu → Subscriber.gate → retained.mu → replays.mu → dedups.mu → delays.mu → Queue.mu of a share → Queue.mu of any other → Subscriber.mu,
+// Window.mu → the front-end's outbox. Publishing takes no vhost lock: routing reads immutable snapshots. The store's own lock is a leaf, and nothing is called back
 // under it; so is that of the list of sessions.
 package core

@@ -12,7 +12,7 @@ type lease struct {
 
 // touch notes that the queue is used.
 func (q *Queue) touch() {
-	if st := q.settings.Load(); st == nil || st.Expires == nil || q.subscriber != nil {
+	if st := q.settings.Load(); st == nil || st.Expires == nil || q.isSubscribers() {
 		return
 	}
 	if q.lease == nil {

@@ -143,7 +143,7 @@ func TestFullDiskRefusesNewSubscribersAndWills(t *testing.T) {
 					t.Errorf("got %v, want refused: %t", err, tt.refused)
 				}
 				if tt.refused && l != nil {
-					if _, err := l.Unsubscribe(t.Context(), []string{"k"}); err != nil {
+					if _, err := l.Unsubscribe(t.Context(), []core.Filter{{Key: "k"}}); err != nil {
 						t.Errorf("the link there is was disturbed: %v", err)
 					}
 				}

@@ -11,6 +11,7 @@ type outgoing struct {
 	match    Match
 	recorded bool   // its id is on record, or about to be
 	sent     bool   // the client may have it
+	moved    bool   // it was a share's
 	released bool   // the client has it; what is left is to forget the id
 	turn     uint64 // of a released one: its place in the order of releases
 }
@@ -40,10 +41,13 @@ func (l *Link) Cancelled(*Consumer) {}
 func (l *Link) Deliver(d Delivery) {
 	sub := l.sub
 	match, may := sub.matchNext(&d)
+	l.served(sub.queue.stats.Ready)
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
 	c, known := sub.uncarry(d.Seq)
 	switch {
+	case known && c.shared != nil:
+		match = *c.shared
 	case known:
 		match.Level = c.level
 	case !may:
@@ -56,20 +60,26 @@ func (l *Link) Deliver(d Delivery) {
 	default:
 		c.id = sub.newID()
 	}
-	o := &outgoing{delivery: d, match: match, recorded: c.recorded}
-	sub.keep(c.id, o)
-	if match.Level < ExactlyOnce || !sub.durable || o.recorded && l.passing.Load() == 0 {
-		l.send(c.id, o)
+	l.handOver(&outgoing{delivery: d, match: match, recorded: c.recorded, moved: c.shared != nil}, c.id, nil)
+}
+
+// handOver has o out under id, and sends it once that is on record where it must be; ops are recorded with it. sub.mu is held.
+func (l *Link) handOver(o *outgoing, id uint16, ops []Op) {
+	sub := l.sub
+	sub.keep(id, o)
+	if o.match.Level < ExactlyOnce || !sub.durable || o.recorded && l.passing.Load() == 0 {
+		sub.vhost.commit(true, ops...)
+		l.send(id, o)
 		return
 	}
-	size := int64(d.Message.Size()) + messageCost
+	size := int64(o.delivery.Message.Size()) + messageCost
 	l.passing.Add(size)
-	op := Op{Kind: OpNone, Done: l, Tag: uint64(size)<<16 | uint64(c.id)} // not before those that wait [MQTT-4.6.0-1]
+	op := Op{Kind: OpNone, Done: l, Tag: uint64(size)<<16 | uint64(id)} // not before those that wait [MQTT-4.6.0-1]
 	if !o.recorded {
 		o.recorded = true
-		op = sub.outgoingDefinition(c.id, d.Seq, op.Done, op.Tag)
+		op = sub.outgoingDefinition(id, o.delivery.Seq, op.Done, op.Tag)
 	}
-	sub.vhost.broker.store.Commit([]Op{op})
+	sub.vhost.broker.store.Commit(append(ops, op))
 }
 
 // forget settles a delivery that the client need not answer for. The queue's lock is held.
@@ -77,9 +87,9 @@ func (l *Link) forget(d Delivery) {
 	q := l.sub.queue
 	q.forget(&d)
 	q.commitRanges(OpSettle)
-	// The consumer that would wait for this credit is the one being served. Any other without a prefetch limit that met the budget
+	// Without shares the consumer that would wait for this credit is the one being served. Any other without a prefetch limit that met the budget
 	// meanwhile has more than OpenFloor outstanding, and what it settles wakes it.
-	l.window.used.Add(-1)
+	l.returnCredit()
 	l.session.broker.openBytes.Add(-int64(d.Message.Size()))
 }
 

@@ -78,7 +78,10 @@ func (s *Session) push(m *Message) (n int, missed bool) {
 			missed = true
 		}
 	}
-	return len(s.pushes), missed
+	if len(s.shared) > 0 && s.pushShared(m) {
+		missed = true
+	}
+	return len(s.pushes) + len(s.shared), missed
 }
 
 // publishOne has one queue: its lock orders the place, the record and the delivery.
@@ -198,7 +201,7 @@ func (s *Session) routeOn(m *Message) bool {
 
 // reset forgets what the last message reached.
 func (s *Session) reset() {
-	s.targets, s.pushes, s.keepers = s.targets[:0], s.pushes[:0], s.keepers[:0]
+	s.targets, s.pushes, s.shared, s.keepers = s.targets[:0], s.pushes[:0], s.shared[:0], s.keepers[:0]
 }
 
 // routeFrom finds what m reaches from an exchange on.
@@ -218,7 +221,7 @@ func (s *Session) routeFrom(x *Exchange, m *Message) {
 
 // reachQueue adds the queue that the default exchange has under a key.
 func (s *Session) reachQueue(key string) {
-	if q := s.vhost.queue(key); q != nil && q.subscriber == nil { // a subscriber gets what it has subscribed to
+	if q := s.vhost.queue(key); q != nil && !q.isSubscribers() { // a subscriber gets what it has subscribed to
 		s.targets = append(s.targets, q)
 	}
 }
@@ -269,6 +272,10 @@ func (s *Session) follow(x *Exchange, m *Message) {
 // reach notes that m matches a subscription. A subscriber whose subscriptions overlap is noted once.
 func (s *Session) reach(n *subscription, m *Message) {
 	if n.skips(m) {
+		return
+	}
+	if n.share != nil {
+		s.reachShare(n.share, m)
 		return
 	}
 	if !n.sub.table.Load().several() {

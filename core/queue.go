@@ -75,6 +75,18 @@ func (q *Queue) push(m *Message, durable, hidden bool) place {
 // durable reports whether the queue outlives the process.
 func (q *Queue) durable() bool { return q.lane.id != 0 }
 
+// isDurable is durable for who does not hold mu: the queue of a share may become it.
+func (q *Queue) isDurable() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.durable()
+}
+
+// isSubscribers reports whether the queue is a subscriber's, or a share's: no session but their own links may use it.
+func (q *Queue) isSubscribers() bool {
+	return q.subscriber != nil || q.spec.Exclusive && q.owner == nil
+}
+
 // ready adds to what waits.
 func (q *Queue) ready(n int, bytes int64) {
 	q.stats.Ready += n

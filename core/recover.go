@@ -28,6 +28,7 @@ func (b *Broker) recover(ctx context.Context) error {
 	if err := rc.lateDefinitions(); err != nil {
 		return err
 	}
+	rc.dropShares()
 	b.governAll()
 	if err := b.readIDs(); err != nil {
 		return err
@@ -70,6 +71,8 @@ func (rc *recovery) definition(d *Definition) error {
 		rc.queue(&r, d)
 	case keySubscriber:
 		rc.subscriber(&r, d)
+	case keyShare:
+		rc.share(&r, d)
 	case keyKept:
 		rc.kept(&r, d)
 	case keyDedup:
@@ -286,7 +289,12 @@ func (rc *recovery) subscription(r *reader) {
 		Key: read[string](r, "key"), Level: Level(read[uint8](r, "level")), NoLocal: read[bool](r, "no_local"),
 		AsPublished: read[bool](r, "as_published"), NoSystem: read[bool](r, "no_system"), ID: read[uint32](r, "id"),
 	}
-	if r.err == nil {
+	spec.Share, _ = readOptional[string](r, "share")
+	switch {
+	case r.err != nil:
+	case spec.Share != "":
+		rc.member(r, sub, &spec)
+	default:
 		rc.edges.add(sub.resubscribe(spec))
 	}
 }
@@ -456,7 +464,7 @@ func (b *Broker) Stats() Stats {
 		st.add(q.stats)
 		st.Consumers += len(q.consumers)
 		if q.subscriber != nil {
-			st.Subscriptions += q.subscriber.table.Load().n
+			st.Subscriptions += q.subscriber.table.Load().n + len(q.subscriber.members())
 		}
 		q.mu.Unlock()
 	}

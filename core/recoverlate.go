@@ -1,6 +1,9 @@
 package core
 
-import "sync"
+import (
+	"fmt"
+	"sync"
+)
 
 // keptBack is definitions that need others, in the order in which they came: blocks of them, because a list of hundreds of thousands that
 // grows is copied several times.
@@ -67,4 +70,51 @@ func (e *edges) close() {
 	e.full <- e.next
 	close(e.full)
 	e.adding.Wait()
+}
+
+// share brings a shared subscription back with its queue. Its members follow.
+func (rc *recovery) share(r *reader, d *Definition) {
+	v := rc.owner(r)
+	spec := SubscriptionSpec{
+		Share: read[string](r, "name"), Key: read[string](r, "key"), Queue: read[string](r, "queue"), NoSystem: read[bool](r, "no_system"),
+	}
+	if r.err != nil {
+		return
+	}
+	q := v.queues.Load().at(spec.Queue)
+	if *q != nil {
+		r.err = fmt.Errorf("its %s exists and is not the shared subscription's", v.queueName(spec.Queue))
+		return
+	}
+	g := v.newShare(&spec, d.Queue)
+	g.queue.restore(&g.queue.lane, d)
+	*q = g.queue
+}
+
+// member brings a subscriber's part in a shared subscription back.
+func (rc *recovery) member(r *reader, sub *Subscriber, spec *SubscriptionSpec) {
+	g := sub.vhost.share(spec)
+	if g == nil {
+		r.err = fmt.Errorf("%w: the shared subscription '%s' to '%s' does not exist", errOrphan, spec.Share, spec.Key)
+		return
+	}
+	if g.levels == [ExactlyOnce + 1]int{} {
+		rc.edges.add(&g.edge.binding)
+	}
+	g.count(spec.Level, 1)
+	spec.Queue = g.queue.spec.Name
+	sub.replaceMember(nil, &member{share: g, sub: sub, spec: *spec})
+}
+
+// dropShares ends the shared subscriptions that have lost their members with the broker before: sessions that ended with it.
+func (b *Broker) dropShares() {
+	for _, v := range b.vhosts.Load().all() {
+		v.mu.Lock()
+		for _, g := range v.shares {
+			if g.levels == [ExactlyOnce + 1]int{} {
+				v.commit(true, g.end()...)
+			}
+		}
+		v.mu.Unlock()
+	}
 }

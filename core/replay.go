@@ -358,6 +358,11 @@ func (sub *Subscriber) queueReplayed(messages []*Message, id uint32) bool {
 // The queue's lock is held.
 func (sub *Subscriber) matchNext(d *Delivery) (match Match, may bool) {
 	match, wanted := sub.table.Load().match(d.Message)
+	if !wanted {
+		if m := sub.sharedBy(d.Message); m != nil {
+			match, wanted = m.match(d.Message), true
+		}
+	}
 	if d.Message.Replayed {
 		// ![MQTT-3.3.4-3]: whose replay it is is not on record. After a restart a message that was replayed before carries the identifiers
 		// of all subscriptions that match.

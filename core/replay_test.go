@@ -364,7 +364,7 @@ func TestReplayEndsWithItsSubscription_MQTT_3_10_4_2(t *testing.T) {
 		c.subscribe(t, core.SubscriptionSpec{Key: "#", ID: 1})
 		c.subscribe(t, core.SubscriptionSpec{Key: "k.7", ID: 2})
 		synctest.Wait()
-		if _, err := c.link.Unsubscribe(t.Context(), []string{"#"}); err != nil {
+		if _, err := c.link.Unsubscribe(t.Context(), []core.Filter{{Key: "#"}}); err != nil {
 			t.Fatal(err)
 		}
 		c.free(-1)

@@ -9,59 +9,79 @@ import (
 // session has somebody who can be asked. That of a user who is deleted ends with the user: whoever has the name next is somebody else.
 
 // keptFor returns the subscriptions that a session of the user would find, if it may have the subscriber at all.
-func (v *VHost) keptFor(name, user string) *subscriptionTable {
+func (v *VHost) keptFor(name, user string) (own *subscriptionTable, shared []*member) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if sub := v.subscriber(name); sub != nil && sub.durable && (sub.user == "" || sub.user == user) {
-		return sub.table.Load()
+		return sub.table.Load(), sub.members()
 	}
-	return noSubscriptions
+	return noSubscriptions, nil
+}
+
+// lost is subscriptions that a subscriber may not have any more.
+type lost struct {
+	own    []*binding
+	shared []*member
 }
 
 // lostSubscriptions asks about the subscriptions that a session would find of its client's, and returns those that it may not have any
 // more. The first answer that cannot be found out ends the questions: a backend that is down would be waited for once a subscription. What
 // is not known to be denied stays, as it was allowed when it was made. No lock is held.
-func (s *Session) lostSubscriptions(spec *SubscriberSpec) (lost []*binding) {
+func (s *Session) lostSubscriptions(spec *SubscriberSpec) (l lost) {
 	const op = "link"
 	if s.opt.Access == nil || spec.Fresh {
-		return nil
+		return l
 	}
-	kept := s.vhost.keptFor(spec.Name, s.opt.User)
-	if kept.n == 0 {
-		return nil
+	own, shared := s.vhost.keptFor(spec.Name, s.opt.User)
+	if own.n+len(shared) == 0 {
+		return l
 	}
 	err := s.allow(op, ExchangeClass, Read, TopicExchange, "")
 	all := errors.Is(err, ErrDenied)
 	if err != nil && !all {
-		return nil
+		return l
 	}
-	kept.all(func(b *binding) bool {
+	denied := func(key string) bool {
 		if !all {
-			err = s.allowTopic(op, Read, TopicExchange, b.key)
+			err = s.allowTopic(op, Read, TopicExchange, key)
 		}
-		denied := errors.Is(err, ErrDenied)
-		if denied {
-			lost = append(lost, b)
+		return errors.Is(err, ErrDenied)
+	}
+	for _, m := range shared {
+		if denied(m.spec.Key) {
+			l.shared = append(l.shared, m)
+		} else if err != nil {
+			return l
 		}
-		return err == nil || denied
+	}
+	own.all(func(b *binding) bool {
+		if denied(b.key) {
+			l.own = append(l.own, b)
+			return true
+		}
+		return err == nil
 	})
-	return lost
+	return l
 }
 
 // lose ends those of the subscriptions that are still there, and with them what waits for no other: that is dropped when its turn comes,
 // but for messages that have an id already, which their client may have [MQTT-4.4.0-1]. It returns what is to be recorded beside the
 // subscriber. vhost.mu is held, and there is no link that has started.
-func (sub *Subscriber) lose(lost []*binding) (ops []Op) {
-	for _, b := range lost {
-		if sub.table.Load().find(b.key) != b {
-			continue // replaced since, by who was asked about that
+func (sub *Subscriber) lose(l lost) (ops []Op) {
+	n := 0
+	for _, m := range l.shared {
+		if sub.member(m.spec.Filter()) == m { // else replaced since, by who was asked about that
+			n++
+			ops = append(ops, sub.leave(m)...)
 		}
-		b.source.replace(b, nil)
-		sub.table.Store(sub.table.Load().replace(b, nil))
-		sub.replays.cancel(b.key)
-		ops = append(ops, sub.removal(b.key))
 	}
-	if len(ops) == 0 {
+	for _, b := range l.own {
+		if sub.table.Load().find(b.key) == b {
+			n++
+			ops = append(ops, sub.unsubscribe(b)...)
+		}
+	}
+	if n == 0 {
 		return nil
 	}
 	q := sub.queue
@@ -70,7 +90,7 @@ func (sub *Subscriber) lose(lost []*binding) (ops []Op) {
 	q.mu.Unlock()
 	v := sub.vhost
 	v.broker.opt.Logger.Info("subscriptions ended, since their user may not read what they ask for any more", slog.String("vhost", v.name),
-		slog.String("subscriber", sub.name), slog.String("user", sub.user), slog.Int("subscriptions", len(ops)))
+		slog.String("subscriber", sub.name), slog.String("user", sub.user), slog.Int("subscriptions", n))
 	return ops
 }
 

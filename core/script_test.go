@@ -362,10 +362,16 @@ func (s *script) runLink(p *peer, d *datadriven.TestData) (err error) {
 		p.link.Suspend()
 	case "subscribe":
 		spec := subscription(s.t, d)
-		s.flushed(func() { _, err = p.link.Subscribe(s.t.Context(), []core.SubscriptionSpec{spec}) })
+		var results []core.Subscribed
+		s.flushed(func() { results, err = p.link.Subscribe(s.t.Context(), []core.SubscriptionSpec{spec}) })
+		if err == nil {
+			err = results[0].Err
+		}
 	case "unsubscribe":
 		var existed []bool
-		s.flushed(func() { existed, err = p.link.Unsubscribe(s.t.Context(), []string{str(d, "key", "")}) })
+		s.flushed(func() {
+			existed, err = p.link.Unsubscribe(s.t.Context(), []core.Filter{{Share: str(d, "share", ""), Key: str(d, "key", "")}})
+		})
 		s.printf("existed=%t", existed[0])
 	case "retained":
 		p.link.SendRetained(subscription(s.t, d))
@@ -392,8 +398,12 @@ func (s *script) runLink(p *peer, d *datadriven.TestData) (err error) {
 
 func subscription(t *testing.T, d *datadriven.TestData) core.SubscriptionSpec {
 	t.Helper()
-	key := str(d, "key", "")
+	key, share, queue := str(d, "key", ""), str(d, "share", ""), ""
+	if share != "" {
+		queue = "share-" + share + "-" + key
+	}
 	return core.SubscriptionSpec{
+		Share: share, Queue: queue,
 		Key: key, Level: core.Level(num(d, "level", 0)), NoLocal: d.HasArg("no-local"), AsPublished: d.HasArg("as-published"),
 		NoSystem: strings.HasPrefix(key, "#") || strings.HasPrefix(key, "*"), ID: uint32(num(d, "id", 0)),
 	}

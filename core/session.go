@@ -77,6 +77,7 @@ type Session struct {
 	matched []*binding
 	targets []*Queue
 	pushes  []push
+	shared  []*share            // that a message reaches at most once
 	reached map[*Subscriber]int // index in pushes of those with several subscriptions
 	visited []*Exchange
 	keepers []*delays // exchanges that keep the message back
@@ -97,8 +98,11 @@ func (s *Session) HasTag(tag string) bool { return slices.Contains(s.opt.Tags, t
 // Resume serves the consumers that found the outbox full. It is called by any goroutine, without locks.
 func (s *Session) Resume() {
 	s.stall.wake(func(c *Consumer) bool { return c.spec.Receiver.Ready() })
-	if s.link != nil {
-		s.link.sub.resumeReplays()
+	if l := s.link; l != nil {
+		l.sub.resumeReplays()
+		if l.shares.Load() {
+			l.window.stall.wake(l.window.open)
+		}
 	}
 }
 

@@ -46,8 +46,9 @@ type Subscriber struct {
 	ended     bool
 	linked    bool // at recovery: had a link when the broker died
 
-	table atomic.Pointer[subscriptionTable] // changes under vhost.mu
-	link  atomic.Pointer[Link]              // changes under vhost.mu, gate and mu
+	table  atomic.Pointer[subscriptionTable] // changes under vhost.mu
+	shares atomic.Pointer[[]*member]         // likewise; nil: none
+	link   atomic.Pointer[Link]              // changes under vhost.mu, gate and mu
 
 	// lostAt is the place before which messages that match no subscription any more are dropped: rights to what they were for were taken
 	// away. It changes under vhost.mu and queue.mu; 0: they are handed over.
@@ -125,12 +126,16 @@ type Link struct {
 	receiver SubscriberReceiver
 	window   *Window
 	consumer *Consumer   // from Start on; guarded by sub.gate
+	sharings []*sharing  // in what shares it takes part; guarded by sub.gate
 	accepted bool        // the link was on record while it held the subscriber; guarded by vhost.mu
 	allowed  uint64      // the generation of the rights by which it has its will; guarded by vhost.mu
 	started  atomic.Bool // the front-end has answered its client
 
 	passing atomic.Int64 // bytes of messages that wait until the record of their id has passed
 	stalled atomic.Bool  // Ready was false because of them
+
+	shares   atomic.Bool // it took part in a share: several consumers want its window's credit
+	declined atomic.Bool // what a share had for it: it is to be served when the subscriber's own queue has been
 }
 
 // ErrTakenOver is what a link answers that is no longer its subscriber's.
@@ -213,7 +218,7 @@ func (s *Session) mayLink(spec *SubscriberSpec) error {
 
 // newLink takes the subscriber over or makes it. Nothing stands in the way. silenced is the link, if any, whose will is not published
 // although it is broken off; lost is what the session may not have any more of the subscriptions there are. vhost.mu is held.
-func (s *Session) newLink(spec *SubscriberSpec, silenced *Link, lost []*binding) (l *Link, present bool, ops []Op) {
+func (s *Session) newLink(spec *SubscriberSpec, silenced *Link, lost lost) (l *Link, present bool, ops []Op) {
 	v := s.vhost
 	sub := v.subscriber(spec.Name)
 	if sub != nil {
@@ -299,6 +304,14 @@ func (l *Link) Start() {
 	if !l.holds() {
 		return
 	}
+	l.startOwn(q)
+	for _, m := range sub.members() {
+		l.share(m)
+	}
+}
+
+// startOwn has the link consume from the subscriber's own queue. gate is held.
+func (l *Link) startOwn(q *Queue) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	l.consumer = &Consumer{
@@ -306,7 +319,7 @@ func (l *Link) Start() {
 		spec: ConsumerSpec{Queue: q.spec.Name, Receiver: l, Window: l.window},
 	}
 	l.started.Store(true)
-	sub.releaseAgain(l)
+	l.sub.releaseAgain(l)
 	q.consumers = append(q.consumers, l.consumer)
 	q.list(l.consumer)
 	q.dispatch()
@@ -363,14 +376,16 @@ func (sub *Subscriber) unlink(l *Link) {
 	defer sub.gate.Unlock()
 	c := l.consumer
 	if c != nil {
-		sub.queue.drop(c)
-		l.session.stall.remove(c)
-		sub.vhost.broker.openStall.remove(c)
-		sub.vhost.broker.doubt.stall.remove(c)
+		c.leave()
+		l.unshareAll()
 	}
-	if n, bytes := sub.putBack(); n > 0 {
+	n, bytes, shared := sub.putBack()
+	if n > 0 {
 		c.grant(n, bytes)
 		sub.queue.watchBack()
+	}
+	if len(shared) > 0 {
+		l.giveBackShared(shared)
 	}
 }
 

@@ -13,12 +13,20 @@ const TopicExchange = "amq.topic"
 // SubscriptionSpec asks for messages that match a pattern, in the words of a topic exchange.
 type SubscriptionSpec struct {
 	Key         string
+	Share       string // the name of a shared subscription: each message goes to one of those who have it; "": it is the subscriber's own
+	Queue       string // the name of a shared subscription's queue, the same for all who have it
 	Level       Level  // the surest that is wanted
 	NoLocal     bool   // not what the subscriber itself publishes
 	AsPublished bool   // show a message as retained if it was published so
 	NoSystem    bool   // not keys that begin with $: the pattern begins with a wildcard [MQTT-4.7.2-1]
 	ID          uint32 // told with every message that matches; 0: none
 }
+
+// Filter names a subscription of a subscriber.
+type Filter struct{ Share, Key string }
+
+// Filter is what the subscription is known by.
+func (s *SubscriptionSpec) Filter() Filter { return Filter{s.Share, s.Key} }
 
 // systemPrefix begins the keys of what a broker says about itself: who asks for everything does not mean that.
 const systemPrefix = "$"
@@ -28,11 +36,12 @@ func (s *SubscriptionSpec) hides(key string) bool {
 	return s.NoSystem && strings.HasPrefix(key, systemPrefix)
 }
 
-// subscription is what a binding knows that leads to a subscriber, and that binding.
+// subscription is what a binding knows that leads to a subscriber, or to a share, and that binding.
 type subscription struct {
 	binding
-	spec SubscriptionSpec
-	sub  *Subscriber
+	spec  SubscriptionSpec
+	sub   *Subscriber // nil: it is a share's
+	share *share
 }
 
 // subscriptionTable is an immutable snapshot of a subscriber's subscriptions: few of them as a list, which a hundred thousand
@@ -68,21 +77,21 @@ func (l *Link) Subscribe(ctx context.Context, specs []SubscriptionSpec) ([]Subsc
 	}
 	ops := make([]Op, 0, len(specs)+1)
 	for i := range specs {
-		results[i].Existed = sub.table.Load().find(specs[i].Key) != nil
-		if results[i].Err != nil {
+		spec, r := &specs[i], &results[i]
+		r.Existed = sub.has(spec.Filter())
+		if r.Err == nil && !r.Existed {
+			r.Err = sub.maySubscribe(spec)
+		}
+		if r.Err != nil {
 			continue
 		}
-		if !results[i].Existed {
-			if results[i].Err = sub.maySubscribe(); results[i].Err != nil {
-				continue
-			}
-		}
-		sub.subscribe(specs[i])
-		if results[i].Existed {
-			sub.replays.adjust(&specs[i])
+		if spec.Share != "" {
+			sub.join(spec)
+		} else if sub.subscribe(*spec); r.Existed {
+			sub.replays.adjust(spec)
 		}
 		if sub.durable {
-			ops = append(ops, sub.subscriptionDefinition(&specs[i]))
+			ops = append(ops, sub.subscriptionDefinition(spec))
 		}
 	}
 	p := v.commit(false, append(ops, Op{Kind: OpNone})...)
@@ -90,25 +99,38 @@ func (l *Link) Subscribe(ctx context.Context, specs []SubscriptionSpec) ([]Subsc
 	return results, p.wait(ctx)
 }
 
-// maySubscribe refuses one more subscription to a subscriber that has as many as it may, and one that would be on record when the disk
-// is full. vhost.mu is held.
-func (sub *Subscriber) maySubscribe() error {
+// has reports whether the subscriber has a subscription. vhost.mu is held.
+func (sub *Subscriber) has(f Filter) bool {
+	if f.Share != "" {
+		return sub.member(f) != nil
+	}
+	return sub.table.Load().find(f.Key) != nil
+}
+
+// maySubscribe refuses one more subscription to a subscriber that has as many as it may, one that would be on record when the disk is
+// full, and a share that cannot be made. vhost.mu is held.
+func (sub *Subscriber) maySubscribe(spec *SubscriptionSpec) error {
 	const op = "subscribe"
 	object := fmt.Sprintf("subscriber '%s' in vhost '%s'", sub.name, sub.vhost.name)
-	if limit := sub.vhost.broker.opt.Subscriptions; sub.table.Load().n >= limit {
+	if limit := sub.vhost.broker.opt.Subscriptions; sub.table.Load().n+len(sub.members()) >= limit {
 		return &Error{
 			Kind: Exhausted, Op: op, Name: object,
 			Text: fmt.Sprintf("%s has %d subscriptions, the most that one may have; end some first", object, limit),
 		}
 	}
-	if !sub.durable {
+	if sub.durable {
+		if err := sub.vhost.broker.mayDefine(op, object); err != nil {
+			return err
+		}
+	}
+	if spec.Share == "" {
 		return nil
 	}
-	return sub.vhost.broker.mayDefine(op, object)
+	return sub.vhost.mayShare(op, spec)
 }
 
-// Unsubscribe removes subscriptions by key and tells which of them existed.
-func (l *Link) Unsubscribe(ctx context.Context, keys []string) (existed []bool, err error) {
+// Unsubscribe removes subscriptions and tells which of them existed.
+func (l *Link) Unsubscribe(ctx context.Context, filters []Filter) (existed []bool, err error) {
 	sub := l.sub
 	v := sub.vhost
 	v.mu.Lock()
@@ -116,18 +138,16 @@ func (l *Link) Unsubscribe(ctx context.Context, keys []string) (existed []bool, 
 		v.mu.Unlock()
 		return nil, ErrTakenOver
 	}
-	ops := make([]Op, 0, len(keys)+1)
-	for _, key := range keys {
-		old := sub.table.Load().find(key)
-		existed = append(existed, old != nil)
-		if old == nil {
-			continue
-		}
-		old.source.replace(old, nil)
-		sub.table.Store(sub.table.Load().replace(old, nil))
-		sub.replays.cancel(key)
-		if sub.durable {
-			ops = append(ops, sub.removal(key))
+	ops := make([]Op, 0, len(filters)+1)
+	for _, f := range filters {
+		had := sub.has(f)
+		existed = append(existed, had)
+		switch {
+		case !had:
+		case f.Share != "":
+			ops = append(ops, sub.leave(sub.member(f))...)
+		default:
+			ops = append(ops, sub.unsubscribe(sub.table.Load().find(f.Key))...)
 		}
 	}
 	p := v.commit(false, append(ops, Op{Kind: OpNone})...)
@@ -140,6 +160,17 @@ func (sub *Subscriber) subscribe(spec SubscriptionSpec) {
 	old, b := sub.table.Load().find(spec.Key), sub.newSubscription(spec)
 	b.source.replace(old, b)
 	sub.table.Store(sub.table.Load().replace(old, b))
+}
+
+// unsubscribe ends one subscription and returns what is to be recorded. vhost.mu is held.
+func (sub *Subscriber) unsubscribe(old *binding) (ops []Op) {
+	old.source.replace(old, nil)
+	sub.table.Store(sub.table.Load().replace(old, nil))
+	sub.replays.cancel(old.key)
+	if sub.durable {
+		ops = append(ops, sub.removal(Filter{Key: old.key}))
+	}
+	return ops
 }
 
 // newSubscription makes the edge from the topic exchange.
@@ -163,17 +194,19 @@ func (sub *Subscriber) resubscribe(spec SubscriptionSpec) *binding {
 }
 
 // unsubscribeAll removes all subscriptions and returns the removal of their records. vhost.mu is held.
-func (sub *Subscriber) unsubscribeAll() []Op {
+func (sub *Subscriber) unsubscribeAll() (ops []Op) {
+	for _, m := range sub.members() {
+		ops = append(ops, sub.leave(m)...)
+	}
 	if sub.table.Load().n == 0 {
-		return nil
+		return ops
 	}
 	x := sub.vhost.exchange(TopicExchange)
 	table := *x.table.Load()
-	var ops []Op
 	sub.table.Load().all(func(b *binding) bool {
 		table = table.without(b)
 		if sub.durable {
-			ops = append(ops, sub.removal(b.key))
+			ops = append(ops, sub.removal(Filter{Key: b.key}))
 		}
 		return true
 	})
@@ -183,8 +216,8 @@ func (sub *Subscriber) unsubscribeAll() []Op {
 }
 
 // removal ends the record of a subscription.
-func (sub *Subscriber) removal(key string) Op {
-	return Op{Kind: OpRemove, Key: definitionKey(keySubscription, sub.vhost.name, sub.name, key)}
+func (sub *Subscriber) removal(f Filter) Op {
+	return Op{Kind: OpRemove, Key: sub.subscriptionKey(f)}
 }
 
 // replace exchanges one edge for another; either may be nil.

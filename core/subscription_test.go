@@ -43,7 +43,7 @@ func TestSubscriptionsBeyondTheLimitAreRefusedOneByOne(t *testing.T) {
 	if n := b.Stats().Subscriptions; n != 3 {
 		t.Errorf("there are %d subscriptions", n)
 	}
-	if _, err := c.link.Unsubscribe(t.Context(), []string{"a"}); err != nil {
+	if _, err := c.link.Unsubscribe(t.Context(), []core.Filter{{Key: "a"}}); err != nil {
 		t.Fatal(err)
 	}
 	if refused := subscribeAll(t, c.link, "d"); len(refused) != 0 {

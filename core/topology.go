@@ -279,15 +279,15 @@ func (s *Session) redeclare(q *Queue, spec QueueSpec) error {
 	if spec.Passive {
 		return s.mayUse(q, op)
 	}
-	if q.owner != nil && q.owner != s || q.subscriber != nil || q.spec.Exclusive != spec.Exclusive {
+	if q.owner != nil && q.owner != s || q.isSubscribers() || q.spec.Exclusive != spec.Exclusive {
 		return q.locked(op)
 	}
 	return q.equivalent(spec)
 }
 
-// mayUse refuses another session's exclusive queue, and a subscriber's.
+// mayUse refuses another session's exclusive queue, and those of subscribers.
 func (s *Session) mayUse(q *Queue, op string) error {
-	if q.owner != nil && q.owner != s || q.subscriber != nil {
+	if q.owner != nil && q.owner != s || q.isSubscribers() {
 		return q.locked(op)
 	}
 	return nil

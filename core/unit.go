@@ -30,7 +30,7 @@ func (u *unit) publish(targets []*Queue, kept *Pair, m *Message) (routed int, er
 		q.stamp(m) // before anybody has it
 	}
 	for _, q := range targets {
-		at, full := u.reserve(q, m)
+		at, durable, full := u.reserve(q, m)
 		switch {
 		case full != nil:
 			err = full
@@ -39,7 +39,7 @@ func (u *unit) publish(targets []*Queue, kept *Pair, m *Message) (routed int, er
 			continue
 		}
 		routed++
-		if m.Persistent && q.durable() {
+		if durable {
 			pairs = append(pairs, Pair{Queue: at.lane.id, Seq: at.seq})
 		}
 	}
@@ -53,17 +53,18 @@ func (u *unit) publish(targets []*Queue, kept *Pair, m *Message) (routed int, er
 	return routed, err
 }
 
-// reserve takes a place for m in one queue, in no lane if the queue is gone. It is visible at once where no record is needed.
-func (u *unit) reserve(q *Queue, m *Message) (at place, err error) {
+// reserve takes a place for m in one queue, in no lane if the queue is gone. It is visible at once where no record is needed: where it is
+// not durable.
+func (u *unit) reserve(q *Queue, m *Message) (at place, durable bool, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.deleted {
-		return place{}, nil
+		return place{}, false, nil
 	}
 	if err := q.admits(m, u.stays); err != nil {
-		return place{}, err
+		return place{}, false, err
 	}
-	durable := m.Persistent && q.durable()
+	durable = m.Persistent && q.durable()
 	hidden := durable || u.whole
 	at = q.push(m, durable, hidden)
 	if hidden {
@@ -71,7 +72,7 @@ func (u *unit) reserve(q *Queue, m *Message) (at place, err error) {
 	} else {
 		q.afterPush(at, m.mayExpire())
 	}
-	return at, nil
+	return at, durable, nil
 }
 
 // settle ends places of a lane that have been taken out of it. The unit keeps the ranges until its commit.

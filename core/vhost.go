@@ -26,6 +26,7 @@ type VHost struct {
 	subscribers atomic.Pointer[pmap[*Subscriber]]
 	policies    atomic.Pointer[policies]
 	pairs       map[[2]*policy]*governed // of policies that apply to something now
+	shares      map[shareName]*share     // nil until there is one
 	retained    retained
 	orphans     map[string]*Subscriber // of which only a will is left; by name
 	ended       bool                   // it was deleted: nothing more is made in it

@@ -59,6 +59,7 @@ type Config struct {
 		RetainAvailable          bool
 		WildcardsAvailable       bool
 		SubscriptionIDsAvailable bool
+		SharedAvailable          bool
 		CheckPayloadFormat       bool
 		ResponseInformation      string
 		ServerReference          string

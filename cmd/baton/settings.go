@@ -254,6 +254,11 @@ func mqttSettings() []setting {
 			bind: func(c *Config) value { return boolean(&c.MQTT.SubscriptionIDsAvailable) },
 		},
 		{
+			key: "mqtt.shared_available", def: "true", unit: "true or false",
+			doc:  "Let MQTT clients have shared subscriptions (`$share/NAME/FILTER`). Otherwise an MQTT 5 client that asks for one is disconnected (0x9E), others are refused the filter.",
+			bind: func(c *Config) value { return boolean(&c.MQTT.SharedAvailable) },
+		},
+		{
 			key: "mqtt.check_payload_format", def: "false", unit: "true or false",
 			doc:  "Refuse what an MQTT 5 client publishes as UTF-8 (payload format indicator 1) and is not (0x99).",
 			bind: func(c *Config) value { return boolean(&c.MQTT.CheckPayloadFormat) },

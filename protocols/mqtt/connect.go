@@ -137,12 +137,12 @@ func (c *conn) accept(p *wire.Connect) *wire.Connack {
 		ReceiveMaximum:    opt.ReceiveMaximum,
 		MaximumPacketSize: opt.MaxPacketSize,
 		TopicAliasMaximum: uint16(opt.TopicAliasMaximum),
-		NoShared:          true,
 		HasMaximumQoS:     opt.MaximumQoS < maximumQoS, // [MQTT-3.2.2-9]
 		MaximumQoS:        uint8(opt.MaximumQoS),
 		NoRetain:          opt.NoRetain,
 		NoWildcards:       opt.NoWildcards,
 		NoSubscriptionIDs: opt.NoSubscriptionIDs,
+		NoShared:          opt.NoShared,
 	}
 	c.sent = newSentAliases(p.TopicAliasMaximum)
 	c.explains = c.version == wire.V5 && p.RequestProblemInfo

@@ -19,7 +19,7 @@ import (
 )
 
 // offered is what CONNACK tells a client of MQTT 5 by default.
-const offered = " 33=1000 34=16 39=16777216 42=0"
+const offered = " 33=1000 34=16 39=16777216"
 
 // TestConnectIsAnswered has CONNECT packets of every kind, and the packet that
 // each is answered with; none where the connection just ends.
@@ -128,12 +128,12 @@ func TestConnackTellsWhatDiffers(t *testing.T) {
 			keepAlive  uint16
 			want       string
 		}{
-			{"", 30, " 33=7 39=65536 42=0"},
-			{"", 31, " 19=30 33=7 39=65536 42=0"},
-			{"", 0, " 19=30 33=7 39=65536 42=0"},
-			{long(wire.SessionExpiry, 3600), 30, " 33=7 39=65536 42=0"},
-			{long(wire.SessionExpiry, 3601), 30, " 17=3600 33=7 39=65536 42=0"},
-			{long(wire.SessionExpiry, math.MaxUint32), 30, " 17=3600 33=7 39=65536 42=0"},
+			{"", 30, " 33=7 39=65536"},
+			{"", 31, " 19=30 33=7 39=65536"},
+			{"", 0, " 19=30 33=7 39=65536"},
+			{long(wire.SessionExpiry, 3600), 30, " 33=7 39=65536"},
+			{long(wire.SessionExpiry, 3601), 30, " 17=3600 33=7 39=65536"},
+			{long(wire.SessionExpiry, math.MaxUint32), 30, " 17=3600 33=7 39=65536"},
 		} {
 			p := b.dial(wire.V5)
 			p.write(connect(wire.V5, "c", properties(tt.properties), keepAlive(tt.keepAlive)))

@@ -13,6 +13,12 @@
 //     as the session lives. What comes again comes in order, within the receive
 //     maximum of the connection there is, and with DUP. Messages of one topic arrive in the order in which
 //     one publisher sent them.
+//   - A message that matches a shared subscription, $share/name/filter, is sent to
+//     one of the sessions that have it: in turn, to those within their receive
+//     maximum. It waits while all are away. One of QoS 1 that is not answered when
+//     the connection ends is sent to another, with DUP; one of QoS 2 stays with the
+//     session it was sent to, and ends with it [MQTT-4.8.2-3] [MQTT-4.8.2-4]
+//     [MQTT-4.8.2-5] [MQTT-4.8.2-6]. Clients of every version may share.
 //   - A message that has waited longer than its expiry interval is not sent; what
 //     is sent carries what is left of it [MQTT-3.3.2-5] [MQTT-3.3.2-6], across
 //     connections and restarts. A message of QoS 2 that was sent before goes on,
@@ -47,6 +53,11 @@
 //
 //   - A message of QoS 0 is dropped, and counted, for a client that does not
 //     read fast enough, and for one that is away.
+//   - A session that is away has no part of a shared subscription's messages set
+//     aside for it, nor does one that comes back have those of QoS 1 again that it
+//     had not answered, unless it is its turn. What it has not answered when the
+//     shared subscription ends, as the last session gives it up, is not sent again
+//     after a connection that breaks.
 //   - The packet identifier of a QoS 1 message is not recorded: after a crash of
 //     the broker the message comes again under another one ![MQTT-4.4.0-1].
 //   - A will that comes due while publishers must wait, because memory or the
@@ -63,7 +74,6 @@
 //     clients are told in CONNACK, and disconnected if they do it all the same;
 //     others are not told, and disconnected, or refused the filter.
 //   - A topic or a filter of more than 256 levels is not accepted.
-//   - Shared subscriptions are not there; CONNACK says so.
 //   - Enhanced authentication has SCRAM-SHA-256 alone, without channel binding, for
 //     users that have a verifier.
 //   - The limit that MaxSessionExpiry sets, and the one on keep alive, reach

@@ -24,7 +24,7 @@ func (s *Server) offersMessage(qos uint8, retain bool) error {
 }
 
 // offersSubscription returns what is wrong with a SUBSCRIBE of MQTT 5 that wants
-// what CONNACK has said is not available (sections 3.2.2.3.11 and 3.2.2.3.12).
+// what CONNACK has said is not available (sections 3.2.2.3.11 to 3.2.2.3.13).
 // A QoS above the maximum is not wrong [MQTT-3.2.2-10].
 func (c *conn) offersSubscription(p *wire.Subscribe) error {
 	opt := &c.srv.opt
@@ -35,11 +35,28 @@ func (c *conn) offersSubscription(p *wire.Subscribe) error {
 		return wire.Errorf(wire.SubscriptionIDNotSupported, "subscription identifiers are not available")
 	}
 	for i := range p.Subscriptions {
-		if opt.NoWildcards && hasWildcard(p.Subscriptions[i].Filter) {
+		switch c.srv.offersFilter(p.Subscriptions[i].Filter) {
+		case wire.WildcardNotSupported:
 			return wire.Errorf(wire.WildcardNotSupported, "subscriptions with wildcards are not available")
+		case wire.SharedNotSupported:
+			return wire.Errorf(wire.SharedNotSupported, "shared subscriptions are not available")
+		default:
 		}
 	}
 	return nil
+}
+
+// offersFilter tells why a filter that is well formed is refused; Success if it
+// is not.
+func (s *Server) offersFilter(filter string) wire.ReasonCode {
+	share, topics, _ := wire.SplitShared(filter)
+	switch {
+	case s.opt.NoShared && share != "":
+		return wire.SharedNotSupported
+	case s.opt.NoWildcards && hasWildcard(topics):
+		return wire.WildcardNotSupported
+	}
+	return wire.Success
 }
 
 // granted is the QoS of a subscription that asks for qos.

@@ -10,7 +10,7 @@ import (
 // modest offers as little as there can be.
 func modest(s *setup) {
 	s.server.MaximumQoS = -1
-	s.server.NoRetain, s.server.NoWildcards, s.server.NoSubscriptionIDs = true, true, true
+	s.server.NoRetain, s.server.NoWildcards, s.server.NoSubscriptionIDs, s.server.NoShared = true, true, true, true
 }
 
 // TestWhatIsNotOfferedIsAnnounced: [MQTT-3.2.2-9] and what else CONNACK says.
@@ -20,14 +20,14 @@ func TestWhatIsNotOfferedIsAnnounced(t *testing.T) {
 		change func(*mqtt.Options)
 		want   string
 	}{
-		{"QoS 1 at most", func(o *mqtt.Options) { o.MaximumQoS = 1 }, " 33=1000 34=16 36=1 39=16777216 42=0"},
+		{"QoS 1 at most", func(o *mqtt.Options) { o.MaximumQoS = 1 }, " 33=1000 34=16 36=1 39=16777216"},
 		{"QoS 2 is none to be named", func(o *mqtt.Options) { o.MaximumQoS = 2 }, offered},
 		{"the least", func(o *mqtt.Options) {
-			o.MaximumQoS, o.NoRetain, o.NoWildcards, o.NoSubscriptionIDs = -1, true, true, true
+			o.MaximumQoS, o.NoRetain, o.NoWildcards, o.NoSubscriptionIDs, o.NoShared = -1, true, true, true, true
 		}, " 33=1000 34=16 36=0 37=0 39=16777216 40=0 41=0 42=0"},
 		{
 			"numbers", func(o *mqtt.Options) { o.ReceiveMaximum, o.TopicAliasMaximum, o.MaxPacketSize = 7, -1, 1<<20 },
-			" 33=7 39=1048576 42=0",
+			" 33=7 39=1048576",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -89,10 +89,10 @@ type Options struct {
 	// subscription brings: 1 or 2. Zero is 2, a negative value leaves QoS 0 alone.
 	MaximumQoS int
 
-	// NoRetain, NoWildcards and NoSubscriptionIDs take from clients what they
-	// name: to publish with RETAIN, and to have what is retained sent; filters
-	// with wildcards; and subscription identifiers.
-	NoRetain, NoWildcards, NoSubscriptionIDs bool
+	// NoRetain, NoWildcards, NoSubscriptionIDs and NoShared take from clients what
+	// they name: to publish with RETAIN, and to have what is retained sent; filters
+	// with wildcards; subscription identifiers; and shared subscriptions.
+	NoRetain, NoWildcards, NoSubscriptionIDs, NoShared bool
 
 	// CheckPayloadFormat refuses a publication or a will whose payload format
 	// indicator says that it is UTF-8, and which is not.

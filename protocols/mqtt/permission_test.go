@@ -122,7 +122,8 @@ func TestPermissions(t *testing.T) {
 			[]string{"SUBACK #1 0x87 0x01 0x87", `PUBLISH dev/c/temp q1 #1 retain "kept"`},
 			"",
 		},
-		{"subscribe, shared", all, nil, subscribe("$share/g/t"), []string{"SUBACK #1 0x80"}, []string{"SUBACK #1 0x9e"}, ""},
+		{"subscribe, shared, allowed", all, nil, subscribe("$share/g/t"), []string{"SUBACK #1 0x01"}, []string{"SUBACK #1 0x01"}, ""},
+		{"subscribe, shared, own topic and others", own, nil, subscribe("$share/g/"+topic, "$share/g/dev/x/#"), []string{"SUBACK #1 0x01 0x80"}, []string{"SUBACK #1 0x01 0x87"}, ""},
 		{"unsubscribe, whatever is allowed", deaf, nil, unsubscribe, []string{"UNSUBACK #1"}, []string{"UNSUBACK #1 0x11"}, ""},
 	} {
 		for _, v := range []wire.Version{wire.V311, wire.V5} {

@@ -2,6 +2,8 @@ package mqtt
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 
@@ -32,18 +34,19 @@ func (c *conn) subscribe(ctx context.Context, f wire.Frame) error {
 	asked := make([]int, 0, len(p.Subscriptions)) // index of specs in Subscriptions
 	for i := range p.Subscriptions {
 		s := &p.Subscriptions[i]
-		pattern, reason := patternOf(s.Filter)
-		if c.srv.opt.NoWildcards && reason == wire.Success && hasWildcard(s.Filter) {
-			reason = wire.WildcardNotSupported
+		filter, reason := coreFilter(s.Filter)
+		if reason == wire.Success {
+			reason = c.srv.offersFilter(s.Filter)
 		}
 		if ack.Reasons[i] = reason; reason != wire.Success {
 			continue
 		}
 		qos := c.srv.granted(s.QoS)
 		ack.Reasons[i] = wire.ReasonCode(qos) // section 3.9.3: what was granted
+		_, topics, _ := wire.SplitShared(s.Filter)
 		specs = append(specs, core.SubscriptionSpec{
-			Key: pattern, Level: core.Level(qos), NoLocal: s.NoLocal, AsPublished: s.RetainAsPublished,
-			NoSystem: bridge.LeadingWildcard(s.Filter), ID: p.Identifier,
+			Key: filter.Key, Share: filter.Share, Queue: sharedQueue(filter), Level: core.Level(qos), // [MQTT-4.8.2-3]
+			NoLocal: s.NoLocal, AsPublished: s.RetainAsPublished, NoSystem: bridge.LeadingWildcard(topics), ID: p.Identifier,
 		})
 		asked = append(asked, i)
 	}
@@ -71,6 +74,9 @@ func (c *conn) subscribe(ctx context.Context, f wire.Frame) error {
 	}
 	for i, spec := range specs {
 		handling := p.Subscriptions[asked[i]].RetainHandling
+		if spec.Share != "" { // section 4.8.2: no retained messages are sent
+			continue
+		}
 		if results[i].Err == nil && (handling == sendRetained || handling == sendRetainedIfNew && !results[i].Existed) { // [MQTT-3.3.1-9] ff.
 			c.link.SendRetained(spec)
 		}
@@ -106,21 +112,43 @@ func (d *denials) log(c *conn) {
 	}
 }
 
-// patternOf returns the binding pattern of a filter, or why it cannot be
+// coreFilter returns what the engine knows a filter by, or why it cannot be
 // subscribed to.
-func patternOf(filter string) (pattern string, reason wire.ReasonCode) {
-	if !wire.ValidFilter(filter) || tooDeep(filter) {
-		return "", wire.TopicFilterInvalid
+func coreFilter(filter string) (f core.Filter, reason wire.ReasonCode) {
+	if !wire.ValidFilter(filter) || tooDeep(filter) { // [MQTT-4.8.2-1] [MQTT-4.8.2-2]
+		return f, wire.TopicFilterInvalid
 	}
-	if share, _, _ := wire.SplitShared(filter); share != "" {
-		return "", wire.SharedNotSupported
-	}
-	pattern, err := bridge.Pattern(filter)
+	share, topics, _ := wire.SplitShared(filter)
+	pattern, err := bridge.Pattern(topics)
 	if err != nil {
-		return "", wire.TopicFilterInvalid
+		return f, wire.TopicFilterInvalid
 	}
-	return pattern, wire.Success
+	return core.Filter{Share: share, Key: pattern}, wire.Success
 }
+
+// sharedQueue names the queue of a shared subscription, by which policies and
+// operators know it: after what it is, or, where that is too long to be the
+// name of a queue, after its hash.
+func sharedQueue(f core.Filter) string {
+	if f.Share == "" {
+		return ""
+	}
+	name := sharedPrefix + f.Share + "/" + f.Key
+	if len(name) > maxQueueName {
+		sum := sha256.Sum256([]byte(name))
+		name = sharedPrefix + hex.EncodeToString(sum[:])
+	}
+	return name
+}
+
+const (
+	// sharedPrefix begins the name of a shared subscription's queue. A share name
+	// has no slash, so that no two have one name.
+	sharedPrefix = "mqtt-shared-"
+
+	// maxQueueName is what AMQP can name (section 4.2.5.3: a short string).
+	maxQueueName = 255
+)
 
 // unsubscribe acts on UNSUBSCRIBE.
 func (c *conn) unsubscribe(ctx context.Context, f wire.Frame) error {
@@ -129,21 +157,16 @@ func (c *conn) unsubscribe(ctx context.Context, f wire.Frame) error {
 		return err
 	}
 	ack := wire.SubscribeAck{PacketID: p.PacketID, Reasons: make([]wire.ReasonCode, len(p.Filters))}
-	keys := make([]string, 0, len(p.Filters))
-	asked := make([]int, 0, len(p.Filters)) // index of keys in Filters
+	filters := make([]core.Filter, 0, len(p.Filters))
+	asked := make([]int, 0, len(p.Filters)) // index of filters in Filters
 	for i, filter := range p.Filters {
-		pattern, reason := patternOf(filter)
-		switch reason {
-		case wire.Success:
-			keys = append(keys, pattern)
+		f, reason := coreFilter(filter)
+		if ack.Reasons[i] = reason; reason == wire.Success {
+			filters = append(filters, f)
 			asked = append(asked, i)
-		case wire.SharedNotSupported:
-			ack.Reasons[i] = wire.NoSubscriptionExisted
-		default:
-			ack.Reasons[i] = reason
 		}
 	}
-	existed, err := c.link.Unsubscribe(ctx, keys)
+	existed, err := c.link.Unsubscribe(ctx, filters)
 	if err != nil {
 		return err
 	}
