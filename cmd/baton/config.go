@@ -103,7 +103,10 @@ type Config struct {
 		SegmentSize     int64
 		Salvage         bool
 	}
-	Log struct{ Level, Format string }
+	Log struct {
+		Level, Format string
+		ClientLines   int // 0: no limit
+	}
 
 	// origin tells, per key, which source set it last.
 	origin map[string]string

@@ -5,13 +5,27 @@ import (
 	"log/slog"
 )
 
-// newLogger writes to w as configured; its level can be changed while it is used.
-func newLogger(w io.Writer, c *Config) (*slog.Logger, *slog.LevelVar) {
-	level := new(slog.LevelVar)
-	level.Set(c.logLevel())
-	opt := &slog.HandlerOptions{Level: level}
+// A logControl is what of the log can be changed while it is written.
+type logControl struct {
+	level slog.LevelVar
+	limit *lineLimit
+}
+
+// newLogger writes to w as configured.
+func newLogger(w io.Writer, c *Config) (*slog.Logger, *logControl) {
+	control := new(logControl)
+	opt := &slog.HandlerOptions{Level: &control.level}
+	var h slog.Handler = slog.NewTextHandler(w, opt)
 	if c.Log.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, opt)), level
+		h = slog.NewJSONHandler(w, opt)
 	}
-	return slog.New(slog.NewTextHandler(w, opt)), level
+	h, control.limit = limitLines(h)
+	control.apply(c)
+	return slog.New(h), control
+}
+
+// apply takes the live settings.
+func (l *logControl) apply(c *Config) {
+	l.level.Set(c.logLevel())
+	l.limit.most.Store(int64(c.Log.ClientLines))
 }

@@ -8,9 +8,9 @@ import (
 )
 
 // reloadLoop reads the configuration again at each signal until ctx ends, and
-// applies the live settings: the log level. A configuration that is not valid
+// applies the live settings: those of the log. A configuration that is not valid
 // changes nothing. The certificates are read again in either case.
-func reloadLoop(ctx context.Context, reload <-chan os.Signal, load func() (*Config, error), running *Config, d *doors, level *slog.LevelVar, log *slog.Logger) {
+func reloadLoop(ctx context.Context, reload <-chan os.Signal, load func() (*Config, error), running *Config, d *doors, control *logControl, log *slog.Logger) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -23,7 +23,7 @@ func reloadLoop(ctx context.Context, reload <-chan os.Signal, load func() (*Conf
 			log.Warn("configuration not reloaded", slog.Any("err", err))
 			continue
 		}
-		level.Set(c.logLevel())
+		control.apply(c)
 		log.Info("configuration reloaded", slog.String("log_level", c.Log.Level), slog.Any("at_next_start", changed(running, c)))
 	}
 }

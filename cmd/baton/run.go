@@ -92,14 +92,15 @@ func (p *program) serveCommand() *cobra.Command {
 			}
 			return p.runAsChild(cmd.Context(), self)
 		}
-		log, level := newLogger(cmd.ErrOrStderr(), c)
+		log, control := newLogger(cmd.ErrOrStderr(), c)
+		defer control.limit.flush()
 		shared, err := c.openDoors(log)
 		if err != nil {
 			return &exitError{exitUsage, err}
 		}
 		ctx, cancel := context.WithCancel(cmd.Context())
 		var reloading sync.WaitGroup
-		reloading.Go(func() { reloadLoop(ctx, p.reload, load, c, shared, level, log) })
+		reloading.Go(func() { reloadLoop(ctx, p.reload, load, c, shared, control, log) })
 		defer reloading.Wait()
 		defer cancel()
 		return serve(ctx, c, load, shared, selfKill, log)

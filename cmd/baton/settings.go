@@ -411,5 +411,11 @@ func storeSettings() []setting {
 			held: true, own: true,
 			bind: func(c *Config) value { return oneOf(&c.Log.Format, "text", "json") },
 		},
+		{
+			key: "log.client_lines", def: "1000", unit: "lines", live: true,
+			doc:  "How many lines of one kind, such as `connection opened`, clients can have written in ten seconds, three quarters of them from one address; more are counted, and their number is logged. Lines of level error, administrative changes and what is not about a client's connection are always written. 0 is no limit. Applied by SIGHUP.",
+			own:  true,
+			bind: func(c *Config) value { return integer(&c.Log.ClientLines, 0, math.MaxInt32) },
+		},
 	}
 }

@@ -134,6 +134,9 @@ func (c *call) change(v *verb) (result any, err error) {
 	return v.run(c)
 }
 
+// AuditMessage is the message of the one log line that each administrative change has.
+const AuditMessage = "administration"
+
 func (c *call) logChange(v *verb, result any, err error) {
 	if v.does == "" {
 		return
@@ -145,7 +148,7 @@ func (c *call) logChange(v *verb, result any, err error) {
 	case result == created:
 		said = "created"
 	}
-	c.api.opt.Log.LogAttrs(c.r.Context(), level, "administration", append([]slog.Attr{
+	c.api.opt.Log.LogAttrs(c.r.Context(), level, AuditMessage, append([]slog.Attr{
 		slog.String("actor", c.actor.Name), slog.String("peer", c.peer().String()),
 		slog.String("action", v.does), slog.String("object", c.object()), slog.String("result", said),
 	}, c.audit...)...)
