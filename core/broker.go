@@ -23,7 +23,7 @@ type Broker struct {
 	dropped    atomic.Uint64 // messages that nobody keeps, for subscribers that were away or slow
 	past       pastStats     // of queues that are gone
 	loads      todo[*Queue]
-	shows      todo[reserved]
+	shows      shows
 	deaths     todo[*Queue] // with dead letters
 	replays    todo[*Subscriber]
 	watched    todo[*Subscriber] // whose replays the minder has go on
@@ -62,7 +62,7 @@ func Open(ctx context.Context, store Store, opt Options) (*Broker, error) {
 	b := &Broker{opt: opt, store: store, draining: make(chan struct{}), failed: make(chan struct{})}
 	b.vhosts.Store(&pmap[*VHost]{})
 	b.loads.signal = make(chan struct{}, 1)
-	b.shows.signal = make(chan struct{}, 1)
+	b.shows.todo.signal = make(chan struct{}, 1)
 	b.replays.signal = make(chan struct{}, 1)
 	b.resumes.signal = make(chan struct{}, 1)
 	b.dues.signal = make(chan struct{}, 1)
@@ -302,10 +302,8 @@ func (b *Broker) mind() {
 func (b *Broker) loader(ctx context.Context) {
 	for {
 		select {
-		case <-b.shows.signal:
-			for _, r := range b.shows.take() {
-				r.show()
-			}
+		case <-b.shows.todo.signal:
+			b.showPassed()
 		case <-b.resumes.signal:
 			for _, s := range b.resumes.take() {
 				s.Resume()

@@ -61,6 +61,7 @@ func (s *Session) Browse(ctx context.Context, spec BrowseSpec) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
+	s.broker.showPassed()
 	q.dropAllExpired()
 	p := browsing{queue: q, left: bound(spec.Count, browseCount, maxBrowseCount), bytes: bound(spec.Bytes, browseBytes, maxBrowseBytes)}
 	for _, at := range q.priorities(spec.After) {

@@ -85,6 +85,7 @@ func (s *Session) Move(ctx context.Context, spec MoveSpec) (Moved, error) {
 	if err := c.checkDestination(op); err != nil {
 		return Moved{}, err
 	}
+	s.broker.showPassed()
 	err = c.run(ctx)
 	c.putBack()
 	return c.moved, err

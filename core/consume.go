@@ -83,6 +83,7 @@ func (s *Session) Get(ctx context.Context, queue string, noAck bool) (d Delivery
 			Text: fmt.Sprintf("%d messages were got on this connection and not settled; settle some first", s.gets),
 		}
 	}
+	s.broker.showPassed()
 	for {
 		if noAck {
 			if err := s.broker.doubt.wait(ctx); err != nil {

@@ -3,6 +3,7 @@ package core
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -15,7 +16,8 @@ import (
 //
 // An id is remembered with the publish that brought it, in one unit, if that reached somebody and no queue was full that had to refuse it. What is
 // durable puts its ids on record: each is an entry of a store's queue of its own, in the order in which they came, so that what is forgotten is a
-// range of places. Those are ended together, some at a time; a start reads all back and forgets what is too old by then.
+// range of places. Those are ended together, some at a time; a start reads all back and forgets what is too old by then. A message whose id
+// is to be on record is shown when that has passed: see unit.commit.
 //
 // Asked are those that a client's publish reaches, the exchanges on the way too, and the queues that a delayed message reaches when it is due. A
 // dead letter, a message that is moved, and one that is retained are no duplicates of anything.
@@ -205,7 +207,7 @@ func (d *dedup) read(b *Broker) error {
 type unique struct {
 	id    dedupID
 	now   int64
-	past  *Exchange // has looked already; nil: none
+	past  *Exchange // has looked already, and keeps it on record; nil: none
 	again int       // who has it
 	fresh []freshID // who has not
 }
@@ -250,6 +252,13 @@ func (s *Session) dropDuplicates() {
 	s.targets = kept
 }
 
+// held reports whether the message may be seen only when its id is on record: else a broker that dies in between forgets the id, and who
+// has seen the message sees it again when its publisher, who was not answered, sends it again.
+func (n *unique) held() bool {
+	return n.past != nil && n.past.dedupLimits() != (dedupLimits{}) ||
+		slices.ContainsFunc(n.fresh, func(f freshID) bool { return f.dedup.durable })
+}
+
 // uniqueIn is put for a message with an id that route finds the way of, and returns whom it reaches, those included that have it already.
 // dedups.mu is held, until u is committed.
 func (s *Session) uniqueIn(u *unit, n *unique, m *Message, route func() error) (routed int, err error) {
@@ -264,6 +273,9 @@ func (s *Session) uniqueIn(u *unit, n *unique, m *Message, route func() error) (
 		return 0, err
 	}
 	routed, _ = s.push(m)
+	if n.held() {
+		u.once, u.whole = true, true
+	}
 	took, err := s.put(u, nil, m)
 	if routed += took; err == nil && routed > 0 {
 		for _, f := range n.fresh {

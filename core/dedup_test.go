@@ -166,3 +166,114 @@ func TestIDsOfASubscriberEndWithIt(t *testing.T) {
 		s = attach(t, b)
 	}
 }
+
+// stuckStore is a store that does not read until it is told to.
+type stuckStore struct {
+	*memstore.Store
+	reads   chan struct{} // one token: somebody wants to read
+	release chan struct{}
+}
+
+func (s *stuckStore) Load(queue core.QueueID, from, to core.Seq, maxEntries, maxBytes int) ([]core.Entry, error) {
+	select {
+	case s.reads <- struct{}{}:
+	default:
+	}
+	<-s.release
+	return s.Store.Load(queue, from, to, maxEntries, maxBytes)
+}
+
+// A message with an id is shown when its record has passed, by a goroutine that may be busy. Whoever was told that it has passed and asks for
+// it finds it all the same.
+func TestConfirmedMessageWithIDIsThere(t *testing.T) {
+	disk := memstore.NewDisk()
+	crashedWith(t, disk, func(s *core.Session) {
+		publish(t, s, &core.Message{Key: "q", Body: []byte("old"), Persistent: true})
+	})
+	store := &stuckStore{Store: memstore.Open(memstore.Options{Disk: disk}), reads: make(chan struct{}, 1), release: make(chan struct{})}
+	b, err := core.Open(t.Context(), store, core.Options{Epoch: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		b.Close()
+		_ = store.Close()
+	})
+	defer close(store.release)
+	s := attach(t, b)
+	remembers := field.Table{{Key: "x-deduplication-size", Value: int32(100)}}
+	declareNamed(t, s, true, remembers, "got", "browsed", "purged", "moved")
+	declareNamed(t, s, true, nil, "target")
+	if _, err := s.Consume(t.Context(), core.ConsumerSpec{Queue: "q", Receiver: &peer{script: &script{t: t}, name: "c"}}); err != nil {
+		t.Fatal(err)
+	}
+	<-store.reads // the goroutine that shows is busy from here on
+
+	confirmed := func(queue string) {
+		t.Helper()
+		passed := make(completion, 1)
+		m := &core.Message{Key: queue, Props: withID(t, queue), Persistent: true}
+		if n, err := s.Publish(m, passed, 0); err != nil || n != 1 {
+			t.Fatalf("publish: routed to %d queues, %v", n, err)
+		}
+		if err := <-passed; err != nil {
+			t.Fatal(err)
+		}
+	}
+	confirmed("got")
+	if _, _, ok, err := s.Get(t.Context(), "got", false); err != nil || !ok {
+		t.Errorf("get: found %v, %v", ok, err)
+	}
+	confirmed("browsed")
+	if page, err := s.Browse(t.Context(), core.BrowseSpec{Queue: "browsed"}); err != nil || len(page.Messages) != 1 {
+		t.Errorf("browse: %d messages, %v", len(page.Messages), err)
+	}
+	confirmed("purged")
+	if n, err := s.PurgeQueue(t.Context(), "purged", false); err != nil || n != 1 {
+		t.Errorf("purge: %d messages, %v", n, err)
+	}
+	confirmed("moved")
+	moved, err := s.Move(t.Context(), core.MoveSpec{Queue: "moved", To: core.Destination{Kind: core.ToQueue, Queue: "target"}})
+	if err != nil || moved.Moved != 1 {
+		t.Errorf("move: %+v, %v", moved, err)
+	}
+}
+
+// What an id that is to be on record came with is seen when it is: by nobody before, in whatever queue, also one that keeps nothing.
+func TestMessageWithIDIsHeldUntilTheIDIsOnRecord(t *testing.T) {
+	for _, c := range []struct {
+		name                string
+		exchange, durable   bool // who remembers the id; whether q keeps its messages
+		persistent, waiting bool
+	}{
+		{"durable exchange, durable queue", true, true, true, true},
+		{"durable exchange, transient message", true, true, false, true},
+		{"durable exchange, transient queue", true, false, true, true},
+		{"transient exchange, transient queue", false, false, true, false},
+		{"transient exchange, durable queue", false, true, true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			store := &gatedStore{Store: memstore.Open(memstore.Options{})}
+			s := attach(t, opened(t, store, core.Options{}))
+			declare(t, s, c.durable)
+			if err := s.DeclareExchange(t.Context(), core.ExchangeSpec{
+				Name: "x", Kind: "fanout", Durable: c.exchange, Args: field.Table{{Key: "x-deduplication-size", Value: int32(9)}},
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Bind(t.Context(), core.BindingSpec{Source: "x", Dest: "q"}); err != nil {
+				t.Fatal(err)
+			}
+			release := store.hold()
+			publish(t, s, &core.Message{Exchange: "x", Props: withID(t, "a"), Persistent: c.persistent})
+			if _, _, ok, err := s.Get(t.Context(), "q", false); err != nil || ok == c.waiting {
+				t.Errorf("before the record has passed: found %v, %v", ok, err)
+			}
+			release()
+			flush(t, s)
+			if _, _, ok, err := s.Get(t.Context(), "q", false); err != nil || ok != c.waiting {
+				t.Errorf("when the record has passed: found %v, %v", ok, err)
+			}
+		})
+	}
+}

@@ -34,7 +34,8 @@
 //   - An exchange that delays routes a message when it is due by the broker's clock, not before, in the order in which messages come due, and
 //     on one record with its leaving the exchange. A persistent one in a durable exchange is confirmed when its delay is on record.
 //   - An exchange or a queue that de-duplicates takes one message of an id, however many come at once, for its window and up to its number of
-//     ids. The id is on record with the first message, whatever befalls the broker; who publishes another is confirmed after that.
+//     ids. The id is on record with the first message, whatever befalls the broker; who publishes another is confirmed after that. Where the
+//     id is to survive, nobody who is kept a message for sees that one before it does. Who was told that it has passed finds it in its queue.
 //   - A subscriber, its messages and its will are its user's: a session of another user cannot have it, end it, or publish into it but
 //     by what it has subscribed to.
 //   - Who subscribes to retained messages is sent those that are kept, and what is published meanwhile, in one order: the last that is
@@ -65,8 +66,8 @@
 //
 // # What it does not guarantee
 //
-//   - A message may be delivered before its record has passed: a consumer sees it at memory speed, and after a crash it may come
-//     again, marked redelivered, or, if nobody was promised anything about it, not at all.
+//   - A message may be delivered before its record has passed, but for one that is to arrive exactly once or has an id to be taken once: a
+//     consumer sees it at memory speed, and after a crash it may come again, marked redelivered, or, if nobody was promised anything about it, not at all.
 //   - A time to live that a policy brings does not concern what was in the queue before, unless that had one already: it did not note when
 //     it arrived, as in RabbitMQ.
 //   - What Move looks at and leaves is out of consumers' reach meanwhile, and then returns to its place: they may get others first.
@@ -83,8 +84,8 @@
 //   - An id under which a message goes out at least once is not on record: after a crash the message comes under another one, about half
 //     the ring of ids away from those that its client may still answer for.
 //   - Retained messages that are still to be sent for a subscription are not on record: the rest of them ends with the process.
-//   - So may one with an id to be taken once: if the broker dies before the id is on record, its publisher, who was not answered, sends it
-//     again, and a consumer that has seen it sees it twice. To hold it back until then would have a get find nothing right after a confirm.
+//   - A message with an id to be taken once goes at once to those who get it at most once: they see it twice if the broker dies before the id
+//     is on record and its publisher, who was not answered, sends it again.
 //   - A transient message, or a persistent one in a transient queue, ends with the process.
 //   - A message whose time is over may wait behind one of its priority whose time is not, and counts as ready. After a start the next message
 //     of each queue is read in the background: what is over is there until that has come to its queue.

@@ -357,6 +357,7 @@ func (s *Session) PurgeQueue(ctx context.Context, name string, noWait bool) (mes
 	if err != nil {
 		return 0, err
 	}
+	s.broker.showPassed()
 	q.dropAllExpired()
 	q.mu.Lock()
 	messages = q.purge()

@@ -1,5 +1,10 @@
 package core
 
+import (
+	"sync"
+	"sync/atomic"
+)
+
 // unit is messages that are published, and records that go with them, of which all pass or none does. Publishing takes places that nobody
 // sees yet, commit hands all records over and shows the places: no consumer may cause a record that precedes them.
 //
@@ -124,15 +129,47 @@ type held struct {
 	next   Completion
 }
 
-// Complete implements Completion. Queue locks may not be taken here, so the broker's own goroutine shows the places.
+// Complete implements Completion. Queue locks may not be taken here, so the broker's own goroutine shows the places, or whoever asks for
+// them before it has come to that.
 func (h *held) Complete(tag uint64, err error) {
 	if err == nil {
-		for _, r := range h.hidden {
-			r.fresh = false // what was on record too late for its time is not handed out
-			h.broker.shows.add(r)
+		for i := range h.hidden {
+			h.hidden[i].fresh = false // what was on record too late for its time is not handed out
 		}
+		h.broker.shows.add(h.hidden)
 	}
 	if h.next != nil {
 		h.next.Complete(tag, err)
 	}
+}
+
+// shows is the places whose records have passed and that are to be shown. Who has been told that its message is on record is answered as
+// if they were: see Broker.showPassed.
+type shows struct {
+	todo  todo[[]reserved]
+	units atomic.Int64 // that are to be shown, or are being
+
+	mu sync.Mutex // above every queue.mu; held while places are shown
+}
+
+func (s *shows) add(places []reserved) {
+	s.units.Add(1)
+	s.todo.add(places)
+}
+
+// showPassed shows what is to be shown by now. No lock is held.
+func (b *Broker) showPassed() {
+	s := &b.shows
+	if s.units.Load() == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	units := s.todo.take()
+	for _, places := range units {
+		for i := range places {
+			places[i].show()
+		}
+	}
+	s.units.Add(-int64(len(units)))
 }
