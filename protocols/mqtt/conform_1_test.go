@@ -188,7 +188,7 @@ func TestConform_1_5_5(t *testing.T) {
 		for _, id := range []string{"\x01", "\x7f", "\x80\x01", "\xff\x7f", "\x80\x80\x01", "\xff\xff\x7f", "\x80\x80\x80\x01", "\xff\xff\xff\x7f"} {
 			p := b.connect(v, "c")
 			if got := p.subscribeWith(1, "\x0b"+id, 0, "t"); got != "SUBACK #1 0x00" {
-				t.Fatal(got)
+				b.t.Fatal(got)
 			}
 			for _, size := range []int{1, 126 - len(id), 127 - len(id), 16383} {
 				value := strings.Repeat("x", max(0, size-5))

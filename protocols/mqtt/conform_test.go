@@ -77,7 +77,7 @@ func (p *peer) expectBytes(want string) {
 	n := copy(got, p.buf)
 	p.buf = p.buf[n:]
 	if _, err := io.ReadFull(p.nc, got[n:]); err != nil || string(got) != want {
-		p.t.Fatalf("peer got\n\t% x, %v, want\n\t% x", got, err, want)
+		p.t.Fatalf("peer got\n\t% .80x, %v, want\n\t% .80x", got, err, want)
 	}
 }
 

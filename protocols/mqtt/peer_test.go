@@ -121,10 +121,19 @@ func (b *bed) permit(user string, p core.Permission) {
 	}
 }
 
-// inBubble runs f with a bed in a synctest bubble.
+// inBubble runs f with a bed in a synctest bubble. It is over when f has waited
+// for something for longer than any test has reason to.
 func inBubble(t *testing.T, change func(*setup), f func(b *bed)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) { f(newBed(t, change)) })
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, change)
+		late := time.AfterFunc(48*time.Hour, func() {
+			t.Error("two days have passed, and what the test waits for has not happened")
+			b.stop(listen.ErrCut)
+		})
+		defer late.Stop()
+		f(b)
+	})
 }
 
 // serve lets the server serve nc.

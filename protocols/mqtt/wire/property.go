@@ -177,8 +177,12 @@ func (c *cursor) take(d *definition) bool {
 		c.text = c.cut()
 	case textValue:
 		c.text = c.cutText()
-		if c.id == ResponseTopic && c.err == nil {
+		switch {
+		case c.err != nil:
+		case c.id == ResponseTopic:
 			return c.checkResponseTopic()
+		case c.id == AuthenticationMethod && len(c.text) == 0: // no name is the name of none
+			return c.fail(&Error{BadAuthenticationMethod, "authentication method without a name"})
 		}
 	case pairValue:
 		c.text, c.value = c.cutText(), c.cutText()
