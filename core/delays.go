@@ -365,6 +365,8 @@ func (d *delays) route(due []delayed) {
 			s.broker.unroutable.Add(1)
 		}
 	}
+	// A crash must not have them come due again, unmarked, when a consumer has them already.
+	u.once = u.once || len(places) > 0
 	u.settle(d.id, ranges(places)...)
 	u.commit(nil, 0)
 }

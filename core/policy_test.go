@@ -93,7 +93,7 @@ func TestPolicy_WhichOneApplies(t *testing.T) {
 			[]rule{
 				{name: "a", priority: 1, terms: "max-length=1 message-ttl=1"},
 				{name: "b", priority: 2, terms: "max-length=2"},
-				{name: "c", priority: -1, terms: "expires=1"},
+				{name: "c", priority: -1, terms: "expires=3600000"},
 			},
 			map[string]string{"queue": "b||max-length=2"},
 		},
