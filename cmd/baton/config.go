@@ -69,6 +69,8 @@ type Config struct {
 		Listen    []string
 		TLSListen []string
 		Socket    string // a path, auto or off
+
+		MaxConnections int
 	}
 	Metrics struct{ Listen []string }
 	HA      struct {

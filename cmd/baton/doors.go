@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	"github.com/batonmq/baton/protocols/listen"
 )
@@ -16,7 +17,12 @@ type doors struct {
 	tls    *listen.TLS // nil: there is no certificate, and no address that needs one
 	budget *listen.Budget
 	rate   *listen.Rate
+
+	client atomic.Pointer[clientRates]
 }
+
+// clientRates are what a connection may publish in a second; 0: as much as it likes.
+type clientRates struct{ messages, bytes float64 }
 
 // openDoors reads the certificates.
 func (c *Config) openDoors(log *slog.Logger) (*doors, error) {
@@ -24,15 +30,37 @@ func (c *Config) openDoors(log *slog.Logger) (*doors, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &c.Limits
-	rate, err := listen.NewRate(listen.RateOptions{
-		PerSecond: s.ConnectionRate, Burst: s.ConnectionBurst,
-		FailuresPerSecond: s.FailedLoginRate, FailureBurst: s.FailedLoginBurst, ExemptLoopback: s.ExemptLoopback,
-	})
+	rate, err := listen.NewRate(c.rateOptions())
 	if err != nil {
 		return nil, fmt.Errorf("limits: %w", err)
 	}
-	return &doors{secure, listen.NewBudget(s.MaxConnections), rate}, nil
+	d := &doors{tls: secure, budget: listen.NewBudget(c.Limits.MaxConnections), rate: rate}
+	return d, d.limit(c)
+}
+
+func (c *Config) rateOptions() listen.RateOptions {
+	s := &c.Limits
+	return listen.RateOptions{
+		PerSecond: s.ConnectionRate, Burst: s.ConnectionBurst,
+		FailuresPerSecond: s.FailedLoginRate, FailureBurst: s.FailedLoginBurst, ExemptLoopback: s.ExemptLoopback,
+	}
+}
+
+// limit puts the limits of a configuration in force. What clients may publish
+// concerns those that log in from now on.
+func (d *doors) limit(c *Config) error {
+	if err := d.rate.Configure(c.rateOptions()); err != nil {
+		return fmt.Errorf("limits: %w", err)
+	}
+	d.budget.SetLimit(c.Limits.MaxConnections)
+	d.client.Store(&clientRates{messages: c.Limits.ClientMessageRate, bytes: float64(c.Limits.ClientByteRate)})
+	return nil
+}
+
+// rates are those of a client that logs in now.
+func (d *doors) rates() (messages, bytes float64) {
+	r := d.client.Load()
+	return r.messages, r.bytes
 }
 
 // watch has changed certificates read again until stop is called.

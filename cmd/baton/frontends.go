@@ -93,8 +93,7 @@ func (f *frontEnds) serveAMQP(n *node, broker *core.Broker) (err error) {
 	f.amqp091, err = amqp091.New(amqp091.Options{
 		Broker: broker, Auth: f.admission.auth, LoginFailed: n.doors.rate.RecordFailure, Log: n.log,
 		FrameMax: cfg.FrameMax, ChannelMax: cfg.ChannelMax, MaxMessageSize: cfg.MaxMessageSize,
-		MessageRate: n.cfg.Limits.ClientMessageRate, ByteRate: float64(n.cfg.Limits.ClientByteRate),
-		Heartbeat: heartbeat, HandshakeTimeout: cfg.HandshakeTimeout,
+		Rates: n.doors.rates, Heartbeat: heartbeat, HandshakeTimeout: cfg.HandshakeTimeout,
 		ConsumerTimeout: cfg.ConsumerTimeout, Product: cfg.Product, Version: cfg.Version, ClusterName: n.cfg.Node,
 	})
 	if err != nil {
@@ -119,8 +118,7 @@ func (f *frontEnds) serveMQTT(n *node, broker *core.Broker, t *ha.Tenure) (err e
 	f.mqtt, err = mqtt.New(mqtt.Options{
 		Broker: broker, Auth: f.admission.auth, LoginFailed: n.doors.rate.RecordFailure, Log: n.log,
 		Anonymous: f.admission.anonymous, AnonymousAnywhere: cfg.Anonymous && cfg.AnonymousFrom == fromAnywhere,
-		KeepUnauthorized: !cfg.DisconnectOnUnauthorized,
-		MessageRate:      n.cfg.Limits.ClientMessageRate, ByteRate: float64(n.cfg.Limits.ClientByteRate),
+		KeepUnauthorized: !cfg.DisconnectOnUnauthorized, Rates: n.doors.rates,
 		MaxPacketSize: uint32(cfg.MaxPacketSize), ReceiveMaximum: cfg.ReceiveMaximum, TopicAliasMaximum: aliases,
 		Elsewhere:   func(tls, webSocket bool) string { return serverReference(t, tls, webSocket) },
 		MaxClientID: cfg.MaxClientID, MaxKeepAlive: cfg.MaxKeepAlive, MaxSessionExpiry: cfg.MaxSessionExpiry, HandshakeTimeout: cfg.HandshakeTimeout,

@@ -8,8 +8,8 @@ import (
 )
 
 // reloadLoop reads the configuration again at each signal until ctx ends, and
-// applies the live settings: those of the log. A configuration that is not valid
-// changes nothing. The certificates are read again in either case.
+// applies the live settings: those of the log, and the limits. A configuration that
+// is not valid changes nothing. The certificates are read again in either case.
 func reloadLoop(ctx context.Context, reload <-chan os.Signal, load func() (*Config, error), running *Config, d *doors, control *logControl, log *slog.Logger) {
 	for {
 		select {
@@ -20,6 +20,10 @@ func reloadLoop(ctx context.Context, reload <-chan os.Signal, load func() (*Conf
 		_ = d.reload() // it has logged what came of it
 		c, err := load()
 		if err != nil {
+			log.Warn("configuration not reloaded", slog.Any("err", err))
+			continue
+		}
+		if err := d.limit(c); err != nil {
 			log.Warn("configuration not reloaded", slog.Any("err", err))
 			continue
 		}

@@ -60,7 +60,8 @@ func serve(ctx context.Context, cfg *Config, load func() (*Config, error), share
 		return &exitError{exitData, err}
 	}
 	server, err := admin.Start(ctx, admin.Options{
-		Admin: cfg.Admin.Listen, AdminTLS: cfg.Admin.TLSListen, TLS: shared.tls, Socket: cfg.socket(), SocketOptional: cfg.Admin.Socket == auto, Metrics: cfg.Metrics.Listen, Rate: shared.rate, Proxy: cfg.Proxy.of,
+		Admin: cfg.Admin.Listen, AdminTLS: cfg.Admin.TLSListen, TLS: shared.tls, Socket: cfg.socket(), SocketOptional: cfg.Admin.Socket == auto, Metrics: cfg.Metrics.Listen,
+		MaxConns: cfg.Admin.MaxConnections, Rate: shared.rate, Proxy: cfg.Proxy.of,
 		Health: &n.health, Primary: n.primary, Stats: n.stats, Takeover: func() map[string]time.Duration { return n.took.Load().phases() }, Node: cfg.Node, Version: version(), Log: log,
 	})
 	if err != nil {
@@ -155,6 +156,9 @@ func (n *node) checkSpace(c *Config) error {
 func (n *node) active(ctx context.Context, t *ha.Tenure) error {
 	if c := n.next.Load(); c != nil {
 		n.cfg = c
+		if err := n.doors.limit(c); err != nil {
+			return &exitError{exitUsage, err}
+		}
 	}
 	n.health.Set(admin.State{Role: admin.RoleStarting, Epoch: t.Epoch(), Reason: "the store is being opened"})
 	took := takeover{begin: time.Now()}

@@ -395,6 +395,46 @@ func TestServe_WithoutAMQP(t *testing.T) {
 	}
 }
 
+// The limits are for connections that come, and the rates of clients for those that log in.
+func TestServe_ReloadAppliesTheLimits(t *testing.T) {
+	cfg := writeFile(t, "baton.yaml", "node: a\n")
+	r := startServe(t, t.TempDir(), "--config", cfg)
+	r.ready(t)
+	reload := func(level, limits string) {
+		t.Helper()
+		if err := os.WriteFile(cfg, []byte("node: a\nlog: {level: "+level+"}\nlimits: {"+limits+"}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r.reload <- syscall.SIGHUP
+		r.log.await(t, `msg="configuration reloaded" log_level=`+level+` at_next_start=\[\]`)
+	}
+	r.dial(t)
+	reload("debug", "max_connections: 1")
+	if conn, err := amqp.Dial("amqp://guest:guest@" + r.addr(t, "amqp")); err == nil {
+		_ = conn.Close()
+		t.Error("a second connection is let in")
+	}
+	reload("info", "client_message_rate: 1")
+	ch, err := r.dial(t).Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if err := ch.Confirm(false); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the first goes at once
+		c, err := ch.PublishWithDeferredConfirm("", "none", false, false, amqp.Publishing{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-c.Done()
+	}
+	if took := time.Since(began); took < 900*time.Millisecond {
+		t.Errorf("a client with a message a second has published two in %v", took)
+	}
+}
+
 func TestServe_ReloadAppliesTheLogLevelAndNothingElse(t *testing.T) {
 	cfg := writeFile(t, "baton.yaml", "node: a\n")
 	r := startServe(t, t.TempDir(), "--config", cfg)

@@ -3,10 +3,12 @@ package main
 import (
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/batonmq/baton/protocols/amqp091"
+	admin "github.com/batonmq/baton/protocols/http"
 )
 
 const (
@@ -200,7 +202,7 @@ func mqttSettings() []setting {
 		},
 		{
 			key: "mqtt.disconnect_on_unauthorized", def: "true", unit: "true or false",
-			doc:  "End the connection of a client that publishes where it may not. Otherwise what it publishes is dropped, and MQTT 5 clients are told.",
+			doc:  "End the connection of a client that publishes where it may not and cannot be told: one before MQTT 5, or at QoS 0. `false` drops the message alone. MQTT 5 clients are told at QoS 1 and 2 (0x87), and go on, either way.",
 			bind: func(c *Config) value { return boolean(&c.MQTT.DisconnectOnUnauthorized) },
 		},
 		{
@@ -316,6 +318,12 @@ func adminSettings() []setting {
 			doc:  "The Unix socket at which `baton user` and the like administrate this node: for its own system user and root, without a password. `auto` is a file in the user's runtime directory that is called after the node, where commands find it; if it cannot be made, the broker does without and says so.",
 			held: true, own: true,
 			bind: func(c *Config) value { return filled(&c.Admin.Socket) },
+		},
+		{
+			key: "admin.max_connections", def: strconv.Itoa(admin.DefaultMaxConns), unit: "connections",
+			doc:  "Connections open at once at `admin.listen`, at `admin.tls_listen`, and at `metrics.listen`, each; one more is refused.",
+			held: true,
+			bind: func(c *Config) value { return integer(&c.Admin.MaxConnections, 1, math.MaxInt32) },
 		},
 		{
 			key: "metrics.listen", flag: "metrics", def: ":15692", unit: "HOST:PORT or off", list: true,

@@ -342,7 +342,7 @@ func TestABlockedConnectionEnds(t *testing.T) {
 
 // TestRates: a connection publishes as much as it may in a second, and then waits.
 func TestRates(t *testing.T) {
-	inBubble(t, func(s *setup) { s.server.MessageRate = 10 }, func(b *bed) {
+	inBubble(t, func(s *setup) { s.server.Rates = func() (messages, bytes float64) { return 10, 0 } }, func(b *bed) {
 		t := b.t
 		p := b.connect()
 		begin := time.Now()

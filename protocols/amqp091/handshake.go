@@ -163,8 +163,8 @@ func (c *conn) open(p auth.Principal) error {
 	c.vhost = open.VirtualHost
 	opt := core.SessionOptions{
 		User: c.user, Tags: p.Tags, Info: c.info, End: c.end, Blocked: c.tellBlocked,
-		MessageRate: c.srv.opt.MessageRate, ByteRate: c.srv.opt.ByteRate,
 	}
+	opt.MessageRate, opt.ByteRate = c.srv.opt.Rates()
 	if c.rights != nil {
 		opt.Access = c.rights
 	}

@@ -3,7 +3,6 @@ package amqp091_test
 import (
 	"fmt"
 	"io"
-	"math"
 	"net"
 	"slices"
 	"strings"
@@ -335,8 +334,6 @@ func TestOptionsAreChecked(t *testing.T) {
 		{"heartbeat of half a second", func(o *amqp091.Options) { o.Heartbeat = time.Second / 2 }},
 		{"heartbeat too long", func(o *amqp091.Options) { o.Heartbeat = 65536 * time.Second }},
 		{"negative handshake timeout", func(o *amqp091.Options) { o.HandshakeTimeout = -1 }},
-		{"negative message rate", func(o *amqp091.Options) { o.MessageRate = -1 }},
-		{"byte rate that is no number", func(o *amqp091.Options) { o.ByteRate = math.NaN() }},
 		{"negative drain timeout", func(o *amqp091.Options) { o.DrainTimeout = -1 }},
 		{"message size too large", func(o *amqp091.Options) { o.MaxMessageSize = 1 << 31 }},
 	} {

@@ -28,9 +28,9 @@ type Options struct {
 	// finish its handshake in time. Nil: nobody is.
 	LoginFailed func(net.Addr)
 
-	// MessageRate and ByteRate are how much each connection may publish in a
-	// second. Zero is no limit.
-	MessageRate, ByteRate float64
+	// Rates returns how much a connection may publish in a second. Zero is no
+	// limit. It is asked when a connection is opened. Nil: there are no limits.
+	Rates func() (messages, bytes float64)
 
 	// FrameMax is the largest frame offered, between 4096 and 1 GiB. Zero is
 	// 131072.
@@ -114,8 +114,6 @@ func (o *Options) validate() error {
 		return fmt.Errorf("amqp: consumer timeout %v is negative", o.ConsumerTimeout)
 	case o.DrainTimeout < 0:
 		return fmt.Errorf("amqp: drain timeout %v is negative", o.DrainTimeout)
-	case !(o.MessageRate >= 0 && o.ByteRate >= 0): // NaN, too
-		return fmt.Errorf("amqp: rates of %v messages and %v bytes cannot be", o.MessageRate, o.ByteRate)
 	case o.MaxMessageSize < 0 || o.MaxMessageSize > maxMessageSize:
 		return fmt.Errorf("amqp: message size limit %d is not between 0 and %d", o.MaxMessageSize, maxMessageSize)
 	case max(len(o.Product), len(o.Version), len(o.ClusterName)) > maxPersonality:
@@ -137,6 +135,9 @@ func (o *Options) setDefaults() {
 	setDefault(&o.ClusterName, "baton")
 	if o.LoginFailed == nil {
 		o.LoginFailed = func(net.Addr) {}
+	}
+	if o.Rates == nil {
+		o.Rates = func() (messages, bytes float64) { return 0, 0 }
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -19,6 +19,7 @@ import (
 	"github.com/batonmq/baton/protocols/amqp091"
 	"github.com/batonmq/baton/protocols/amqp091/wire"
 	"github.com/batonmq/baton/protocols/auth"
+	"github.com/batonmq/baton/protocols/auth/authtest"
 	"github.com/batonmq/baton/protocols/listen"
 )
 
@@ -56,7 +57,7 @@ func newBed(tb testing.TB, change func(*setup)) *bed {
 		tb.Fatal(err)
 	}
 	if s.auth == nil {
-		s.auth = func(*core.Broker) auth.Authenticator { return defaultUser(tb) }
+		s.auth = func(*core.Broker) auth.Authenticator { return authtest.Guest{} }
 	}
 	s.server.Broker, s.server.Auth = b.broker, s.auth(b.broker)
 	if b.server, err = amqp091.New(s.server); err != nil {
@@ -70,15 +71,6 @@ func newBed(tb testing.TB, change func(*setup)) *bed {
 		_ = b.store.Close() // some tests have made it fail
 	})
 	return b
-}
-
-func defaultUser(tb testing.TB) auth.Authenticator {
-	tb.Helper()
-	users, err := auth.NewStatic(auth.StaticOptions{})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return users
 }
 
 // inBubble runs f with a bed in a synctest bubble.

@@ -7,6 +7,12 @@ import (
 	"github.com/batonmq/baton/core"
 )
 
+// The user that exists when none is configured, known to every RabbitMQ client.
+const (
+	DefaultUser     = "guest"
+	DefaultPassword = "guest"
+)
+
 // SetPassword gives the user a new password: its hash, and the SCRAM verifier
 // beside it. The empty password takes the old one away.
 func SetPassword(u *core.User, password string) error {

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -211,6 +212,14 @@ func TestManagementOverTLS(t *testing.T) {
 	if body, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK || string(body) != `{"name":"adm","tags":["administrator"]}` {
 		t.Errorf("%s %s, %v", resp.Status, body, err)
 	}
+	expires := secure.Stats().Certificates[0].NotAfter.Unix()
+	_, metrics := get(t, s.MetricsAddrs()[0], "/metrics")
+	wantLines(t, metrics,
+		`baton_tls_handshakes_total{listener="admin-tls"} 1`,
+		`baton_tls_handshake_failures_total{listener="admin-tls",reason="plain"} 0`,
+		fmt.Sprintf(`baton_tls_certificate_expiry_timestamp_seconds{serial="1",subject="broker.test"} %v`, float64(expires)),
+		"baton_tls_reloads_total 0", "baton_tls_reload_failures_total 0",
+	)
 	if _, err := Start(t.Context(), Options{Health: new(Health), AdminTLS: []string{"127.0.0.1:0"}}); err == nil {
 		t.Error("an address with TLS is opened without a certificate")
 	}
@@ -224,7 +233,8 @@ func selfSigned(t *testing.T) (certFile, keyFile string, roots *x509.CertPool) {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour),
+		DNSNames: []string{"broker.test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		BasicConstraintsValid: true, IsCA: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)

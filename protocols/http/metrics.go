@@ -15,7 +15,10 @@ type Stats struct {
 	Connections, Channels, Consumers int
 	VHosts, Exchanges, Queues        int
 
-	Ready, Unacked int64 // messages
+	Ready, Unacked   int64 // messages
+	Resting, Delayed int64 // messages that came back and are not ready yet, and those that exchanges keep back
+
+	Subscribers, Subscriptions, Retained int
 
 	ConnectionsOpenedTotal, ConnectionsClosedTotal uint64
 	ConnectionsRefusedTotal                        uint64 // by the connection limit
@@ -32,6 +35,8 @@ type Stats struct {
 	GetEmptyTotal, AcknowledgedTotal                       uint64
 	SettledTotal                                           uint64 // once per queue: acknowledged, dropped, purged or expired
 	ExpiredTotal                                           uint64 // of SettledTotal
+	DuplicatesTotal                                        uint64 // passed over for their ids
+	DroppedTotal                                           uint64 // that nobody keeps, for subscribers that were away or slow
 
 	PublishersBlocked bool // publishers wait until memory or disk space is free
 	MemoryAlarm       bool // if they do, it is for want of memory: of the budget, or above the watermark
@@ -99,6 +104,13 @@ func brokerMetrics() []metric {
 		{"baton_exchanges", "Exchanges, predeclared ones included", gauge, func(s *Stats) float64 { return float64(s.Exchanges) }},
 		{"baton_messages_settled_total", "Messages that queues are done with: acknowledged, dropped, purged or expired", counter, func(s *Stats) float64 { return float64(s.SettledTotal) }},
 		{"baton_messages_expired_total", "Messages that queues dropped because their time was over, once for each queue", counter, func(s *Stats) float64 { return float64(s.ExpiredTotal) }},
+		{"baton_queue_messages_resting", "Messages that came back from consumers and are not ready again yet, because of x-delayed-retry-type", gauge, func(s *Stats) float64 { return float64(s.Resting) }},
+		{"baton_messages_delayed", "Messages that exchanges of the type x-delayed-message keep back", gauge, func(s *Stats) float64 { return float64(s.Delayed) }},
+		{"baton_messages_duplicate_total", "Messages that an exchange or a queue passed over, as it has had one of that id, once for each of them", counter, func(s *Stats) float64 { return float64(s.DuplicatesTotal) }},
+		{"baton_messages_dropped_total", "Messages of QoS 0 that did not go to a subscriber because it was away or slow", counter, func(s *Stats) float64 { return float64(s.DroppedTotal) }},
+		{"baton_subscribers", "MQTT sessions, those of clients that are away included", gauge, func(s *Stats) float64 { return float64(s.Subscribers) }},
+		{"baton_subscriptions", "Subscriptions of MQTT sessions", gauge, func(s *Stats) float64 { return float64(s.Subscriptions) }},
+		{"baton_messages_retained", "Retained messages", gauge, func(s *Stats) float64 { return float64(s.Retained) }},
 		{"baton_logins_refused_total", "Logins refused", counter, func(s *Stats) float64 { return float64(s.LoginsRefusedTotal) }},
 		{"baton_received_bytes_total", "Bytes read from clients", counter, func(s *Stats) float64 { return float64(s.BytesReadTotal) }},
 		{"baton_sent_bytes_total", "Bytes written to clients", counter, func(s *Stats) float64 { return float64(s.BytesWrittenTotal) }},
@@ -220,6 +232,9 @@ func newRegistry(opt *Options) *prometheus.Registry {
 		}),
 		newCollector(opt),
 	)
+	if opt.TLS != nil {
+		reg.MustRegister(newTLSCollector(opt.TLS))
+	}
 	return reg
 }
 

@@ -46,7 +46,10 @@ type Options struct {
 	// AdminTLS are those that do so with TLS; none is allowed. TLS is required
 	// with them.
 	AdminTLS []string
-	TLS      *listen.TLS
+
+	// TLS is what the process' listeners have in common, of which metrics tell;
+	// nil: there is none.
+	TLS *listen.TLS
 
 	// Socket is the path of a unix socket that serves everything, to the user
 	// of this process and to root, who are administrators there; empty: none.

@@ -31,9 +31,8 @@ const (
 // descriptors do. A nil Budget has no bound. Its methods may be called from any
 // goroutine.
 type Budget struct {
-	limit int // 0: none
-
 	mu      sync.Mutex // a leaf
+	limit   int        // 0: none
 	open    int
 	held    map[netip.Prefix]int // by address; those with none are absent
 	refused uint64
@@ -51,12 +50,22 @@ type BudgetStats struct {
 // process may open files, less those it needs for itself; where the system does
 // not tell, there is no bound.
 func NewBudget(limit int) *Budget {
+	b := &Budget{held: make(map[netip.Prefix]int)}
+	b.SetLimit(limit)
+	return b
+}
+
+// SetLimit changes the limit, as NewBudget takes it. What is open above it stays
+// open.
+func (b *Budget) SetLimit(limit int) {
 	if limit == 0 {
 		if files, ok := descriptorLimit(); ok {
 			limit = files - descriptorReserve(files)
 		}
 	}
-	return &Budget{limit: limit, held: make(map[netip.Prefix]int)}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.limit = limit
 }
 
 // descriptorReserve is what is left to the files of the store, the admin port

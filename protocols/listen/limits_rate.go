@@ -68,7 +68,7 @@ func (o *RateOptions) validate() error {
 // address gets in again 2 * FailureBurst / FailuresPerSecond after its last
 // failure at the latest.
 type Rate struct {
-	opt     RateOptions
+	opt     atomic.Pointer[RateOptions] // changes under mu
 	refused atomic.Uint64
 
 	mu sync.Mutex // a leaf
@@ -89,13 +89,48 @@ type buckets struct {
 
 // NewRate returns a Rate that knows no address.
 func NewRate(opt RateOptions) (*Rate, error) {
-	if err := opt.validate(); err != nil {
+	r := &Rate{young: make(map[netip.Prefix]*buckets)}
+	if err := r.Configure(opt); err != nil {
 		return nil, err
+	}
+	return r, nil
+}
+
+// Configure puts other options in force, for the addresses that are remembered
+// too: what they have used up stays used up.
+func (r *Rate) Configure(opt RateOptions) error {
+	if err := opt.validate(); err != nil {
+		return err
 	}
 	if opt.MaxAddresses == 0 {
 		opt.MaxAddresses = DefaultMaxAddresses
 	}
-	return &Rate{opt: opt, young: make(map[netip.Prefix]*buckets)}, nil
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.opt.Store(&opt)
+	now := time.Now()
+	for _, generation := range []map[netip.Prefix]*buckets{r.young, r.old} {
+		for _, b := range generation {
+			b.connections = adjusted(b.connections, now, opt.PerSecond, opt.Burst)
+			if b.failures != nil {
+				b.failures = adjusted(b.failures, now, opt.FailuresPerSecond, opt.FailureBurst)
+			}
+		}
+	}
+	return nil
+}
+
+// adjusted gives a bucket another rate and another burst: nil where there is no limit.
+func adjusted(b *rate.Limiter, now time.Time, perSecond float64, burst int) *rate.Limiter {
+	switch {
+	case perSecond == 0:
+		return nil
+	case b == nil:
+		return rate.NewLimiter(rate.Limit(perSecond), burst)
+	}
+	b.SetLimitAt(now, rate.Limit(perSecond))
+	b.SetBurstAt(now, burst)
+	return b
 }
 
 // RateStats says what a Rate has done.
@@ -117,7 +152,7 @@ func (r *Rate) Stats() RateStats {
 // RecordFailure counts a login that failed, or a connection that was given up
 // because its peer did not do its part.
 func (r *Rate) RecordFailure(addr net.Addr) {
-	if r == nil || r.opt.FailuresPerSecond == 0 {
+	if r == nil || r.opt.Load().FailuresPerSecond == 0 {
 		return
 	}
 	key, ok := r.key(addr)
@@ -126,12 +161,16 @@ func (r *Rate) RecordFailure(addr net.Addr) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	opt := r.opt.Load()
+	if opt.FailuresPerSecond == 0 {
+		return
+	}
 	b := r.bucketsLocked(key)
 	if b.failures == nil {
-		b.failures = rate.NewLimiter(rate.Limit(r.opt.FailuresPerSecond), r.opt.FailureBurst)
+		b.failures = rate.NewLimiter(rate.Limit(opt.FailuresPerSecond), opt.FailureBurst)
 	}
 	now := time.Now()
-	if b.failures.TokensAt(now) > float64(-r.opt.FailureBurst) {
+	if b.failures.TokensAt(now) > float64(-opt.FailureBurst) {
 		b.failures.ReserveN(now, 1) // goes below zero, unlike Allow
 	}
 }
@@ -147,7 +186,7 @@ func (r *Rate) allow(addr net.Addr) bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.opt.PerSecond == 0 && r.young[key] == nil && r.old[key] == nil {
+	if r.opt.Load().PerSecond == 0 && r.young[key] == nil && r.old[key] == nil {
 		return true // nothing to remember until something fails
 	}
 	b := r.bucketsLocked(key)
@@ -163,7 +202,7 @@ func (r *Rate) allow(addr net.Addr) bool {
 // key is the address's, or false where it is not limited.
 func (r *Rate) key(addr net.Addr) (netip.Prefix, bool) {
 	ip, ok := addressOf(addr)
-	if !ok || r.opt.ExemptLoopback && ip.IsLoopback() {
+	if !ok || r.opt.Load().ExemptLoopback && ip.IsLoopback() {
 		return netip.Prefix{}, false
 	}
 	return addressKey(ip), true
@@ -176,11 +215,11 @@ func (r *Rate) bucketsLocked(key netip.Prefix) *buckets {
 	b, ok := r.old[key]
 	if !ok {
 		b = new(buckets)
-		if r.opt.PerSecond > 0 {
-			b.connections = rate.NewLimiter(rate.Limit(r.opt.PerSecond), r.opt.Burst)
+		if opt := r.opt.Load(); opt.PerSecond > 0 {
+			b.connections = rate.NewLimiter(rate.Limit(opt.PerSecond), opt.Burst)
 		}
 	}
-	if len(r.young) >= max(r.opt.MaxAddresses/2, 1) {
+	if len(r.young) >= max(r.opt.Load().MaxAddresses/2, 1) {
 		r.young, r.old = make(map[netip.Prefix]*buckets), r.young
 	}
 	delete(r.old, key)

@@ -70,6 +70,25 @@ func TestBudget_IsSharedAndGivenBack(t *testing.T) {
 	}
 }
 
+func TestBudget_ItsLimitChanges(t *testing.T) {
+	b := NewBudget(1)
+	take := func(want error) {
+		t.Helper()
+		if _, err := b.take(tcpAddr("192.0.2.1")); !errors.Is(err, want) {
+			t.Errorf("take = %v, want %v", err, want)
+		}
+	}
+	take(nil)
+	take(errOverBudget)
+	b.SetLimit(8)
+	take(nil)
+	b.SetLimit(1)
+	take(errOverBudget)
+	if s := b.Stats(); s.Limit != 1 || s.Open != 2 {
+		t.Errorf("Stats() = %+v", s)
+	}
+}
+
 func TestBudget_OneAddressLeavesTheLastQuarter(t *testing.T) {
 	b := NewBudget(100)
 	flood := tcpAddr("198.51.100.1")
@@ -191,6 +210,54 @@ func TestRate_FailuresCloseTheDoorForAWhile(t *testing.T) {
 		time.Sleep(200 * time.Millisecond)
 		if !r.allow(guesser) {
 			t.Error("refused when the debt is paid")
+		}
+	})
+}
+
+// What is put in force concerns the addresses that are known, which are not forgiven what they did.
+func TestRate_IsConfiguredWhileItIsUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRate(t, RateOptions{PerSecond: 1, Burst: 2, FailuresPerSecond: 1, FailureBurst: 1})
+		busy, failed, fresh := tcpAddr("192.0.2.1"), tcpAddr("192.0.2.2"), tcpAddr("192.0.2.3")
+		connections := func(addr net.Addr) (n int) {
+			for n < 100 && r.allow(addr) {
+				n++
+			}
+			return n
+		}
+		configure := func(opt RateOptions) {
+			t.Helper()
+			if err := r.Configure(opt); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := connections(busy); n != 2 {
+			t.Fatalf("%d connections at once, want 2", n)
+		}
+		r.RecordFailure(failed)
+		configure(RateOptions{PerSecond: 10, Burst: 5, FailuresPerSecond: 1, FailureBurst: 1})
+		if n := connections(busy); n != 0 {
+			t.Errorf("%d connections of an address that had used up its own, want none", n)
+		}
+		time.Sleep(300 * time.Millisecond)
+		if n := connections(busy); n != 3 {
+			t.Errorf("%d connections after 300 ms of 10 a second, want 3", n)
+		}
+		if n := connections(failed); n != 0 {
+			t.Errorf("%d connections of an address whose login failed", n)
+		}
+		if err := r.Configure(RateOptions{PerSecond: 1}); err == nil || connections(fresh) != 5 {
+			t.Errorf("options that cannot be: %v, and others are in force", err)
+		}
+		configure(RateOptions{})
+		for _, addr := range []net.Addr{busy, failed, fresh} {
+			if n := connections(addr); n != 100 {
+				t.Errorf("%d connections of %v without limits", n, addr)
+			}
+		}
+		configure(RateOptions{PerSecond: 1, Burst: 4})
+		if n := connections(fresh); n != 4 {
+			t.Errorf("%d connections at once, want 4", n)
 		}
 	})
 }

@@ -16,7 +16,7 @@ var ErrTooManyFailures = errors.New("too many logins from this address have fail
 // and a guesser's are as soon as the first have failed. Without an error, done is
 // called when the try is over; whether it failed is for RecordFailure.
 func (r *Rate) Try(ctx context.Context, addr net.Addr) (done func(), err error) {
-	if r == nil || r.opt.FailuresPerSecond == 0 {
+	if r == nil || r.opt.Load().FailuresPerSecond == 0 {
 		return func() {}, nil
 	}
 	key, ok := r.key(addr)
@@ -26,7 +26,7 @@ func (r *Rate) Try(ctx context.Context, addr net.Addr) (done func(), err error) 
 	for {
 		r.mu.Lock()
 		b := r.bucketsLocked(key)
-		left := r.opt.FailureBurst
+		left := r.opt.Load().FailureBurst
 		if b.failures != nil {
 			left = int(b.failures.TokensAt(time.Now()))
 		}

@@ -110,7 +110,8 @@ type Stats struct {
 	TooOften   uint64 // connections closed at once because of Rate
 	Unnamed    uint64 // connections closed because a header of the PROXY protocol had to come, and be believed
 
-	// Handshakes counts the TLS handshakes that failed, by HandshakeFailure.
+	// Handshakes counts the TLS handshakes that failed, by HandshakeFailure, at
+	// this and at former listeners of the name.
 	Handshakes [handshakeFailures]uint64
 }
 
@@ -132,7 +133,7 @@ type Listener struct {
 	overBudget atomic.Uint64
 	tooOften   atomic.Uint64
 	unnamed    atomic.Uint64
-	failures   [handshakeFailures]atomic.Uint64
+	handshakes *handshakes // nil: without TLS
 	crowded    atomic.Bool // a refusal has been logged since the limit was last left
 	complaints *complaints
 
@@ -162,6 +163,9 @@ func Start(ctx context.Context, opt Options) (*Listener, error) {
 		conns:     Registry[net.Conn]{Limit: opt.MaxConns},
 
 		complaints: newComplaints(),
+	}
+	if opt.TLS != nil {
+		l.handshakes = opt.TLS.countersOf(opt.Name)
 	}
 	ctx, l.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	for _, ln := range listeners {
@@ -193,8 +197,8 @@ func (l *Listener) Stats() Stats {
 		Refused: l.refused.Load(), OverBudget: l.overBudget.Load(), TooOften: l.tooOften.Load(),
 		Unnamed: l.unnamed.Load(),
 	}
-	for i := range l.failures {
-		s.Handshakes[i] = l.failures[i].Load()
+	if l.handshakes != nil {
+		s.Handshakes = l.handshakes.failures()
 	}
 	return s
 }
@@ -270,7 +274,7 @@ func (l *Listener) admit(conn net.Conn) (*Registration[net.Conn], error) {
 	if first, err := l.opt.Budget.take(conn.RemoteAddr()); err != nil {
 		if first {
 			l.log.Warn("connection budget spent, refusing connections", slog.Any("err", err),
-				slog.Int("limit", l.opt.Budget.limit), slog.String("peer", conn.RemoteAddr().String()))
+				slog.Int("limit", l.opt.Budget.Stats().Limit), slog.String("peer", conn.RemoteAddr().String()))
 		}
 		return nil, err
 	}

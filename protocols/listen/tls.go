@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -149,19 +150,30 @@ type TLS struct {
 	reloads       atomic.Uint64
 	reloadsFailed atomic.Uint64
 
+	counting   sync.Mutex             // a leaf
+	handshakes map[string]*handshakes // by the listener's name
+
 	mu         sync.Mutex    // one look at the files at a time
 	stamps     []os.FileInfo // of the files as they were last read, nil where there was none
 	failure    string        // of the last reload; empty: it succeeded
 	complained time.Time
 }
 
-// TLSStats says what has become of the files.
+// TLSStats says what has become of the files, and of the connections.
 type TLSStats struct {
 	Loaded        time.Time           // when what is in use was read
 	Reloads       uint64              // that succeeded, not counting the first load
 	ReloadsFailed uint64              // what was in use before stayed in use
-	Certificates  []*x509.Certificate // the server's own, the first being the default
+	Certificates  []*x509.Certificate // the server's own, the first being the default, each followed by the intermediates sent with it
 	Revocations   []RevocationList    // by issuer
+	Handshakes    []HandshakeStats    // by listener
+}
+
+// HandshakeStats counts the handshakes of listeners of one name.
+type HandshakeStats struct {
+	Listener  string
+	Succeeded uint64
+	Failed    [handshakeFailures]uint64 // by HandshakeFailure
 }
 
 // A RevocationList is what the lists of one issuer say together.
@@ -297,10 +309,55 @@ func (t *TLS) Stats() TLSStats {
 	set := t.set.Load()
 	s := TLSStats{Loaded: set.loaded, Reloads: t.reloads.Load(), ReloadsFailed: t.reloadsFailed.Load()}
 	for _, c := range set.certs {
-		s.Certificates = append(s.Certificates, c.Leaf)
+		s.Certificates = append(append(s.Certificates, c.Leaf), intermediates(c)...)
 	}
 	s.Revocations = set.revoked.stats()
+	t.counting.Lock()
+	defer t.counting.Unlock()
+	for name, n := range t.handshakes {
+		s.Handshakes = append(s.Handshakes, HandshakeStats{Listener: name, Succeeded: n.succeeded.Load(), Failed: n.failures()})
+	}
+	slices.SortFunc(s.Handshakes, func(a, b HandshakeStats) int { return cmp.Compare(a.Listener, b.Listener) })
 	return s
+}
+
+// intermediates are the certificates that are sent with c and can be read.
+func intermediates(c *tls.Certificate) (all []*x509.Certificate) {
+	for _, der := range c.Certificate[1:] {
+		if parsed, err := x509.ParseCertificate(der); err == nil {
+			all = append(all, parsed)
+		}
+	}
+	return all
+}
+
+// handshakes are those of the listeners of one name.
+type handshakes struct {
+	succeeded atomic.Uint64
+	failed    [handshakeFailures]atomic.Uint64
+}
+
+func (n *handshakes) failures() (all [handshakeFailures]uint64) {
+	for i := range n.failed {
+		all[i] = n.failed[i].Load()
+	}
+	return all
+}
+
+// countersOf returns where listeners of a name count. They go on with the next
+// listener of that name.
+func (t *TLS) countersOf(name string) *handshakes {
+	t.counting.Lock()
+	defer t.counting.Unlock()
+	n := t.handshakes[name]
+	if n == nil {
+		n = new(handshakes)
+		if t.handshakes == nil {
+			t.handshakes = make(map[string]*handshakes)
+		}
+		t.handshakes[name] = n
+	}
+	return n
 }
 
 // server starts TLS on an accepted connection; its handshake, of so many bytes at

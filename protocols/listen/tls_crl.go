@@ -19,22 +19,29 @@ var (
 	errStaleCRL = errors.New("the revocation list of its issuer is out of date")
 )
 
-// reasonRemoved takes an entry back, in a list of changes (RFC 5280 5.3.1).
-const reasonRemoved = 8
-
 // revocations are what the revocation lists say. The zero value revokes nothing.
 //
 // Lists belong to their issuer's name, and what several lists of one name say
-// adds up: authorities split large lists, and renew their keys. Indirect lists,
-// which speak of certificates of other issuers, are not known.
+// adds up: authorities split large lists into parts, and renew their keys. Of one
+// part only the newest list counts, with the lists of changes (delta lists) that
+// are newer. A list that cannot be understood as a whole is refused, as RFC 5280
+// 5.2 wants: indirect ones, which speak of certificates of other issuers, those of
+// attribute certificates, and those with a critical extension that is not known.
 type revocations struct {
-	lists       map[string]*revocationList // by the issuer's raw name
+	issuers     map[string]*issuerLists // by raw name
 	refuseStale bool
 }
 
+// issuerLists are the lists of one issuer.
+type issuerLists struct {
+	name  string // for messages
+	parts map[string]*revocationList
+}
+
+// revocationList is what the lists of one part say together.
 type revocationList struct {
-	issuer  string // for messages
 	file    string // of the newest
+	key     []byte // identifies the issuer's key; empty: it is not said
 	serials map[string]struct{}
 	update  time.Time // the newest list's
 	until   time.Time // when the next one was due; zero: never
@@ -42,7 +49,7 @@ type revocationList struct {
 
 // readRevocations reads lists and checks that an authority has signed each.
 func readRevocations(files []string, cas []*x509.Certificate, refuseStale bool) (revocations, error) {
-	r := revocations{lists: make(map[string]*revocationList), refuseStale: refuseStale}
+	var all []*readList
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
@@ -53,9 +60,27 @@ func readRevocations(files []string, cas []*x509.Certificate, refuseStale bool) 
 			return revocations{}, fmt.Errorf("revocation list %s: %w", file, err)
 		}
 		for _, der := range ders {
-			if err := r.add(file, der, cas); err != nil {
+			l, err := parseList(file, der, cas)
+			if err != nil {
 				return revocations{}, fmt.Errorf("revocation list %s: %w", file, err)
 			}
+			all = append(all, l)
+		}
+	}
+	// Complete lists first, then changes, each in the order of their making.
+	slices.SortStableFunc(all, func(a, b *readList) int {
+		switch {
+		case a.changes != b.changes && a.changes:
+			return 1
+		case a.changes != b.changes:
+			return -1
+		}
+		return a.crl.ThisUpdate.Compare(b.crl.ThisUpdate)
+	})
+	r := revocations{issuers: make(map[string]*issuerLists), refuseStale: refuseStale}
+	for _, l := range all {
+		if err := r.add(l); err != nil {
+			return revocations{}, fmt.Errorf("revocation list %s: %w", l.file, err)
 		}
 	}
 	return r, nil
@@ -78,25 +103,31 @@ func crlBlocks(text []byte) ([][]byte, error) {
 	return ders, nil
 }
 
-func (r *revocations) add(file string, der []byte, cas []*x509.Certificate) error {
-	crl, err := x509.ParseRevocationList(der)
-	if err != nil {
-		return err
+// add puts a list in force, after those that are older.
+func (r *revocations) add(l *readList) error {
+	crl := l.crl
+	i := r.issuers[string(crl.RawIssuer)]
+	if i == nil {
+		i = &issuerLists{name: crl.Issuer.String(), parts: make(map[string]*revocationList)}
+		r.issuers[string(crl.RawIssuer)] = i
 	}
-	if err := signed(crl, cas); err != nil {
-		return err
+	part := i.parts[l.part]
+	switch {
+	case !l.changes: // instead of an older one
+		part = &revocationList{key: crl.AuthorityKeyId, serials: make(map[string]struct{}, len(crl.RevokedCertificateEntries))}
+		i.parts[l.part] = part
+	case part == nil:
+		return errors.New("it is a list of changes, and the complete list is missing: name both")
+	case crl.ThisUpdate.Before(part.update):
+		return nil // the complete list has them
 	}
-	l := r.lists[string(crl.RawIssuer)]
-	if l == nil {
-		l = &revocationList{issuer: crl.Issuer.String(), serials: make(map[string]struct{})}
-		r.lists[string(crl.RawIssuer)] = l
-	}
-	if l.file == "" || crl.ThisUpdate.After(l.update) {
-		l.file, l.update, l.until = file, crl.ThisUpdate, crl.NextUpdate
-	}
-	for _, e := range crl.RevokedCertificateEntries {
-		if e.ReasonCode != reasonRemoved {
-			l.serials[string(e.SerialNumber.Bytes())] = struct{}{}
+	part.file, part.update, part.until = l.file, crl.ThisUpdate, crl.NextUpdate
+	for n := range crl.RevokedCertificateEntries {
+		e := &crl.RevokedCertificateEntries[n]
+		if serial := string(e.SerialNumber.Bytes()); e.ReasonCode == reasonRemoved {
+			delete(part.serials, serial)
+		} else {
+			part.serials[serial] = struct{}{}
 		}
 	}
 	return nil
@@ -122,7 +153,7 @@ func signed(crl *x509.RevocationList, cas []*x509.Certificate) error {
 // Every certificate is looked up, also the last: an intermediate authority may
 // be trusted by itself, and be revoked by the root all the same.
 func (r *revocations) check(chains [][]*x509.Certificate, now time.Time) error {
-	if len(r.lists) == 0 {
+	if len(r.issuers) == 0 {
 		return nil
 	}
 	var first error
@@ -140,35 +171,62 @@ func (r *revocations) check(chains [][]*x509.Certificate, now time.Time) error {
 
 func (r *revocations) checkChain(chain []*x509.Certificate, now time.Time) error {
 	for _, c := range chain {
-		l := r.lists[string(c.RawIssuer)]
-		if l == nil {
+		i := r.issuers[string(c.RawIssuer)]
+		if i == nil {
 			continue
 		}
-		if _, revoked := l.serials[string(c.SerialNumber.Bytes())]; revoked {
-			return fmt.Errorf("certificate %s, serial number %x: %w", subject(c), c.SerialNumber, errRevoked)
+		serial := c.SerialNumber.Bytes()
+		for _, l := range i.parts {
+			if _, revoked := l.serials[string(serial)]; revoked {
+				return fmt.Errorf("certificate %s, serial number %x: %w", subject(c), c.SerialNumber, errRevoked)
+			}
 		}
-		if r.refuseStale && l.stale(now) {
-			return fmt.Errorf("certificate %s: %w (%s, due %s)", subject(c), errStaleCRL, l.file, l.until.Format(time.RFC3339))
+		if !r.refuseStale {
+			continue
+		}
+		for _, l := range i.parts {
+			if l.stale(now) && l.concerns(c) {
+				return fmt.Errorf("certificate %s: %w (%s, due %s)", subject(c), errStaleCRL, l.file, l.until.Format(time.RFC3339))
+			}
 		}
 	}
 	return nil
 }
 
+// concerns reports whether the list may be that of the certificate, as far as the
+// issuer's key tells.
+func (l *revocationList) concerns(c *x509.Certificate) bool {
+	key := c.AuthorityKeyId
+	if len(key) == 0 && bytes.Equal(c.RawIssuer, c.RawSubject) {
+		key = c.SubjectKeyId // it has signed itself
+	}
+	return len(l.key) == 0 || len(key) == 0 || bytes.Equal(l.key, key)
+}
+
 func (l *revocationList) stale(now time.Time) bool { return !l.until.IsZero() && now.After(l.until) }
 
 func (r *revocations) complain(log *slog.Logger, now time.Time) {
-	for _, l := range r.lists {
-		if l.stale(now) {
-			log.Warn("revocation list is out of date", slog.String("file", l.file), slog.String("issuer", l.issuer),
-				slog.Time("next_update", l.until), slog.Bool("clients_refused", r.refuseStale))
+	for _, i := range r.issuers {
+		for _, l := range i.parts {
+			if l.stale(now) {
+				log.Warn("revocation list is out of date", slog.String("file", l.file), slog.String("issuer", i.name),
+					slog.Time("next_update", l.until), slog.Bool("clients_refused", r.refuseStale))
+			}
 		}
 	}
 }
 
 func (r *revocations) stats() []RevocationList {
 	var all []RevocationList
-	for _, l := range r.lists {
-		all = append(all, RevocationList{Issuer: l.issuer, File: l.file, Revoked: len(l.serials), Due: l.until})
+	for _, i := range r.issuers {
+		s := RevocationList{Issuer: i.name}
+		for _, l := range i.parts {
+			s.Revoked += len(l.serials)
+			if s.File == "" || s.Due.IsZero() || !l.until.IsZero() && l.until.Before(s.Due) {
+				s.File, s.Due = l.file, l.until
+			}
+		}
+		all = append(all, s)
 	}
 	slices.SortFunc(all, func(a, b RevocationList) int { return cmp.Compare(a.Issuer, b.Issuer) })
 	return all

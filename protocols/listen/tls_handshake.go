@@ -74,6 +74,7 @@ func (l *Listener) handshake(ctx context.Context, conn net.Conn) (*tls.Conn, boo
 	secure := l.opt.TLS.server(conn, l.opt.ALPN, size)
 	err := secure.HandshakeContext(ctx)
 	if err == nil {
+		l.handshakes.succeeded.Add(1)
 		if in, ok := secure.NetConn().(interface{ done() }); ok {
 			in.done()
 		}
@@ -83,7 +84,7 @@ func (l *Listener) handshake(ctx context.Context, conn net.Conn) (*tls.Conn, boo
 		return nil, false // the end of the broker, and no failure
 	}
 	why := classify(err)
-	l.failures[why].Add(1)
+	l.handshakes.failed[why].Add(1)
 	if why.blame() {
 		l.opt.Rate.RecordFailure(conn.RemoteAddr())
 	}

@@ -100,6 +100,12 @@ func (a *authority) crl(tb testing.TB, life time.Duration, revoked ...*authority
 			SerialNumber: r.cert.SerialNumber, RevocationTime: list.ThisUpdate,
 		})
 	}
+	return a.sign(tb, list)
+}
+
+// sign makes a list, in PEM.
+func (a *authority) sign(tb testing.TB, list *x509.RevocationList) []byte {
+	tb.Helper()
 	der, err := x509.CreateRevocationList(rand.Reader, list, a.cert, a.key)
 	if err != nil {
 		tb.Fatal(err)

@@ -287,7 +287,7 @@ func TestTLS_WhatDoesNotFitIsRefused(t *testing.T) {
 func TestTLS_NamesWhatIsSpokenInstead(t *testing.T) {
 	root := newAuthority(t, "root", nil)
 	dir := files{t, t.TempDir()}
-	secure := openTLS(t, TLSOptions{KeyPairs: []KeyPair{dir.pair("server", root.server(t, "broker"))}})
+	opt := TLSOptions{KeyPairs: []KeyPair{dir.pair("server", root.server(t, "broker"))}}
 	for _, tt := range []struct{ name, sent, want string }{
 		{"AMQP", "AMQP\x00\x00\x09\x01", "plain AMQP"},
 		{"HTTP", "GET / HTTP/1.1\r\n\r\n", "plain HTTP"},
@@ -296,7 +296,7 @@ func TestTLS_NamesWhatIsSpokenInstead(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var log logBuffer
-			l := start(t, Options{TLS: secure, Handler: echo, Log: log.logger()})
+			l := start(t, Options{TLS: openTLS(t, opt), Handler: echo, Log: log.logger()})
 			conn := dial(t, l.Addrs()[0])
 			if _, err := io.WriteString(conn, tt.sent); err != nil {
 				t.Fatal(err)
@@ -410,6 +410,15 @@ func TestTLS_AClientThatLeavesIsNotBlamed(t *testing.T) {
 	s := l.Stats()
 	if s.Handshakes[HandshakeLeft] != 3 || s.Handshakes[HandshakePlain] != 1 || s.TooOften != 1 {
 		t.Errorf("Stats() = %+v", s)
+	}
+	// What listens next under the name goes on counting.
+	if err := l.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	start(t, Options{TLS: secure, Handler: echo})
+	all := secure.Stats().Handshakes
+	if len(all) != 1 || all[0].Succeeded != 1 || all[0].Failed != s.Handshakes {
+		t.Errorf("the counters of all listeners: %+v", all)
 	}
 }
 

@@ -118,8 +118,8 @@ func (c *conn) attach(principal *auth.Principal) error {
 	opt := core.SessionOptions{
 		Conn: c.nc.RemoteAddr().String(), User: c.user, Tags: principal.Tags,
 		Info: c.info, End: c.end, Blocked: c.noteBlocked,
-		MessageRate: c.srv.opt.MessageRate, ByteRate: c.srv.opt.ByteRate,
 	}
+	opt.MessageRate, opt.ByteRate = c.srv.opt.Rates()
 	if principal.Access != nil {
 		opt.Access = principal.Access(auth.Variables{ClientID: c.clientID, Word: bridge.Word})
 	}

@@ -372,7 +372,7 @@ func TestPublishersThatWaitAreNotSilent(t *testing.T) {
 		}
 		p.dropped(wire.KeepAliveTimeout) // as silent as it is now
 	})
-	inBubble(t, func(s *setup) { s.server.MessageRate = 1 }, func(b *bed) {
+	inBubble(t, func(s *setup) { s.server.Rates = func() (messages, bytes float64) { return 1, 0 } }, func(b *bed) {
 		p := b.connect(wire.V311, "c", keepAlive(10))
 		var many []byte
 		for range 99 {

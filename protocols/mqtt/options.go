@@ -56,9 +56,10 @@ type Options struct {
 	// the most that a packet can say.
 	MaxClientID int
 
-	// MessageRate and ByteRate are what a connection may publish in a second;
-	// one that wants to publish more is read more slowly. Zero is no limit.
-	MessageRate, ByteRate float64
+	// Rates returns what a connection may publish in a second; one that wants to
+	// publish more is read more slowly. Zero is no limit. It is asked when a
+	// connection logs in. Nil: there are no limits.
+	Rates func() (messages, bytes float64)
 
 	// VHost is where clients work whose user name does not say otherwise
 	// ("vhost:user"). Zero is the default vhost, "/".
@@ -160,8 +161,6 @@ func (o *Options) validate() error {
 		return fmt.Errorf("mqtt: client identifier limit %d is not between %d and %d", o.MaxClientID, minClientID, maxClientID)
 	case o.AnonymousAnywhere && o.Anonymous == nil:
 		return errors.New("mqtt: anonymous clients from anywhere, and nobody to let them in")
-	case o.MessageRate < 0 || o.ByteRate < 0:
-		return fmt.Errorf("mqtt: rate limit %v messages or %v bytes a second is negative", o.MessageRate, o.ByteRate)
 	case o.MaxPacketSize != 0 && (o.MaxPacketSize < handshakePacketSize || o.MaxPacketSize > maxPacketSize):
 		return fmt.Errorf("mqtt: packet size limit %d is not between %d and %d", o.MaxPacketSize, handshakePacketSize, maxPacketSize)
 	case o.TopicAliasMaximum > math.MaxUint16:
@@ -197,6 +196,9 @@ func (o *Options) setDefaults() {
 	setDefault(&o.MaxClientID, maxClientID)
 	if o.LoginFailed == nil {
 		o.LoginFailed = func(net.Addr) {}
+	}
+	if o.Rates == nil {
+		o.Rates = func() (messages, bytes float64) { return 0, 0 }
 	}
 	setDefault(&o.MaxPacketSize, defaultMaxPacketSize)
 	setDefault(&o.ReceiveMaximum, defaultReceiveMaximum)

@@ -18,6 +18,7 @@ import (
 	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/persistence/memstore"
 	"github.com/batonmq/baton/protocols/auth"
+	"github.com/batonmq/baton/protocols/auth/authtest"
 	"github.com/batonmq/baton/protocols/listen"
 	"github.com/batonmq/baton/protocols/mqtt"
 	"github.com/batonmq/baton/protocols/mqtt/wire"
@@ -78,9 +79,7 @@ func newBed(tb testing.TB, change func(*setup)) *bed {
 	case s.users != nil:
 		s.server.Auth = s.users(b.accounts)
 	case s.server.Auth == nil:
-		if s.server.Auth, err = auth.NewStatic(auth.StaticOptions{}); err != nil {
-			tb.Fatal(err)
-		}
+		s.server.Auth = authtest.Guest{}
 	}
 	if !s.named {
 		if s.server.Anonymous, err = auth.NewAnonymous(b.accounts, auth.DefaultUser); err != nil {
