@@ -25,6 +25,8 @@ type Config struct {
 	AMQP struct {
 		Listen           []string
 		TLSListen        []string
+		Sockets          []string
+		SocketMode       fs.FileMode
 		MaxConnections   int
 		FrameMax         uint32
 		ChannelMax       uint16
@@ -40,6 +42,8 @@ type Config struct {
 		TLSListen         []string
 		WebSocket         []string
 		WebSocketTLS      []string
+		Sockets           []string
+		SocketMode        fs.FileMode
 		Anonymous         bool
 		AnonymousFrom     string
 		AnonymousUser     string

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 
@@ -42,17 +44,37 @@ type entrance struct {
 	protocol  string // as RabbitMQ's API calls it
 	addresses []string
 	alpn      string // empty: without TLS
+	sockets   []string
+	mode      fs.FileMode // of the sockets
+}
+
+// off reports that it leads nowhere.
+func (e *entrance) off() bool { return len(e.addresses)+len(e.sockets) == 0 }
+
+// probe opens what the entrance would, and closes it again.
+func (e *entrance) probe(ctx context.Context) error {
+	open, err := listen.Open(ctx, e.scheme, e.addresses)
+	for i := 0; err == nil && i < len(e.sockets); i++ {
+		var ln net.Listener
+		if ln, err = listen.OpenSocket(ctx, e.scheme, e.sockets[i], e.mode); err == nil {
+			open = append(open, ln)
+		}
+	}
+	for _, ln := range open {
+		_ = ln.Close() // nothing was accepted on it
+	}
+	return err
 }
 
 // entrances are all there are, those that are off included.
 func (c *Config) entrances() []entrance {
 	return []entrance{
-		{"amqp", "amqp", c.AMQP.Listen, ""},
-		{"amqps", "amqp/ssl", c.AMQP.TLSListen, "amqp"},
-		{"mqtt", "mqtt", c.MQTT.Listen, ""},
-		{"mqtts", "mqtt/ssl", c.MQTT.TLSListen, "mqtt"},
-		{"ws", "http/web-mqtt", c.MQTT.WebSocket, ""},
-		{"wss", "https/web-mqtt", c.MQTT.WebSocketTLS, "http/1.1"},
+		{scheme: "amqp", protocol: "amqp", addresses: c.AMQP.Listen, sockets: c.AMQP.Sockets, mode: c.AMQP.SocketMode},
+		{scheme: "amqps", protocol: "amqp/ssl", addresses: c.AMQP.TLSListen, alpn: "amqp"},
+		{scheme: "mqtt", protocol: "mqtt", addresses: c.MQTT.Listen, sockets: c.MQTT.Sockets, mode: c.MQTT.SocketMode},
+		{scheme: "mqtts", protocol: "mqtt/ssl", addresses: c.MQTT.TLSListen, alpn: "mqtt"},
+		{scheme: "ws", protocol: "http/web-mqtt", addresses: c.MQTT.WebSocket},
+		{scheme: "wss", protocol: "https/web-mqtt", addresses: c.MQTT.WebSocketTLS, alpn: "http/1.1"},
 	}
 }
 
@@ -83,7 +105,7 @@ func (n *node) openFrontEnds(ctx context.Context, broker *core.Broker, t *ha.Ten
 
 func (f *frontEnds) serveAMQP(n *node, broker *core.Broker) (err error) {
 	cfg := &n.cfg.AMQP
-	if len(cfg.Listen)+len(cfg.TLSListen) == 0 {
+	if len(cfg.Listen)+len(cfg.TLSListen)+len(cfg.Sockets) == 0 {
 		return nil
 	}
 	heartbeat := cfg.Heartbeat
@@ -104,7 +126,7 @@ func (f *frontEnds) serveAMQP(n *node, broker *core.Broker) (err error) {
 
 func (f *frontEnds) serveMQTT(n *node, broker *core.Broker, t *ha.Tenure) (err error) {
 	cfg := &n.cfg.MQTT
-	if len(cfg.Listen)+len(cfg.TLSListen)+len(cfg.WebSocket)+len(cfg.WebSocketTLS) == 0 {
+	if len(cfg.Listen)+len(cfg.TLSListen)+len(cfg.WebSocket)+len(cfg.WebSocketTLS)+len(cfg.Sockets) == 0 {
 		return nil
 	}
 	aliases := int(cfg.TopicAliasMaximum)
@@ -138,11 +160,11 @@ func (f *frontEnds) serveMQTT(n *node, broker *core.Broker, t *ha.Tenure) (err e
 func (f *frontEnds) open(ctx context.Context, n *node) error {
 	var plain []string
 	for _, e := range n.cfg.entrances() {
-		if len(e.addresses) == 0 {
+		if e.off() {
 			continue
 		}
 		opt := listen.Options{
-			Name: e.scheme, Addresses: e.addresses, Log: n.log, Budget: n.doors.budget, Rate: n.doors.rate,
+			Name: e.scheme, Addresses: e.addresses, Sockets: e.sockets, SocketMode: e.mode, Log: n.log, Budget: n.doors.budget, Rate: n.doors.rate,
 			MaxConns: n.cfg.MQTT.MaxConnections, HandshakeTimeout: n.cfg.MQTT.HandshakeTimeout,
 			Proxy: n.cfg.Proxy.of(e.scheme),
 		}

@@ -15,7 +15,6 @@ import (
 	"github.com/batonmq/baton/persistence/failpoint"
 	"github.com/batonmq/baton/protocols/auth"
 	admin "github.com/batonmq/baton/protocols/http"
-	"github.com/batonmq/baton/protocols/listen"
 )
 
 // storeStopTimeout is how long the store may take to close once clients are gone.
@@ -123,11 +122,7 @@ func (n *node) probeAddresses(ctx context.Context) error {
 		return nil
 	}
 	for _, e := range n.boot.entrances() {
-		open, err := listen.Open(ctx, e.scheme, e.addresses)
-		for _, ln := range open {
-			_ = ln.Close() // nothing was accepted on it
-		}
-		if err != nil {
+		if err := e.probe(ctx); err != nil {
 			return err
 		}
 	}

@@ -111,6 +111,18 @@ func amqpSettings() []setting {
 			bind: func(c *Config) value { return addresses(&c.AMQP.TLSListen) },
 		},
 		{
+			key: "amqp.socket", flag: "amqp-socket", def: off, unit: "paths or off", list: true,
+			doc:  "Unix sockets where AMQP 0-9-1 clients of this machine connect. They count as loopback clients. Each node has its own.",
+			own:  true,
+			bind: func(c *Config) value { return names(&c.AMQP.Sockets) },
+		},
+		{
+			key: "amqp.socket_mode", def: "0660", unit: "octal",
+			doc:  "The mode of the files: who may write to one may connect.",
+			own:  true,
+			bind: func(c *Config) value { return fileMode(&c.AMQP.SocketMode) },
+		},
+		{
 			key: "amqp.max_connections", def: "0", unit: "connections",
 			doc:  "Connections open at once, with TLS and without each; one more is refused. 0 is no limit but `limits.max_connections`.",
 			bind: func(c *Config) value { return integer(&c.AMQP.MaxConnections, 0, math.MaxInt32) },
@@ -184,6 +196,18 @@ func mqttSettings() []setting {
 			doc:  "Where MQTT clients connect over WebSocket with TLS, usually at `:15676`. Needs `tls.cert_file`.",
 			own:  true,
 			bind: func(c *Config) value { return addresses(&c.MQTT.WebSocketTLS) },
+		},
+		{
+			key: "mqtt.socket", flag: "mqtt-socket", def: off, unit: "paths or off", list: true,
+			doc:  "Unix sockets where MQTT clients of this machine connect. They count as loopback clients. Each node has its own.",
+			own:  true,
+			bind: func(c *Config) value { return names(&c.MQTT.Sockets) },
+		},
+		{
+			key: "mqtt.socket_mode", def: "0660", unit: "octal",
+			doc:  "The mode of the files: who may write to one may connect.",
+			own:  true,
+			bind: func(c *Config) value { return fileMode(&c.MQTT.SocketMode) },
 		},
 		{
 			key: "mqtt.anonymous", flag: "mqtt-anonymous", def: "false", unit: "true or false",

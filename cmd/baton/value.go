@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"net"
 	"slices"
@@ -189,6 +190,21 @@ func formatSize(n int64) string {
 		}
 	}
 	return "0B"
+}
+
+// fileMode is the permissions of a file, as chmod takes them.
+func fileMode(p *fs.FileMode) value {
+	return single[fs.FileMode]{
+		p,
+		func(s string) (fs.FileMode, error) {
+			n, err := strconv.ParseUint(s, 8, 32)
+			if err != nil || n > uint64(fs.ModePerm) {
+				return 0, fmt.Errorf("%q is not a mode like 0660", s)
+			}
+			return fs.FileMode(n), nil
+		},
+		func(m fs.FileMode) string { return fmt.Sprintf("%04o", m.Perm()) },
+	}
 }
 
 // off is the list of no addresses.

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"sync/atomic"
-	"time"
 
 	"github.com/batonmq/baton/protocols/auth"
 	"github.com/batonmq/baton/protocols/http/api"
@@ -21,78 +19,26 @@ import (
 const (
 	socketName = "admin socket"
 
-	// maxSocketPath is the longest path that every system can open a socket at
-	// (sockaddr_un of the BSDs, with its zero byte).
-	maxSocketPath = 103
-
 	// maxSocketConns bounds the connections to the socket: its users are few.
 	maxSocketConns = 64
-
-	// socketDialTimeout is how long it may take to find out whether somebody
-	// answers on a socket that is there already.
-	socketDialTimeout = time.Second
 )
 
 // openSocket opens the admin socket for its owner alone. The file of one that
 // nobody answers on any more is replaced.
 func openSocket(ctx context.Context, path string) (net.Listener, error) {
-	ln, err := bindSocket(ctx, path)
-	if err != nil {
-		return nil, &listen.AddressError{Name: socketName, Addr: path, Err: err}
+	if err := ownDirectory(filepath.Dir(path)); err != nil {
+		return nil, &listen.AddressError{Name: socketName, Addr: path, Err: err, Socket: true}
 	}
-	return ln, nil
+	return listen.OpenSocket(ctx, socketName, path, 0o600)
 }
 
-func bindSocket(ctx context.Context, path string) (net.Listener, error) {
-	if n := len(path); n > maxSocketPath {
-		return nil, fmt.Errorf("the path has %d bytes, and a socket's may have %d: choose a shorter one", n, maxSocketPath)
-	}
-	dir := filepath.Dir(path)
+// ownDirectory makes the directory where it is absent, and sees to it that nobody
+// else can put anything into it.
+func ownDirectory(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make its directory: %w", err)
+		return fmt.Errorf("make its directory: %w", err)
 	}
-	if err := checkOwned(dir); err != nil {
-		return nil, err
-	}
-	if err := removeStale(ctx, path); err != nil {
-		return nil, err
-	}
-	ln, err := new(net.ListenConfig).Listen(ctx, "unix", path)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(err, ln.Close())
-	}
-	return ln, nil
-}
-
-// removeStale removes the file of a socket that nobody answers on.
-func removeStale(ctx context.Context, path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if info.Mode().Type() != fs.ModeSocket {
-		return errors.New("a file of this name is there, and it is no socket")
-	}
-	ctx, cancel := context.WithTimeout(ctx, socketDialTimeout)
-	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
-	if err == nil {
-		_ = conn.Close() // it was opened to see who is there
-		return errors.New("another broker answers on it")
-	}
-	if ctx.Err() != nil {
-		return fmt.Errorf("find out whether somebody answers on it: %w", err)
-	}
-	if err := os.Remove(path); err != nil {
-		return fmt.Errorf("remove what is left of an earlier one: %w", err)
-	}
-	return nil
+	return checkOwned(dir)
 }
 
 type refusedKey struct{}

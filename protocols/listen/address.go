@@ -16,11 +16,14 @@ type AddressError struct {
 	Name string // the front-end
 	Addr string // as configured
 	Err  error
+
+	Socket bool // Addr is the path of a unix socket
 }
 
 func (e *AddressError) Error() string {
 	what := fmt.Sprintf("listen for %s on %s", e.Name, e.Addr)
 	switch {
+	case e.Socket:
 	case e.InUse():
 		return what + ": the port is in use: stop the program that holds it, or choose another address"
 	case errors.Is(e.Err, syscall.EACCES):

@@ -2,7 +2,7 @@
 // per connection, and takes the connections down again, politely or at once.
 //
 // It guarantees:
-//   - Start opens every address or none, and an address that cannot be opened
+//   - Start opens every address and socket or none, and one that cannot be opened
 //     is one sentence that names it ([AddressError]).
 //   - A handler runs for each accepted connection, in a goroutine the [Listener]
 //     waits for; when the handler returns, its connection is closed.
@@ -35,6 +35,13 @@
 //
 // An address is HOST:PORT as configured. ":5672" is every local address, IPv4
 // and IPv6. A host name is every address it resolves to.
+//
+// A socket is the path of a unix socket. Who may write to its file may connect; to
+// limits and rules by address all who do are one address, that is local and has no
+// rate, and each has a name of its own in the log. A file that is there already is
+// replaced if it is that of a socket on which the system says nobody listens.
+// Where several brokers of one machine stand by for each other, each needs a path
+// of its own.
 //
 // # Registry
 //

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"sync"
@@ -37,8 +38,11 @@ type Options struct {
 	// Name is the front-end's name in log lines and errors, as "amqp". Required.
 	Name string
 
-	// Addresses are the HOST:PORT pairs to open. At least one.
-	Addresses []string
+	// Addresses are the HOST:PORT pairs to open, Sockets the paths of unix sockets,
+	// whose files get the mode SocketMode. At least one of either.
+	Addresses  []string
+	Sockets    []string
+	SocketMode fs.FileMode
 
 	// Handler serves a connection. Required.
 	Handler Handler
@@ -78,7 +82,7 @@ func (o *Options) validate() error {
 	switch {
 	case o.Name == "":
 		return errors.New("listen: no name for the front-end")
-	case len(o.Addresses) == 0:
+	case len(o.Addresses)+len(o.Sockets) == 0:
 		return fmt.Errorf("listen for %s: no address", o.Name)
 	case o.Handler == nil:
 		return fmt.Errorf("listen for %s: no handler", o.Name)
@@ -150,7 +154,7 @@ func Start(ctx context.Context, opt Options) (*Listener, error) {
 		return nil, err
 	}
 	opt.setDefaults()
-	listeners, err := Open(ctx, opt.Name, opt.Addresses)
+	listeners, err := opt.open(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -173,6 +177,25 @@ func Start(ctx context.Context, opt Options) (*Listener, error) {
 		l.log.Info("listening", slog.String("addr", ln.Addr().String()))
 	}
 	return l, nil
+}
+
+// open opens all, or nothing.
+func (o *Options) open(ctx context.Context) ([]net.Listener, error) {
+	open, err := Open(ctx, o.Name, o.Addresses)
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range o.Sockets {
+		ln, err := OpenSocket(ctx, o.Name, path, o.SocketMode)
+		if err != nil {
+			for _, ln := range open {
+				_ = ln.Close() // nothing was accepted on it
+			}
+			return nil, err
+		}
+		open = append(open, &namedPeers{Listener: ln})
+	}
+	return open, nil
 }
 
 // Addrs returns the opened addresses, with the ports the system chose where

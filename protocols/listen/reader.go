@@ -64,7 +64,7 @@ func NewReader(conn net.Conn, limit int) *Reader {
 }
 
 // A socketConn is a connection whose bytes are those of its socket, and may be
-// read from that: a *net.TCPConn, also one that is proxied, or a *net.UnixConn.
+// read from that: of TCP, also through a proxy, or of a unix socket.
 type socketConn interface {
 	net.Conn
 	syscall.Conn
