@@ -39,7 +39,7 @@ func TestIdleMQTTConnections(t *testing.T) {
 	if after.rss > max(during.rss, before.rss+16<<20) {
 		t.Errorf("%d connections left %d MiB resident", n, (after.rss-before.rss)>>20)
 	}
-	if during.goroutines > before.goroutines+2*n+5 {
+	if during.goroutines > before.goroutines+n+32 {
 		t.Errorf("%d connections have %d goroutines", n, during.goroutines-before.goroutines)
 	}
 	if kib := perConn(during.heap, before.heap); kib > 8 {

@@ -172,9 +172,9 @@ func (f *frontEnds) open(ctx context.Context, n *node) error {
 		case "amqp", "amqps":
 			opt.Handler, opt.MaxConns, opt.HandshakeTimeout = f.amqp091.Serve, n.cfg.AMQP.MaxConnections, n.cfg.AMQP.HandshakeTimeout
 		case "mqtt", "mqtts":
-			opt.Handler = f.mqtt.Serve
+			opt.Start = f.mqtt.Start
 		default:
-			opt.Handler = f.mqtt.ServeWebSocket
+			opt.Start = f.mqtt.StartWebSocket
 		}
 		if e.alpn != "" {
 			opt.TLS, opt.ALPN = n.doors.tls, []string{e.alpn}

@@ -33,6 +33,11 @@ const DefaultHandshakeTimeout = 10 * time.Second
 // handshake is done. The context ends with the cause [ErrStopping] or [ErrCut].
 type Handler func(ctx context.Context, conn net.Conn)
 
+// A Starter begins to serve one connection, as a [Handler] does, and may return
+// before the connection is over: then it calls over, once, from any goroutine. An
+// idle connection has no goroutine of the Listener's then.
+type Starter func(ctx context.Context, conn net.Conn, over func())
+
 // Options says what to listen on and how.
 type Options struct {
 	// Name is the front-end's name in log lines and errors, as "amqp". Required.
@@ -44,8 +49,9 @@ type Options struct {
 	Sockets    []string
 	SocketMode fs.FileMode
 
-	// Handler serves a connection. Required.
+	// Handler serves a connection, or Start does. One of them is required.
 	Handler Handler
+	Start   Starter
 
 	// MaxConns bounds the open connections; zero is no bound.
 	MaxConns int
@@ -84,7 +90,7 @@ func (o *Options) validate() error {
 		return errors.New("listen: no name for the front-end")
 	case len(o.Addresses)+len(o.Sockets) == 0:
 		return fmt.Errorf("listen for %s: no address", o.Name)
-	case o.Handler == nil:
+	case (o.Handler == nil) == (o.Start == nil):
 		return fmt.Errorf("listen for %s: no handler", o.Name)
 	case o.MaxConns < 0:
 		return fmt.Errorf("listen for %s: connection limit %d is negative", o.Name, o.MaxConns)
@@ -332,15 +338,31 @@ func (l *Listener) refuse(conn net.Conn, err error) {
 }
 
 // handle runs the handler for a registered connection, after the handshake of
-// TLS. Its frame stays on the stack of each idle connection: what happens before
-// and after has frames of its own.
+// TLS. Its frame stays on the stack of each idle connection that a Handler serves:
+// what happens before and after has frames of its own.
 func (l *Listener) handle(ctx context.Context, r *Registration[net.Conn]) {
+	if l.opt.Start != nil {
+		l.start(ctx, r)
+		return
+	}
 	conn, ok := l.begin(ctx, r.Conn)
 	defer l.end(r, conn.RemoteAddr())
 	if ok {
 		l.opt.Handler(ctx, conn)
 		_ = conn.Close() // the handler may have done so; of TLS, it tells the peer
 	}
+}
+
+func (l *Listener) start(ctx context.Context, r *Registration[net.Conn]) {
+	conn, ok := l.begin(ctx, r.Conn)
+	if !ok {
+		l.end(r, conn.RemoteAddr())
+		return
+	}
+	l.opt.Start(ctx, conn, func() {
+		_ = conn.Close() // see handle
+		l.end(r, conn.RemoteAddr())
+	})
 }
 
 // begin makes of an accepted connection what the handler is given, or reports

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,13 +20,13 @@ import (
 // covers. There may be very many that are idle, so it is kept small: what not
 // every client needs is made when it is.
 type conn struct {
-	srv    *Server
-	nc     net.Conn
-	in     *listen.Reader
-	out    *outbox.Outbox
-	cancel context.CancelCauseFunc // of the context that serve runs under; see interrupt
-	unhook func() bool             // from the listener's context
-	entry  *listen.Registration[*conn]
+	srv   *Server
+	nc    net.Conn
+	out   *outbox.Outbox
+	from  *source
+	entry *listen.Registration[*conn] // nil: it was one too many
+	over  func()                      // tells who has started the connection that it is closed
+	dozes bool                        // it does when its client is silent
 
 	// Agreed on in the handshake, and read by whoever delivers from then on.
 	session   *core.Session
@@ -44,6 +45,7 @@ type conn struct {
 	outlives  bool         // the session may outlive the connection
 
 	// Owned by the reader.
+	in      *listen.Reader      // nil while the connection dozes
 	again   *auth.SCRAMExchange // the client is authenticating anew; nil: it is not
 	left    *wire.Disconnect    // how the client took its leave
 	topic   string              // of the last publication
@@ -63,8 +65,10 @@ type conn struct {
 	reasonsMu sync.Mutex
 	reasons   map[uint64]string // reason strings of answers to come, by their tags
 
-	leavingMu sync.Mutex // below the engine's locks
-	leaving   bool       // read deadlines are for the goodbye from now on, and what is delivered is not answered
+	lifeMu  sync.Mutex              // below the engine's locks
+	cancel  context.CancelCauseFunc // of the reader's context; nil while the connection dozes
+	reason  error                   // why the connection is to end; nil: it is not
+	leaving bool                    // read deadlines are for the goodbye from now on, and what is delivered is not answered
 }
 
 var (
@@ -73,11 +77,12 @@ var (
 	_ core.SubscriberReceiver = (*conn)(nil)
 )
 
-func newConn(s *Server, nc net.Conn) *conn {
+func newConn(s *Server, nc net.Conn, over func()) *conn {
 	c := &conn{
 		srv:     s,
 		nc:      nc,
-		in:      listen.NewReader(nc, handshakePacketSize),
+		over:    over,
+		dozes:   mayDoze(nc),
 		sendMax: handshakePacketSize,
 	}
 	c.out = outbox.New(nc, c, s.opt.Outbox)
@@ -87,31 +92,40 @@ func newConn(s *Server, nc net.Conn) *conn {
 // interrupt ends the connection, for the first reason that it is given. It may
 // be called by any goroutine, with the engine's locks held.
 func (c *conn) interrupt(reason error) {
-	c.cancel(reason)
-	c.leavingMu.Lock()
-	defer c.leavingMu.Unlock()
+	c.lifeMu.Lock()
+	defer c.lifeMu.Unlock()
 	if !c.leaving {
-		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // ends a blocked read; fails only on a closed connection
+		c.deadlineLocked(time.Unix(1, 0)) // ends a blocked read
+	}
+	if c.reason != nil {
+		return
+	}
+	c.reason = reason
+	if c.cancel != nil {
+		c.cancel(reason)
 	}
 }
 
-// serve is the reader: from CONNECT to the goodbye.
-func (c *conn) serve(ctx context.Context) {
-	err := c.handshake(ctx)
-	if err == nil {
-		err = c.run(ctx)
-	}
-	err = ending(ctx, err)
+// leave begins the end: whatever interrupts the connection from now on comes too
+// late. It returns why it was interrupted before, or nil.
+func (c *conn) leave() error {
+	c.lifeMu.Lock()
+	defer c.lifeMu.Unlock()
+	c.leaving = true
+	return c.reason
+}
+
+// finish ends the connection, whose reader has met err.
+func (c *conn) finish(err error) {
 	c.alive.stop()
 	if c.expiry != nil {
 		c.expiry.Stop()
 	}
-	c.leavingMu.Lock()
-	c.leaving = true
-	c.leavingMu.Unlock()
-	c.release(ctx)
-	c.goodbye(err)
+	interrupted := c.leave()
+	c.release(interrupted)
+	c.goodbye(ending(interrupted, err))
 	c.in.Release()
+	c.srv.close(c)
 }
 
 // run reads packets until the connection ends, and returns why.
@@ -152,12 +166,18 @@ func (c *conn) fill(b []byte) error {
 		least = min(wire.FrameSize(b), 2*before)
 		c.arriving(before)
 	}
-	c.alive.waiting.Store(true)
+	state := waitsForPacket
+	if before > 0 {
+		state = waitsForRest
+	}
+	c.alive.waits.Store(state)
 	err := c.await(before)
 	if err == nil {
 		err = c.in.Fill(least)
 	}
-	c.alive.waiting.Store(false)
+	if c.alive.waits.Swap(waitsForBroker) == waitsInVain {
+		err = c.nudged(err)
+	}
 	if err != nil {
 		return err
 	}
@@ -192,6 +212,13 @@ func (c *conn) await(buffered int) error {
 		return nil
 	}
 	c.in.Release()
+	if err := ws.awaitFrame(); err != nil {
+		return err
+	}
+	// From here on a deadline would end the connection.
+	if !c.alive.waits.CompareAndSwap(waitsForPacket, waitsForRest) {
+		return os.ErrDeadlineExceeded // it was nudged
+	}
 	return ws.await()
 }
 
@@ -240,13 +267,13 @@ func (c *conn) disconnected(f wire.Frame) error {
 
 // release gives back what the connection holds. Where the broker stops it holds
 // on: see the package comment about wills.
-func (c *conn) release(ctx context.Context) {
+func (c *conn) release(interrupted error) {
 	if c.session == nil {
 		return
 	}
 	c.discards.Wait() // there are no new ones: the connection is leaving
-	if cause := context.Cause(ctx); cause != nil && (stopping(ctx) || errors.Is(cause, listen.ErrCut)) {
-		if c.link != nil && stopping(ctx) {
+	if stops := stopping(interrupted); stops || errors.Is(interrupted, listen.ErrCut) {
+		if c.link != nil && stops {
 			c.link.Suspend()
 			c.discards.Wait()
 		}

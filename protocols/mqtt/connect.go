@@ -24,16 +24,10 @@ const (
 
 // handshake takes a new connection from CONNECT to CONNACK.
 func (c *conn) handshake(ctx context.Context) error {
-	// The deadline that the listener gave the connection is lifted for good: a
+	// The deadline that the listener gave the connection was lifted by wake: a
 	// timer does what it did, for waits in the engine, too.
-	if err := c.nc.SetReadDeadline(time.Time{}); err != nil {
-		return err
-	}
-	if ctx.Err() != nil { // its deadline may just have been lifted
-		return context.Cause(ctx)
-	}
 	late := time.AfterFunc(c.srv.opt.HandshakeTimeout, func() {
-		if c.alive.waiting.Load() { // the client did not do its part
+		if c.alive.waiting() { // the client did not do its part
 			c.srv.opt.LoginFailed(c.nc.RemoteAddr())
 		}
 		c.interrupt(fmt.Errorf("%w: no CONNECT within %v", errHungUp, c.srv.opt.HandshakeTimeout))
@@ -42,7 +36,7 @@ func (c *conn) handshake(ctx context.Context) error {
 	if err := c.connect(ctx); err != nil {
 		return err
 	}
-	c.alive.start(ctx, c, c.interval)
+	c.alive.begin(c.srv.start, c.interval)
 	c.link.Start()
 	return nil
 }

@@ -48,8 +48,8 @@ func (c *conn) Send(m *core.Message, id uint16, match *core.Match, again bool) {
 // discard runs f, which gives a delivery up, on a goroutine that release waits
 // for; once the connection is leaving the delivery is left to the next one.
 func (c *conn) discard(f func()) {
-	c.leavingMu.Lock()
-	defer c.leavingMu.Unlock()
+	c.lifeMu.Lock()
+	defer c.lifeMu.Unlock()
 	if !c.leaving {
 		c.discards.Go(f)
 	}

@@ -82,20 +82,20 @@ func takenOver() *wire.Error {
 }
 
 // ending returns why a connection ends whose reader has met err: an interrupt
-// shows as a failed read or as a wait given up, and its reason is ctx's cause.
-func ending(ctx context.Context, err error) error {
-	switch cause := context.Cause(ctx); {
-	case cause == nil:
+// shows as a failed read or as a wait given up.
+func ending(interrupted, err error) error {
+	switch {
+	case interrupted == nil:
 		return err
-	case stopping(ctx):
+	case stopping(interrupted):
 		return &wire.Error{Code: wire.ServerShuttingDown, Text: "the broker is stopping"}
 	default:
-		return cause
+		return interrupted
 	}
 }
 
-// stopping reports that the broker has asked the connection to end.
-func stopping(ctx context.Context) bool {
-	cause := context.Cause(ctx)
-	return errors.Is(cause, listen.ErrStopping) || errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded)
+// stopping reports that a connection was interrupted because the broker stops.
+func stopping(interrupted error) bool {
+	return errors.Is(interrupted, listen.ErrStopping) || errors.Is(interrupted, context.Canceled) ||
+		errors.Is(interrupted, context.DeadlineExceeded)
 }

@@ -12,7 +12,7 @@ import (
 
 // TestIdleConnections: what a connection costs while nothing happens. The
 // client's end of it, in this process too, is one KiB of that on TCP, and a dozen
-// on WebSocket; the reader's stack is four.
+// on WebSocket; the stack of what dozes is two.
 func TestIdleConnections(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector has its own idea of memory")
@@ -24,27 +24,27 @@ func TestIdleConnections(t *testing.T) {
 		webSocket bool
 		connect   func(p *peer, i int)
 	}{
-		{"clean", 11 << 10, false, func(p *peer, i int) {
+		{"clean", 9 << 10, false, func(p *peer, i int) {
 			p.write(connect(wire.V311, fmt.Sprint("client-", i)))
 			p.next()
 		}},
-		{"session with a subscription", 14 << 10, false, func(p *peer, i int) {
+		{"session with a subscription", 12 << 10, false, func(p *peer, i int) {
 			p.write(connect(wire.V5, fmt.Sprint("client-", i), durable, keepAlive(60)))
 			p.next()
 			p.subscribe(1, 1, fmt.Sprintf("dev/%d/#", i))
 		}},
-		{"WebSocket", 36 << 10, true, func(p *peer, i int) {
+		{"WebSocket", 32 << 10, true, func(p *peer, i int) {
 			p.write(connect(wire.V311, fmt.Sprint("client-", i)))
 			p.next()
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := newBed(t, func(s *setup) { s.server.Log = slog.New(slog.DiscardHandler) })
-			handler := b.server.Serve
+			start := b.server.Start
 			if tt.webSocket {
-				handler = b.server.ServeWebSocket
+				start = b.server.StartWebSocket
 			}
-			_, addr := listenOn(t, handler)
+			_, addr := listenOn(t, start)
 			before, goroutines := memory(), runtime.NumGoroutine()
 			clients := make([]net.Conn, connections)
 			for i := range clients {

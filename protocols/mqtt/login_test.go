@@ -260,7 +260,7 @@ func TestFailuresAreToldOf(t *testing.T) {
 		p.follow("CONNACK 0x86", theEnd)
 		b.dialFrom(wire.V5, "192.0.2.2", nil).gone() // after the handshake's time
 		near, far := net.Pipe()
-		go b.server.ServeWebSocket(b.ctx, comingFrom{Conn: near, addr: &net.TCPAddr{IP: net.ParseIP("192.0.2.3"), Port: 40000}})
+		b.serveWebSocket(comingFrom{Conn: near, addr: &net.TCPAddr{IP: net.ParseIP("192.0.2.3"), Port: 40000}})
 		(&peer{t: t, nc: far}).write([]byte("GET /ws HTTP/1.1\r\n"))
 		(&peer{t: t, nc: far}).gone()
 		p = b.dialFrom(wire.V5, "127.0.0.1", nil)
@@ -466,10 +466,10 @@ func TestLog(t *testing.T) {
 // TestConnectionInfo_OverWebSocket looks through the WebSocket for TLS.
 func TestConnectionInfo_OverWebSocket(t *testing.T) {
 	b := newBed(t, nil)
-	_, addr := listenOn(t, func(ctx context.Context, nc net.Conn) {
-		b.server.ServeWebSocket(ctx, secured{
+	_, addr := listenOn(t, func(ctx context.Context, nc net.Conn, over func()) {
+		b.server.StartWebSocket(ctx, secured{
 			comingFrom: comingFrom{Conn: nc, addr: nc.RemoteAddr()}, state: tls.ConnectionState{Version: tls.VersionTLS12},
-		})
+		}, over)
 	})
 	p, _ := dialWebSocket(t, addr, wire.V5)
 	p.write(connect(wire.V5, "c"))

@@ -314,9 +314,9 @@ func (c *conn) payload(m *core.Message, length int) error {
 		}
 		m.Body = m.Body[:to]
 		unread := len(c.in.Buffered())
-		c.alive.waiting.Store(true)
+		c.alive.waits.Store(waitsForRest)
 		err := c.in.ReadFull(m.Body[from:to])
-		c.alive.waiting.Store(false)
+		c.alive.waits.Store(waitsForBroker)
 		if err != nil {
 			return err
 		}

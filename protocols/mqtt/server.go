@@ -13,18 +13,28 @@ import (
 // its own.
 type Server struct {
 	opt      Options
-	start    time.Time // of the clock that connections note times by
+	start    time.Time     // of the clock that connections note times by
+	silence  time.Duration // after which a connection dozes
 	sections *sections
 
 	conns listen.Registry[*conn]
 
-	mu   sync.Mutex // also makes a connection move from conns to past in one step
-	past Stats      // the sums of connections that ended
+	mu      sync.Mutex                  // also makes a connection move from conns to past in one step
+	past    Stats                       // the sums of connections that ended
+	sources map[context.Context]*source // those that can end
+}
+
+// A source is where connections come from: what has given them to the server with
+// the same context. Its end is passed on by one for all, because to be a child of
+// the context would cost each idle connection half a KiB.
+type source struct {
+	ctx context.Context //nolint:containedctx // without its end; readers' contexts are made of it, again and again
 }
 
 var (
 	_ listen.Handler = (*Server)(nil).Serve
-	_ listen.Handler = (*Server)(nil).ServeWebSocket
+	_ listen.Starter = (*Server)(nil).Start
+	_ listen.Starter = (*Server)(nil).StartWebSocket
 )
 
 // New returns a Server, or what is wrong with opt.
@@ -36,6 +46,7 @@ func New(opt Options) (*Server, error) {
 	return &Server{
 		opt:      opt,
 		start:    time.Now(),
+		silence:  dozeAfter,
 		sections: newSections(),
 	}, nil
 }
@@ -45,28 +56,62 @@ func New(opt Options) (*Server, error) {
 // client hears nothing; with any other cause it is told that the broker shuts
 // down (0x8B, or 0x9C where Options.Elsewhere knows another), and has Options.DrainTimeout to read what was queued for it.
 func (s *Server) Serve(ctx context.Context, nc net.Conn) {
-	c, own, err := s.open(ctx, nc)
-	defer s.close(c)
-	if err != nil {
-		c.goodbye(err)
-		return
-	}
-	c.serve(own)
+	over := make(chan struct{})
+	s.Start(ctx, nc, func() { close(over) })
+	<-over
 }
 
-// open registers a connection and makes the context that it runs under.
-//
-// It is not a part of Serve, and neither is close: an idle connection's stack is
-// four KiB as long as the frames of those that wait fill no more than a third of
-// it. Nothing that is done once has its variables there.
-func (s *Server) open(ctx context.Context, nc net.Conn) (c *conn, own context.Context, err error) {
-	c = newConn(s, nc)
-	// Not a child of ctx: passing its end on is all that is needed, and costs an
-	// idle connection half a KiB less.
-	own, c.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-	c.unhook = context.AfterFunc(ctx, func() { c.interrupt(context.Cause(ctx)) })
-	c.entry, err = s.conns.Add(c)
-	return c, own, err
+// Start is Serve but for its end: it returns when the client was let in, or before,
+// and over is called when the connection is closed. It is a listen.Starter.
+func (s *Server) Start(ctx context.Context, nc net.Conn, over func()) {
+	c := newConn(s, nc, over)
+	c.from = s.from(ctx)
+	own := c.wake()
+	var err error
+	if c.entry, err = s.conns.Add(c); err == nil {
+		if ctx.Err() != nil { // its end may have been passed on before the connection was there
+			c.interrupt(context.Cause(ctx))
+		}
+		err = c.handshake(own)
+	}
+	switch {
+	case err != nil:
+		c.finish(err)
+	case c.isDrained(): // a fleet that comes back must not have large stacks, not for seconds
+		c.rest()
+		go c.doze() // see read
+	default:
+		c.alive.watch(c)
+		c.read(own)
+	}
+}
+
+// from is the source whose context is ctx.
+func (s *Server) from(ctx context.Context) *source {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known := s.sources[ctx]; known != nil {
+		return known
+	}
+	src := &source{ctx: context.WithoutCancel(ctx)}
+	if ctx.Done() == nil || ctx.Err() != nil {
+		return src // it never ends, or is looked at right away: see Start
+	}
+	if s.sources == nil {
+		s.sources = make(map[context.Context]*source)
+	}
+	s.sources[ctx] = src
+	context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		delete(s.sources, ctx)
+		s.mu.Unlock()
+		for r := range s.conns.All() {
+			if r.Conn.from == src {
+				r.Conn.interrupt(context.Cause(ctx))
+			}
+		}
+	})
+	return src
 }
 
 // close takes a connection off the books, and keeps of it what it has counted.
@@ -78,9 +123,9 @@ func (s *Server) close(c *conn) {
 		c.addTo(&s.past)
 		s.mu.Unlock()
 	}
-	c.unhook()
 	c.cancel(nil)
 	_ = c.nc.Close() // it may have been closed before
+	c.over()
 }
 
 // Stats returns the counters as they are now.

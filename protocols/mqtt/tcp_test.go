@@ -19,11 +19,15 @@ import (
 )
 
 // listenOn puts a handler behind a listener, as it is used.
-func listenOn(tb testing.TB, handler listen.Handler) (l *listen.Listener, addr string) {
+func listenOn(tb testing.TB, start listen.Starter) (l *listen.Listener, addr string) {
 	tb.Helper()
-	l, err := listen.Start(tb.Context(), listen.Options{
-		Name: "mqtt", Addresses: []string{"127.0.0.1:0"}, Handler: handler,
-	})
+	return listenWith(tb, listen.Options{Start: start})
+}
+
+func listenWith(tb testing.TB, opt listen.Options) (l *listen.Listener, addr string) {
+	tb.Helper()
+	opt.Name, opt.Addresses = "mqtt", []string{"127.0.0.1:0"}
+	l, err := listen.Start(tb.Context(), opt)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -70,7 +74,7 @@ func dialWebSocket(tb testing.TB, addr string, v wire.Version) (*peer, *websocke
 func TestConnectionsComeAndGo(t *testing.T) {
 	b := newBed(t, func(s *setup) { s.server.Log = slog.New(slog.DiscardHandler) })
 	goroutines := runtime.NumGoroutine()
-	l, addr := listenOn(t, b.server.Serve)
+	l, addr := listenOn(t, b.server.Start)
 	ends := []func(p *peer){
 		func(p *peer) { p.disconnect() },
 		func(p *peer) { p.write([]byte("\x00\x00")); p.dropped(wire.MalformedPacket) },
@@ -109,7 +113,7 @@ func TestConnectionsComeAndGo(t *testing.T) {
 // TestGoodbyeArrives: the reason reaches a client that is still sending.
 func TestGoodbyeArrives(t *testing.T) {
 	b := newBed(t, nil)
-	_, addr := listenOn(t, b.server.Serve)
+	_, addr := listenOn(t, b.server.Start)
 	for range 20 {
 		p := dialAddr(t, addr, wire.V5)
 		p.write(connect(wire.V5, "c"))
@@ -125,7 +129,7 @@ func TestWebSocket(t *testing.T) {
 	for _, v := range []wire.Version{wire.V31, wire.V311, wire.V5} {
 		t.Run(v.String(), func(t *testing.T) {
 			b := newBed(t, nil)
-			_, addr := listenOn(t, b.server.ServeWebSocket)
+			_, addr := listenOn(t, b.server.StartWebSocket)
 			p, _ := dialWebSocket(t, addr, v)
 			bytewise := append(connect(v, "c"), subscribePacket(v, 1, "", 2, "t/#")...)
 			for i := range bytewise {
@@ -157,7 +161,7 @@ func TestWebSocket(t *testing.T) {
 
 func TestWebSocketEnds(t *testing.T) {
 	b := newBed(t, nil)
-	l, addr := listenOn(t, b.server.ServeWebSocket)
+	l, addr := listenOn(t, b.server.StartWebSocket)
 	open := func() (*peer, *websocket.Conn) {
 		p, ws := dialWebSocket(t, addr, wire.V5)
 		p.write(connect(wire.V5, "c", keepAlive(60)))
@@ -221,7 +225,7 @@ func TestWebSocketRequests(t *testing.T) {
 			inBubble(t, func(s *setup) { s.server.Origins = []string{"good.*"} }, func(b *bed) {
 				near, far := net.Pipe()
 				defer far.Close()
-				b.serving.Go(func() { b.server.ServeWebSocket(b.ctx, near) })
+				b.serveWebSocket(near)
 				go func() { _, _ = far.Write([]byte(tt.request + "\r\n")) }()
 				answer := make([]byte, len(tt.want)+1)
 				n, _ := io.ReadFull(far, answer)
@@ -237,7 +241,7 @@ func TestWebSocketRequests(t *testing.T) {
 // has it, whole; the others are gone.
 func TestTakeoverStorm(t *testing.T) {
 	b := newBed(t, func(s *setup) { s.server.Log = slog.New(slog.DiscardHandler) })
-	_, addr := listenOn(t, b.server.Serve)
+	_, addr := listenOn(t, b.server.Start)
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {

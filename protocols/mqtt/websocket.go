@@ -35,23 +35,24 @@ const (
 	webSocketBuffer = 1 << 10
 )
 
-// ServeWebSocket is Serve for a client that speaks MQTT over WebSocket: it is a
-// listen.Handler, too, and answers the upgrade request itself. Packets are a
+// StartWebSocket is Start for a client that speaks MQTT over WebSocket: it is a
+// listen.Starter, too, and answers the upgrade request itself. Packets are a
 // stream of bytes within binary frames, wherever these begin and end
 // [MQTT-6.0.0-2].
-func (s *Server) ServeWebSocket(ctx context.Context, nc net.Conn) {
-	defer nc.Close()
+func (s *Server) StartWebSocket(ctx context.Context, nc net.Conn, over func()) {
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetReadDeadline(time.Unix(1, 0)) })
 	ws, err := s.upgrade(nc)
 	stop()
-	if err != nil {
-		if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil { // the client did not do its part
-			s.opt.LoginFailed(nc.RemoteAddr())
-		}
-		s.opt.Log.Info("WebSocket refused", slog.String("conn", nc.RemoteAddr().String()), errAttr(err))
+	if err == nil {
+		s.Start(ctx, ws, over)
 		return
 	}
-	s.Serve(ctx, ws)
+	if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil { // the client did not do its part
+		s.opt.LoginFailed(nc.RemoteAddr())
+	}
+	s.opt.Log.Info("WebSocket refused", slog.String("conn", nc.RemoteAddr().String()), errAttr(err))
+	_ = nc.Close() // nothing is lost on it
+	over()
 }
 
 // upgrade answers the one HTTP request of a connection.
@@ -87,7 +88,7 @@ func (s *Server) upgrade(nc net.Conn) (*webSocket, error) {
 	if err := nc.SetDeadline(time.Time{}); err != nil {
 		return nil, err
 	}
-	return &webSocket{Conn: nc, ws: ws}, nil
+	return &webSocket{Conn: nc, ws: ws, frames: br}, nil
 }
 
 // offers reports whether the client offers a subprotocol.
@@ -168,7 +169,8 @@ func (w *response) send(bw *bufio.Writer) error {
 type webSocket struct {
 	net.Conn
 	ws      *websocket.Conn
-	message io.Reader // what is being read; nil between messages
+	frames  *bufio.Reader // that ws reads
+	message io.Reader     // what is being read; nil between messages
 
 	first [1]byte // read by await and not yet by Read
 	ready bool    // there is one
@@ -209,6 +211,25 @@ func (w *webSocket) setWriting(writing bool) {
 	if !w.until.IsZero() {
 		_ = w.Conn.SetWriteDeadline(until) // fails only on a closed connection, as the write does
 	}
+}
+
+// awaitFrame waits for the first byte of a frame. Unlike all other waits it may meet
+// its deadline, and the connection goes on.
+func (w *webSocket) awaitFrame() error {
+	if w.pending() {
+		return nil
+	}
+	_, err := w.frames.Peek(1)
+	if errors.Is(err, io.EOF) {
+		return nil // for who reads to find out, with how it came to be
+	}
+	return err
+}
+
+// pending reports that something has come that the connection below does not have
+// any more.
+func (w *webSocket) pending() bool {
+	return w.ready || w.message != nil || w.frames.Buffered() > 0
 }
 
 // await waits for a byte to read. Unlike Read it needs no buffer for that.

@@ -12,11 +12,18 @@ import (
 	"github.com/batonmq/baton/protocols/mqtt/wire"
 )
 
+// serveWebSocket lets the server serve nc, which begins with an upgrade request.
+func (b *bed) serveWebSocket(nc net.Conn) {
+	over := make(chan struct{})
+	go b.server.StartWebSocket(b.ctx, nc, func() { close(over) })
+	b.serving.Go(func() { <-over })
+}
+
 // dialWebSocketPipe is dialWebSocket in a bubble.
 func dialWebSocketPipe(b *bed, v wire.Version) (*peer, *websocket.Conn) {
 	b.t.Helper()
 	near, far := net.Pipe()
-	b.serving.Go(func() { b.server.ServeWebSocket(b.ctx, near) })
+	b.serveWebSocket(near)
 	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return far, nil }}
 	ws, r, err := websocket.Dial(b.t.Context(), "ws://broker/ws", &websocket.DialOptions{
 		Subprotocols: []string{"mqtt"}, HTTPClient: &http.Client{Transport: transport},
