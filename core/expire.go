@@ -49,8 +49,8 @@ func (q *Queue) stamp(m *Message) {
 	}
 }
 
-// dropExpired drops the messages at the front of each lane whose time is over, up to a batch of them, in one record. more says that there
-// may be others behind them: the expirer goes on, or the dead-letterer.
+// dropExpired drops the messages at the front of each lane whose time is over [MQTT-3.3.2-5], up to a batch of them, in one record. more
+// says that there may be others behind them: the expirer goes on, or the dead-letterer.
 func (q *Queue) dropExpired() (n int, more bool) {
 	n, more = q.dropExpiredOf(&q.lane, expireBatch)
 	if q.ladder != nil {

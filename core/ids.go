@@ -6,7 +6,7 @@ package core
 // the new link cannot tell from one to what it sent itself, finds nothing under its id.
 const idQuarter = 1 << 14
 
-// newID returns an id that nothing has. There is one: what is carried goes out before what has no id yet, so that the window, which is
+// newID returns an id that nothing has [MQTT-2.2.1-4] [MQTT-4.3.2-1] [MQTT-4.3.3-1]. There is one: what is carried goes out before what has no id yet, so that the window, which is
 // smaller than the number of ids, holds all that have one. sub.mu is held.
 func (sub *Subscriber) newID() uint16 {
 	for {

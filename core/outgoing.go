@@ -12,7 +12,7 @@ type outgoing struct {
 	recorded bool   // its id is on record, or about to be
 	sent     bool   // the client may have it
 	moved    bool   // it was a share's
-	released bool   // the client has it; what is left is to forget the id
+	released bool   // the client has it [MQTT-4.3.3-3]; what is left is to forget the id
 	turn     uint64 // of a released one: its place in the order of releases
 }
 
@@ -64,6 +64,8 @@ func (l *Link) Deliver(d Delivery) {
 }
 
 // handOver has o out under id, and sends it once that is on record where it must be; ops are recorded with it. sub.mu is held.
+//
+// ![MQTT-3.1.1 4.6.0-1] What need not be on record does not wait for what must: the next link is handed both in the order of the queue.
 func (l *Link) handOver(o *outgoing, id uint16, ops []Op) {
 	sub := l.sub
 	sub.keep(id, o)
@@ -169,7 +171,7 @@ func (l *Link) finish(id uint16, level Level, released bool) *outgoing {
 	return o
 }
 
-// Ack ends a message that was sent at least once: the client has it. It reports false for an id that is not out so.
+// Ack ends a message that was sent at least once, and out until now [MQTT-4.3.2-3]: the client has it. It reports false for an id that is not out so.
 func (l *Link) Ack(id uint16) bool {
 	l.sub.gate.Lock()
 	defer l.sub.gate.Unlock()
@@ -181,7 +183,7 @@ func (l *Link) Ack(id uint16) bool {
 	return true
 }
 
-// Received notes that the client has a message that is sent exactly once. c is completed when that is on record: the id may then be
+// Received notes that the client has a message that is sent exactly once, which is not sent again from then on [MQTT-4.3.3-6]. c is completed when that is on record: the id may then be
 // released. It reports false, and leaves c alone, for an id that is not out so.
 func (l *Link) Received(id uint16, c Completion, tag uint64) (known bool, err error) {
 	sub := l.sub
@@ -215,7 +217,7 @@ func (l *Link) Received(id uint16, c Completion, tag uint64) (known bool, err er
 	return true, nil
 }
 
-// Refused ends a message that the client did not want, or that it never got: there is nothing to release.
+// Refused ends a message that the client did not want, or that it never got: there is nothing to release [MQTT-4.4.0-2].
 func (l *Link) Refused(id uint16) bool {
 	sub := l.sub
 	sub.gate.Lock()
@@ -233,7 +235,7 @@ func (l *Link) Refused(id uint16) bool {
 	return true
 }
 
-// Released ends the id of a message that was sent exactly once: the client has forgotten it.
+// Released ends the id of a message that was sent exactly once, and released until now [MQTT-4.3.3-5]: the client has forgotten it.
 func (l *Link) Released(id uint16) bool {
 	sub := l.sub
 	sub.gate.Lock()

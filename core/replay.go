@@ -299,7 +299,7 @@ func (b *batch) send(at *retainedMessage, m *Message) bool {
 	return true
 }
 
-// replayed returns m as it is sent to a new subscription.
+// replayed returns m as it is sent to a new subscription: shown as retained [MQTT-3.1.1 3.3.1-8].
 func (m *Message) replayed(level Level) *Message {
 	return &Message{
 		Exchange: m.Exchange, Key: m.Key, Props: m.Props, Body: m.Body, Priority: m.Priority, Expires: m.Expires,

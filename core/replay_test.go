@@ -356,7 +356,7 @@ func TestReplayWaitsForMemoryAsPublishersDo(t *testing.T) {
 	})
 }
 
-func TestReplayEndsWithItsSubscription_MQTT_3_10_4_2(t *testing.T) {
+func TestReplayEndsWithItsSubscription_MQTT_3_10_4_2(t *testing.T) { // [MQTT-3.10.4-2]
 	synctest.Test(t, func(t *testing.T) {
 		b, _ := keeper(t, core.Options{}, values(1000, core.AtMostOnce, 16)...)
 		c := linkClient(t, b, "c", core.SubscriberSpec{})
@@ -389,7 +389,7 @@ func TestReplayBeginsAnewWithItsSubscription(t *testing.T) {
 	})
 }
 
-func TestReplayFollowsTheSubscriptionsLevel_MQTT_3_8_4_8(t *testing.T) {
+func TestReplayFollowsTheSubscriptionsLevel_MQTT_3_8_4_8(t *testing.T) { // [MQTT-3.8.4-8]
 	synctest.Test(t, func(t *testing.T) {
 		b, _ := keeper(t, core.Options{}, values(200, core.AtLeastOnce, 16)...)
 		c := linkClient(t, b, "c", core.SubscriberSpec{Window: 10})
@@ -434,7 +434,7 @@ func TestReplayToANewLinkIsNotThatOfTheOld(t *testing.T) {
 	})
 }
 
-func TestReplayCarriesItsOwnSubscriptionsIdentifier_MQTT_3_3_4_3(t *testing.T) {
+func TestReplayCarriesItsOwnSubscriptionsIdentifier_MQTT_3_3_4_3(t *testing.T) { // [MQTT-3.3.4-3]
 	for level := core.AtMostOnce; level <= core.AtLeastOnce; level++ {
 		synctest.Test(t, func(t *testing.T) {
 			b, _ := keeper(t, core.Options{}, values(3, level, 16)...)

@@ -10,7 +10,8 @@ import (
 
 // retained is a vhost's retained messages: for each key of the topic exchange the last one that was published to be kept. Each lives
 // at a place of a queue that nobody consumes, together with a definition that says which place belongs to which key: the message is
-// stored once, whoever else it is for, and its successor ends it.
+// stored once, whoever else it is for, and its successor ends it. No session has a part in it [MQTT-3.1.1 3.1.2-7], nor has a message
+// that is not to be retained [MQTT-3.3.1-8].
 type retained struct {
 	vhost *VHost
 
@@ -49,7 +50,7 @@ func (at *retainedMessage) missing(level Level) bool {
 // retainCached is the largest message that stays in memory.
 const retainCached = 1 << 10
 
-// set makes m the message of its key, or clears that if m is empty. publish publishes it, with its place and what is to be recorded
+// set makes m the message of its key [MQTT-3.3.1-5], or clears that if m is empty [MQTT-3.3.1-6] [MQTT-3.3.1-7]. publish publishes it, with its place and what is to be recorded
 // with it, and tells whether somebody missed it. The lock is held throughout: keys and records change in one order, and who is sent
 // what is kept and who is sent what is published see that order, too.
 func (r *retained) set(m *Message, publish func(at *Pair, ops []Op) (missed bool)) {

@@ -13,8 +13,8 @@ import (
 // Subscriber is what outlives a connection of a client that comes back: its subscriptions, the messages that wait for it, what is on
 // its way in both directions, and its will. A Link is one connection's hold on a Subscriber; there is at most one at a time.
 //
-// Messages that are kept for a subscriber wait in a queue of its own, with all that queues can do: order, paging, durability. What is
-// on its way has an id that both sides know it by. Messages that nobody keeps never enter the queue: they go straight to the link.
+// Messages that are kept for a subscriber wait in a queue of its own [MQTT-4.5.0-1], with all that queues can do: order
+// [MQTT-4.6.0-5] [MQTT-4.6.0-6], paging, durability. What is on its way has an id that both sides know it by. Messages that nobody keeps never enter the queue: they go straight to the link.
 //
 // A subscriber belongs to the user who made it. One whose expiry is zero ends with its link, and records nothing but its will.
 //
@@ -90,7 +90,7 @@ type SubscriberSpec struct {
 	Queue    string        // the name of its queue
 	Fresh    bool          // forget what there was
 	Expiry   time.Duration // how long it outlives the link
-	Window   int           // messages on their way at most; 0: 65,535
+	Window   int           // messages on their way at most [MQTT-3.3.4-9]; 0: 65,535
 	Will     *Will
 	Receiver SubscriberReceiver
 }
@@ -216,7 +216,7 @@ func (s *Session) mayLink(spec *SubscriberSpec) error {
 	return nil
 }
 
-// newLink takes the subscriber over or makes it. Nothing stands in the way. silenced is the link, if any, whose will is not published
+// newLink takes the subscriber over [MQTT-3.1.2-5] or makes it [MQTT-3.1.2-4] [MQTT-3.1.2-6]. Nothing stands in the way. silenced is the link, if any, whose will is not published
 // although it is broken off; lost is what the session may not have any more of the subscriptions there are. vhost.mu is held.
 func (s *Session) newLink(spec *SubscriberSpec, silenced *Link, lost lost) (l *Link, present bool, ops []Op) {
 	v := s.vhost
@@ -285,7 +285,8 @@ func (sub *Subscriber) giveQueue(queue string, id QueueID) {
 	sub.serial = sub.vhost.broker.lastSub.Add(1)
 }
 
-// attach makes l the subscriber's link and returns what is to be recorded of it. vhost.mu is held.
+// attach makes l the subscriber's link and returns what is to be recorded of it: its will, too, in place of one that was still to
+// come [MQTT-3.1.2-7] [MQTT-3.1.3-9]. vhost.mu is held.
 func (sub *Subscriber) attach(l *Link, spec *SubscriberSpec) (ops []Op) {
 	stopTimer(&sub.timer)
 	sub.user, sub.expiry, sub.away = l.session.opt.User, spec.Expiry, time.Time{}
@@ -354,7 +355,7 @@ func (l *Link) Suspend() {
 	}
 }
 
-// detach ends the link l. vhost.mu is held.
+// detach ends the link l: the subscriber lives on for as long as its expiry says [MQTT-3.1.2-23] [MQTT-4.1.0-1]. vhost.mu is held.
 func (sub *Subscriber) detach(l *Link, goodbye bool) (ops []Op) {
 	sub.unlink(l)
 	sub.away = sub.vhost.broker.store.Now()
@@ -395,7 +396,7 @@ func (sub *Subscriber) end() (ops []Op) {
 	sub.ended = true
 	stopTimer(&sub.timer)
 	ops = append(ops, sub.unsubscribeAll()...)
-	if sub.willTimer != nil { // the owner does not come back any more: the delay is over [MQTT-3.1.3-9]
+	if sub.willTimer != nil { // the owner does not come back any more: the delay is over [MQTT-3.1.2-8]
 		stopTimer(&sub.willTimer)
 		sub.comeDue()
 	}
@@ -437,7 +438,7 @@ func (sub *Subscriber) forgetIDs() (ops []Op) {
 	return ops
 }
 
-// armExpiry ends the subscriber after d without a link.
+// armExpiry ends the subscriber after d without a link [MQTT-4.1.0-2].
 func (sub *Subscriber) armExpiry(d time.Duration) {
 	stopTimer(&sub.timer)
 	if d == Forever {

@@ -129,7 +129,8 @@ func (sub *Subscriber) maySubscribe(spec *SubscriptionSpec) error {
 	return sub.vhost.mayShare(op, spec)
 }
 
-// Unsubscribe removes subscriptions and tells which of them existed.
+// Unsubscribe removes subscriptions and tells which of them existed. No message comes by them any more [MQTT-3.10.4-2]; what has come
+// goes on [MQTT-3.10.4-3].
 func (l *Link) Unsubscribe(ctx context.Context, filters []Filter) (existed []bool, err error) {
 	sub := l.sub
 	v := sub.vhost
@@ -287,7 +288,7 @@ func (t *subscriptionTable) all(yield func(*binding) bool) {
 	t.trie.root.all(yield)
 }
 
-// matching appends the bindings that m follows.
+// matching appends the bindings that m follows [MQTT-3.3.2-3].
 func (t *subscriptionTable) matching(m *Message, to []*binding) []*binding {
 	for _, b := range t.few {
 		if matches(b.key, m.Key) || slices.ContainsFunc(m.Keys, func(key string) bool { return matches(b.key, key) }) {
@@ -320,7 +321,8 @@ func (t *subscriptionTable) match(m *Message) (match Match, wanted bool) {
 	return match, wanted
 }
 
-// add takes one more matching subscription into account.
+// add takes one more matching subscription into account: the highest level counts [MQTT-3.3.4-2], and what the message was published
+// with is shown to who asked for it [MQTT-3.3.1-12] [MQTT-3.3.1-13].
 func (x *Match) add(spec *SubscriptionSpec, m *Message) {
 	x.Level = max(x.Level, spec.Level)
 	x.Retain = x.Retain || spec.AsPublished && m.Retain
@@ -333,13 +335,13 @@ func (x *Match) add(spec *SubscriptionSpec, m *Message) {
 	}
 }
 
-// finish brings the level down to the message's.
+// finish brings the level down to the message's [MQTT-3.8.4-8].
 func (x *Match) finish(m *Message) {
 	x.Level = min(x.Level, m.Level())
 	x.Retain = x.Retain || m.Replayed
 }
 
-// skips reports whether a subscription does not want a message whose key it matches.
+// skips reports whether a subscription does not want a message whose key it matches [MQTT-3.8.3-3].
 func (n *subscription) skips(m *Message) bool {
 	return n.spec.hides(m.Key) ||
 		n.spec.NoLocal && n.sub.serial == m.origin

@@ -78,7 +78,7 @@ func (sub *Subscriber) willDelay() time.Duration {
 	return sub.will.Delay
 }
 
-// armWill has the will, if there is one, come due after d without a link. vhost.mu is held.
+// armWill has the will, if there is one [MQTT-3.1.1 3.1.2-12], come due after d without a link [MQTT-3.1.2-8]. vhost.mu is held.
 func (sub *Subscriber) armWill(d time.Duration) {
 	switch {
 	case sub.will == nil:
@@ -120,7 +120,8 @@ func (sub *Subscriber) settleWill(user string) []Op {
 	return sub.setWill(nil)
 }
 
-// publishWill publishes the will and clears it in one unit. vhost.mu is held.
+// publishWill publishes the will, as it is retained or not [MQTT-3.1.2-14] [MQTT-3.1.2-15], and clears it in one unit
+// [MQTT-3.1.2-10]. vhost.mu is held.
 func (sub *Subscriber) publishWill() {
 	m := sub.will.Message
 	if life := sub.will.Lifetime; life != nil {

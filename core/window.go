@@ -15,7 +15,7 @@ type Window struct {
 	stall stall
 }
 
-// NewWindow returns a window of limit deliveries; 0 sets no limit.
+// NewWindow returns a window of limit deliveries [MQTT-4.9.0-1]; 0 sets no limit.
 func NewWindow(limit int) *Window {
 	w := new(Window)
 	w.limit.Store(int64(limit))
@@ -29,7 +29,7 @@ func (w *Window) SetLimit(limit int) {
 	w.stall.wake(w.open)
 }
 
-// take claims one delivery's credit for c. When there is none, c waits in the window.
+// take claims one delivery's credit for c [MQTT-4.9.0-2]. When there is none, c waits in the window.
 func (w *Window) take(c *Consumer) bool {
 	if w.tryTake() {
 		return true

@@ -22,7 +22,9 @@ type mqttVector struct {
 }
 
 // vectors are the packets of all types, those that were cut short with the length
-// of what is left of them: what the broker gets is whole, and wrong inside.
+// of what is left of them: what the broker gets is whole, and wrong inside. Cases
+// without bytes, and those of the groups encode and copy, are of mochi's own
+// structures: they have nothing to send.
 func vectors() []mqttVector {
 	var all []mqttVector
 	for kind := packets.Connect; kind <= packets.Auth; kind++ {

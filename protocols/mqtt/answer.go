@@ -54,6 +54,7 @@ func (c *conn) sendAck(t wire.PacketType, id uint16, reason wire.ReasonCode) {
 }
 
 // answered acts on the client's answers: to deliveries, and PUBREL to PUBREC.
+// What is sent in return has the identifier of what it answers [MQTT-2.2.1-5].
 // One for an identifier that is not in use is no error: it may answer a delivery
 // that went out before the session was lost on one side (section 4.3.3).
 func (c *conn) answered(f wire.Frame) error {
@@ -63,7 +64,7 @@ func (c *conn) answered(f wire.Frame) error {
 	}
 	switch f.Type {
 	case wire.PUBACK:
-		if c.link.Ack(a.PacketID) {
+		if c.link.Ack(a.PacketID) { // for good, whatever its reason [MQTT-4.4.0-2] [MQTT-4.8.2-6]
 			c.count.acknowledged.Add(1)
 		}
 	case wire.PUBREC:
@@ -96,7 +97,7 @@ func (c *conn) received(a wire.Ack) error {
 }
 
 // released acts on PUBREL. PUBCOMP is sent when it is on record that the
-// identifier is free [MQTT-4.3.3-11]. An identifier that was not in use is free,
+// identifier is free [MQTT-4.3.3-11] [MQTT-4.3.3-12]. An identifier that was not in use is free,
 // too: PUBCOMP says so (section 3.7.2.1), and the client may go on.
 func (c *conn) released(a wire.Ack) error {
 	delete(c.once, a.PacketID)

@@ -43,9 +43,9 @@ func TestConform_1_5_4_Malformed(t *testing.T) {
 		versions []wire.Version
 		send     func(v wire.Version, s string) []byte
 	}{
-		{"[MQTT-3.1.3-4] client identifier", both, hello(func(c *connectPacket, s string) { c.id = s })},
-		{"[MQTT-3.1.3-11] will topic", both, hello(func(c *connectPacket, s string) { will(s, "", 0, false, "")(c) })},
-		{"[MQTT-3.1.3-12] user name", both, hello(func(c *connectPacket, s string) { login(s, "")(c) })},
+		{"[MQTT-3.1.3-4] [MQTT-3.1.1 3.1.3-4] client identifier", both, hello(func(c *connectPacket, s string) { c.id = s })},
+		{"[MQTT-3.1.3-11] [MQTT-3.1.1 3.1.3-10] will topic", both, hello(func(c *connectPacket, s string) { will(s, "", 0, false, "")(c) })},
+		{"[MQTT-3.1.3-12] [MQTT-3.1.1 3.1.3-11] user name", both, hello(func(c *connectPacket, s string) { login(s, "")(c) })},
 		{"authentication method", five, hello(func(c *connectPacket, s string) { properties(value(wire.AuthenticationMethod)(s))(c) })},
 		{"[MQTT-1.5.7-1] name of a property of CONNECT", five, hello(func(c *connectPacket, s string) { properties(name(s))(c) })},
 		{"[MQTT-1.5.7-1] value of a property of CONNECT", five, hello(func(c *connectPacket, s string) { properties(pair(s))(c) })},
@@ -53,8 +53,8 @@ func TestConform_1_5_4_Malformed(t *testing.T) {
 		{"response topic of a will", five, ofWill(value(wire.ResponseTopic))},
 		{"[MQTT-1.5.7-1] property of a will", five, ofWill(pair)},
 
-		{"[MQTT-3.3.2-1] topic", both, func(v wire.Version, s string) []byte { return publishPacket(v, 0, s, "", 0) }},
-		{"[MQTT-3.3.2-1] topic of a large PUBLISH", both, func(v wire.Version, s string) []byte {
+		{"[MQTT-3.3.2-1] [MQTT-3.1.1 3.3.2-1] topic", both, func(v wire.Version, s string) []byte { return publishPacket(v, 0, s, "", 0) }},
+		{"[MQTT-3.3.2-1] [MQTT-3.1.1 3.3.2-1] topic of a large PUBLISH", both, func(v wire.Version, s string) []byte {
 			return publishPacket(v, 0, s, strings.Repeat("x", 40<<10), 0)
 		}},
 		{"[MQTT-3.3.2-13] response topic", five, ofPublish(value(wire.ResponseTopic))},

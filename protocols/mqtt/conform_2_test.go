@@ -25,7 +25,7 @@ func TestConform_2_1_3(t *testing.T) {
 			wire.PINGRESP: packet(0xD0, ""), wire.DISCONNECT: packet(0xE0, ""), wire.AUTH: packet(0xF0, "\x18"+section(str(wire.AuthenticationMethod, "m"))),
 		}
 	}
-	shows(t, "[MQTT-2.1.3-1] reserved flags", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-2.1.3-1] [MQTT-3.1.1 2.2.2-1] [MQTT-3.1.1 2.2.2-2] reserved flags", both, nil, func(b *bed, v wire.Version) {
 		for kind, packet := range bodies(v) {
 			for flags := range byte(16) {
 				want := wire.MalformedPacket
@@ -42,7 +42,7 @@ func TestConform_2_1_3(t *testing.T) {
 			}
 		}
 	})
-	shows(t, "[MQTT-2.1.3-1] reserved flags of the first packet", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-2.1.3-1] [MQTT-3.1.1 2.2.2-1] [MQTT-3.1.1 2.2.2-2] reserved flags of the first packet", both, nil, func(b *bed, v wire.Version) {
 		for flags := byte(1); flags < 16; flags++ {
 			hello := connect(v, "c")
 			hello[0] |= flags
@@ -118,16 +118,16 @@ func cut(packet []byte, n int) []byte {
 // TestConform_2_2_1 has the statements of packet identifiers.
 func TestConform_2_2_1(t *testing.T) {
 	for _, row := range []said{
-		{name: "[MQTT-2.2.1-3] PUBLISH of QoS 1 with 0", versions: both, send: func(v wire.Version) []byte { return publishPacket(v, 2, "t", "", 0) }, end: wire.ProtocolError},
-		{name: "[MQTT-2.2.1-3] PUBLISH of QoS 2 with 0", versions: both, send: func(v wire.Version) []byte { return publishPacket(v, 4, "t", "", 0) }, end: wire.ProtocolError},
-		{name: "[MQTT-2.2.1-3] SUBSCRIBE with 0", versions: both, send: func(v wire.Version) []byte { return subscribePacket(v, 0, "", 0, "t") }, end: wire.ProtocolError},
-		{name: "[MQTT-2.2.1-3] UNSUBSCRIBE with 0", versions: both, send: func(v wire.Version) []byte { return unsubscribePacket(v, 0, "", "t") }, end: wire.ProtocolError},
+		{name: "[MQTT-2.2.1-3] [MQTT-3.1.1 2.3.1-1] PUBLISH of QoS 1 with 0", versions: both, send: func(v wire.Version) []byte { return publishPacket(v, 2, "t", "", 0) }, end: wire.ProtocolError},
+		{name: "[MQTT-2.2.1-3] [MQTT-3.1.1 2.3.1-1] PUBLISH of QoS 2 with 0", versions: both, send: func(v wire.Version) []byte { return publishPacket(v, 4, "t", "", 0) }, end: wire.ProtocolError},
+		{name: "[MQTT-2.2.1-3] [MQTT-3.1.1 2.3.1-1] SUBSCRIBE with 0", versions: both, send: func(v wire.Version) []byte { return subscribePacket(v, 0, "", 0, "t") }, end: wire.ProtocolError},
+		{name: "[MQTT-2.2.1-3] [MQTT-3.1.1 2.3.1-1] UNSUBSCRIBE with 0", versions: both, send: func(v wire.Version) []byte { return unsubscribePacket(v, 0, "", "t") }, end: wire.ProtocolError},
 		{name: "PUBACK of 0", versions: both, send: raw("\x40\x02\x00\x00"), end: wire.ProtocolError},
 		{name: "PUBREC of 0", versions: both, send: raw("\x50\x02\x00\x00"), end: wire.ProtocolError},
 		{name: "PUBREL of 0", versions: both, send: raw("\x62\x02\x00\x00"), end: wire.ProtocolError},
 		{name: "PUBCOMP of 0", versions: both, send: raw("\x70\x02\x00\x00"), end: wire.ProtocolError},
 		{
-			name: "[MQTT-2.2.1-2] what follows the topic of QoS 0 is no identifier", versions: []wire.Version{wire.V311},
+			name: "[MQTT-2.2.1-2] [MQTT-3.1.1 2.3.1-5] what follows the topic of QoS 0 is no identifier", versions: []wire.Version{wire.V311},
 			send: func(v wire.Version) []byte {
 				return append(subscribePacket(v, 1, "", 0, "t"), packet(0x30, text("t")+"\x00\x00")...)
 			}, hears: []string{"SUBACK #1 0x00", `PUBLISH t "\x00\x00"`},
@@ -135,13 +135,13 @@ func TestConform_2_2_1(t *testing.T) {
 	} {
 		row.test(t)
 	}
-	shows(t, "[MQTT-2.2.1-2] a delivery of QoS 0 has none", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-2.2.1-2] [MQTT-3.1.1 2.3.1-5] a delivery of QoS 0 has none", both, nil, func(b *bed, v wire.Version) {
 		p := b.connect(v, "c")
 		p.subscribe(1, 0, "t")
 		p.publish("t", "m", 0, 0)
 		p.expectBytes(string(publishPacket(v, 0, "t", "m", 0)))
 	})
-	shows(t, "[MQTT-2.2.1-5] [MQTT-2.2.1-6] answers have that of what they answer", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-2.2.1-5] [MQTT-2.2.1-6] [MQTT-3.1.1 2.3.1-6] [MQTT-3.1.1 2.3.1-7] answers have that of what they answer", both, nil, func(b *bed, v wire.Version) {
 		p := b.connect(v, "c")
 		for _, id := range []uint16{1, 0x1234, 0xFF00, 0xFFFF} {
 			p.write(subscribePacket(v, id, "", 2, "t"))

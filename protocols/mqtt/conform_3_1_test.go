@@ -52,7 +52,7 @@ func identified(id string) func(*connectPacket) { return func(c *connectPacket) 
 
 // TestConform_3_1_0: CONNECT comes first, and once.
 func TestConform_3_1_0(t *testing.T) {
-	shows(t, "[MQTT-3.1.0-1] the first packet is another", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.1.0-1] [MQTT-3.1.1 3.1.0-1] the first packet is another", both, nil, func(b *bed, v wire.Version) {
 		for _, first := range [][]byte{
 			packet(0x20, "\x00\x00"), publishPacket(v, 0, "t", "", 0), packet(0x40, "\x00\x01"), packet(0x50, "\x00\x01"), packet(0x62, "\x00\x01"),
 			packet(0x70, "\x00\x01"), subscribePacket(v, 1, "", 0, "t"), packet(0x90, "\x00\x01\x00"), unsubscribePacket(v, 1, "", "t"),
@@ -63,7 +63,7 @@ func TestConform_3_1_0(t *testing.T) {
 			p.gone()
 		}
 	})
-	shows(t, "[MQTT-3.1.0-2] [MQTT-3.2.0-2] CONNECT comes twice", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.1.0-2] [MQTT-3.2.0-2] [MQTT-3.1.1 3.1.0-2] CONNECT comes twice", both, nil, func(b *bed, v wire.Version) {
 		s := b.connect(v, "s")
 		s.subscribe(1, 0, "w")
 		for _, again := range [][]byte{connect(v, "c"), connect(v, "another"), connect(v, "c", resume), packet(0x10, "")} {
@@ -79,29 +79,29 @@ func TestConform_3_1_0(t *testing.T) {
 func TestConform_3_1_2_Flags(t *testing.T) {
 	const malformed = wire.MalformedPacket
 	for _, row := range []greeting{
-		{"[MQTT-3.1.4-5] [MQTT-3.2.2-8] a good one", both, nil, wire.Success},
-		{"[MQTT-3.1.2-3] reserved flag", both, []func(*connectPacket){withFlags(1)}, malformed},
-		{"[MQTT-3.1.2-11] will QoS 1 without a will", both, []func(*connectPacket){withFlags(1 << 3)}, malformed},
-		{"[MQTT-3.1.2-11] will QoS 2 without a will", both, []func(*connectPacket){withFlags(2 << 3)}, malformed},
-		{"[MQTT-3.1.2-11] will QoS 3 without a will", both, []func(*connectPacket){withFlags(3 << 3)}, malformed},
-		{"[MQTT-3.1.2-13] will retain without a will", both, []func(*connectPacket){withFlags(0x20)}, malformed},
-		{"[MQTT-3.1.2-12] will QoS 0", both, []func(*connectPacket){will("w", "", 0, false, "")}, wire.Success},
-		{"[MQTT-3.1.2-12] will QoS 1", both, []func(*connectPacket){will("w", "", 1, false, "")}, wire.Success},
-		{"[MQTT-3.1.2-12] will QoS 2", both, []func(*connectPacket){will("w", "", 2, true, "")}, wire.Success},
-		{"[MQTT-3.1.2-12] will QoS 3", both, []func(*connectPacket){will("w", "", 3, false, "")}, malformed},
-		{"[MQTT-3.1.2-9] no will behind its flag", both, []func(*connectPacket){withFlags(4)}, malformed},
+		{"[MQTT-3.1.4-5] [MQTT-3.2.2-8] [MQTT-3.1.1 3.1.4-4] a good one", both, nil, wire.Success},
+		{"[MQTT-3.1.2-3] [MQTT-3.1.1 3.1.2-3] reserved flag", both, []func(*connectPacket){withFlags(1)}, malformed},
+		{"[MQTT-3.1.2-11] [MQTT-3.1.1 3.1.2-11] [MQTT-3.1.1 3.1.2-13] will QoS 1 without a will", both, []func(*connectPacket){withFlags(1 << 3)}, malformed},
+		{"[MQTT-3.1.2-11] [MQTT-3.1.1 3.1.2-11] [MQTT-3.1.1 3.1.2-13] will QoS 2 without a will", both, []func(*connectPacket){withFlags(2 << 3)}, malformed},
+		{"[MQTT-3.1.2-11] [MQTT-3.1.1 3.1.2-11] [MQTT-3.1.1 3.1.2-13] will QoS 3 without a will", both, []func(*connectPacket){withFlags(3 << 3)}, malformed},
+		{"[MQTT-3.1.2-13] [MQTT-3.1.1 3.1.2-15] will retain without a will", both, []func(*connectPacket){withFlags(0x20)}, malformed},
+		{"[MQTT-3.1.2-12] [MQTT-3.1.1 3.1.2-14] will QoS 0", both, []func(*connectPacket){will("w", "", 0, false, "")}, wire.Success},
+		{"[MQTT-3.1.2-12] [MQTT-3.1.1 3.1.2-14] will QoS 1", both, []func(*connectPacket){will("w", "", 1, false, "")}, wire.Success},
+		{"[MQTT-3.1.2-12] [MQTT-3.1.1 3.1.2-14] will QoS 2", both, []func(*connectPacket){will("w", "", 2, true, "")}, wire.Success},
+		{"[MQTT-3.1.2-12] [MQTT-3.1.1 3.1.2-14] will QoS 3", both, []func(*connectPacket){will("w", "", 3, false, "")}, malformed},
+		{"[MQTT-3.1.2-9] [MQTT-3.1.1 3.1.2-9] no will behind its flag", both, []func(*connectPacket){withFlags(4)}, malformed},
 		{"[MQTT-3.1.2-9] will without properties", five, []func(*connectPacket){withFlags(4), behind(text("w") + text(""))}, malformed},
 		{"[MQTT-3.1.2-9] will without a topic", five, []func(*connectPacket){withFlags(4), behind(section(""))}, malformed},
 		{"[MQTT-3.1.2-9] will without a payload", five, []func(*connectPacket){withFlags(4), behind(section("") + text("w"))}, malformed},
-		{"[MQTT-3.1.2-9] will without a payload, before MQTT 5", []wire.Version{wire.V311}, []func(*connectPacket){withFlags(4), behind(text("w"))}, malformed},
+		{"[MQTT-3.1.2-9] [MQTT-3.1.1 3.1.2-9] will without a payload, before MQTT 5", []wire.Version{wire.V311}, []func(*connectPacket){withFlags(4), behind(text("w"))}, malformed},
 		{"will without its flag", both, []func(*connectPacket){behind(text("w") + text(""))}, malformed},
-		{"[MQTT-3.1.2-16] user name without its flag", both, []func(*connectPacket){behind(text("guest"))}, malformed},
-		{"[MQTT-3.1.2-17] no user name behind its flag", both, []func(*connectPacket){withFlags(0x80)}, malformed},
-		{"[MQTT-3.1.2-18] password without its flag", both, []func(*connectPacket){withFlags(0x80), behind(text("guest") + text("guest"))}, malformed},
-		{"[MQTT-3.1.2-19] no password behind its flag", both, []func(*connectPacket){withFlags(0xC0), behind(text("guest"))}, malformed},
+		{"[MQTT-3.1.2-16] [MQTT-3.1.1 3.1.2-18] user name without its flag", both, []func(*connectPacket){behind(text("guest"))}, malformed},
+		{"[MQTT-3.1.2-17] [MQTT-3.1.1 3.1.2-19] no user name behind its flag", both, []func(*connectPacket){withFlags(0x80)}, malformed},
+		{"[MQTT-3.1.2-18] [MQTT-3.1.1 3.1.2-20] password without its flag", both, []func(*connectPacket){withFlags(0x80), behind(text("guest") + text("guest"))}, malformed},
+		{"[MQTT-3.1.2-19] [MQTT-3.1.1 3.1.2-21] no password behind its flag", both, []func(*connectPacket){withFlags(0xC0), behind(text("guest"))}, malformed},
 		{"password without a user name", five, []func(*connectPacket){withFlags(0x40), behind(text("guest"))}, wire.BadUserNameOrPassword},
 		{"[MQTT-3.1.1 3.1.2-22] password without a user name", []wire.Version{wire.V311}, []func(*connectPacket){withFlags(0x40), behind(text("guest"))}, malformed},
-		{"[MQTT-3.1.3-3] no payload", both, []func(*connectPacket){func(c *connectPacket) { c.id = "" }, behind("")}, wire.Success},
+		{"[MQTT-3.1.3-3] [MQTT-3.1.1 3.1.3-3] no payload", both, []func(*connectPacket){func(c *connectPacket) { c.id = "" }, behind("")}, wire.Success},
 		{"[MQTT-3.1.4-1] bytes behind the payload", both, []func(*connectPacket){login("guest", "guest"), behind("\x00")}, malformed},
 		{"[MQTT-3.1.4-1] empty will topic", both, []func(*connectPacket){will("", "", 0, false, "")}, wire.TopicNameInvalid},
 		{"[MQTT-3.1.4-1] will topic with a wildcard", both, []func(*connectPacket){will("w/+", "", 0, false, "")}, wire.TopicNameInvalid},
@@ -164,7 +164,7 @@ func TestConform_3_1_2_CleanStart(t *testing.T) {
 		p.expect("PUBACK #1")
 		return p
 	}
-	shows(t, "[MQTT-3.1.2-4] [MQTT-3.1.4-4] [MQTT-3.2.2-2] a clean start discards the session", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.1.2-4] [MQTT-3.1.4-4] [MQTT-3.2.2-2] [MQTT-3.1.1 3.1.2-6] [MQTT-3.1.1 3.1.4-3] [MQTT-3.1.1 3.2.2-1] a clean start discards the session", both, nil, func(b *bed, v wire.Version) {
 		p := left(b, v)
 		c := b.dial(v)
 		c.write(connect(v, "c", durable))
@@ -180,7 +180,7 @@ func TestConform_3_1_2_CleanStart(t *testing.T) {
 			}
 		}
 	})
-	shows(t, "[MQTT-3.1.2-4] [MQTT-3.1.4-4] so does that of a connection there is", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.1.2-4] [MQTT-3.1.4-4] [MQTT-3.1.1 3.1.2-6] [MQTT-3.1.1 3.1.4-3] so does that of a connection there is", both, nil, func(b *bed, v wire.Version) {
 		p := left(b, v)
 		first := b.resumed(v, "c")
 		first.expect(`PUBLISH t q1 #1 dup "sent"`, `PUBLISH t q1 #2 "waits"`)
@@ -193,7 +193,7 @@ func TestConform_3_1_2_CleanStart(t *testing.T) {
 		p.publish("t", "to nobody", 1, 1)
 		second.silence(time.Minute)
 	})
-	shows(t, "[MQTT-3.1.2-5] [MQTT-3.2.2-3] [MQTT-3.1.3-2] the session is resumed", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.1.2-5] [MQTT-3.2.2-3] [MQTT-3.1.3-2] [MQTT-3.1.1 3.1.2-4] [MQTT-3.1.1 3.2.2-2] [MQTT-3.1.1 3.2.2-3] [MQTT-3.1.1 3.1.3-2] the session is resumed", both, nil, func(b *bed, v wire.Version) {
 		p := left(b, v)
 		if _, present := b.again(v, "d"); present {
 			b.t.Error("a session of a client that never was")
@@ -243,7 +243,7 @@ func TestConform_3_1_2_CleanStart(t *testing.T) {
 // TestConform_3_1_2_Will has what becomes of wills.
 func TestConform_3_1_2_Will(t *testing.T) {
 	for qos, want := range []string{`PUBLISH w%s "gone"`, `PUBLISH w q1 #1%s "gone"`, `PUBLISH w q2 #1%s "gone"`} {
-		shows(t, fmt.Sprintf("[MQTT-3.1.2-7] [MQTT-3.1.2-12] [MQTT-3.1.2-14] a will of QoS %d", qos), both, nil, func(b *bed, v wire.Version) {
+		shows(t, fmt.Sprintf("[MQTT-3.1.2-7] [MQTT-3.1.2-12] [MQTT-3.1.2-14] [MQTT-3.1.1 3.1.2-14] [MQTT-3.1.1 3.1.2-16] a will of QoS %d", qos), both, nil, func(b *bed, v wire.Version) {
 			s := b.connect(v, "s")
 			s.subscribe(1, 2, "w")
 			_ = b.connect(v, "c", will("w", "gone", byte(qos), false, "")).nc.Close()
@@ -253,7 +253,7 @@ func TestConform_3_1_2_Will(t *testing.T) {
 			late.subscribe(1, 2, "w")
 			late.lives()
 		})
-		shows(t, fmt.Sprintf("[MQTT-3.1.2-15] a retained will of QoS %d", qos), both, nil, func(b *bed, v wire.Version) {
+		shows(t, fmt.Sprintf("[MQTT-3.1.2-15] [MQTT-3.1.1 3.1.2-17] a retained will of QoS %d", qos), both, nil, func(b *bed, v wire.Version) {
 			_ = b.connect(v, "c", will("w", "gone", byte(qos), true, "")).nc.Close()
 			synctest.Wait()
 			s := b.connect(v, "s")
@@ -261,7 +261,7 @@ func TestConform_3_1_2_Will(t *testing.T) {
 			s.expect(fmt.Sprintf(want, " retain"))
 		})
 	}
-	shows(t, "[MQTT-3.1.2-8] [MQTT-3.1.2-22] the client says nothing for too long", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.1.2-8] [MQTT-3.1.2-22] [MQTT-3.1.1 3.1.2-8] [MQTT-3.1.1 3.1.2-24] the client says nothing for too long", both, nil, func(b *bed, v wire.Version) {
 		s := b.connect(v, "s")
 		s.subscribe(1, 0, "w")
 		c := b.connect(v, "c", keepAlive(10), will("w", "gone", 0, false, ""))
@@ -272,14 +272,14 @@ func TestConform_3_1_2_Will(t *testing.T) {
 			b.t.Errorf("after %v", d)
 		}
 	})
-	shows(t, "[MQTT-3.1.2-10] a will that was taken back is gone for good", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.1.2-10] [MQTT-3.1.1 3.1.2-10] a will that was taken back is gone for good", both, nil, func(b *bed, v wire.Version) {
 		s := b.connect(v, "s")
 		s.subscribe(1, 0, "w")
 		b.connect(v, "c", resume, will("w", "gone", 0, false, "")).disconnect()
 		_ = b.connect(v, "c", resume).nc.Close()
 		s.silence(time.Minute)
 	})
-	shows(t, "[MQTT-3.1.2-10] a will that was published is gone, too", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.1.2-10] [MQTT-3.1.1 3.1.2-10] a will that was published is gone, too", both, nil, func(b *bed, v wire.Version) {
 		s := b.connect(v, "s")
 		s.subscribe(1, 0, "w")
 		_ = b.connect(v, "c", resume, will("w", "gone", 0, false, "")).nc.Close()
@@ -326,7 +326,7 @@ func TestConform_3_1_2_WillIsStored(t *testing.T) {
 // TestConform_3_1_2_KeepAlive: any packet counts, whole, and the server uses the
 // client's interval unless it has said another [MQTT-3.2.2-22].
 func TestConform_3_1_2_KeepAlive(t *testing.T) {
-	shows(t, "[MQTT-3.1.2-22] every packet is a sign of life", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.1.2-22] [MQTT-3.1.1 3.1.2-24] every packet is a sign of life", both, nil, func(b *bed, v wire.Version) {
 		c := b.connect(v, "c", keepAlive(10))
 		for _, m := range [][]byte{
 			{0xC0, 0},
@@ -345,7 +345,7 @@ func TestConform_3_1_2_KeepAlive(t *testing.T) {
 			b.t.Errorf("dropped after %v", d)
 		}
 	})
-	shows(t, "[MQTT-3.1.2-22] what comes from the server is none", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.1.2-22] [MQTT-3.1.1 3.1.2-24] what comes from the server is none", both, nil, func(b *bed, v wire.Version) {
 		c, p := b.connect(v, "c", keepAlive(10)), b.connect(v, "p")
 		c.subscribe(1, 0, "t")
 		for range 14 {
@@ -375,7 +375,7 @@ func TestConform_3_1_2_KeepAlive(t *testing.T) {
 
 // TestConform_3_1_3: the fields of the payload, in their order.
 func TestConform_3_1_3(t *testing.T) {
-	shows(t, "[MQTT-3.1.3-1] client identifier, will, user name, password", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.1.3-1] [MQTT-3.1.1 3.1.3-1] client identifier, will, user name, password", both, nil, func(b *bed, v wire.Version) {
 		s := b.connect(v, "s")
 		s.subscribe(1, 0, "#")
 		c := b.connect(v, "the client", login("guest", "guest"), will("the/topic", "the payload", 0, false, user("the", "property")))
@@ -387,7 +387,7 @@ func TestConform_3_1_3(t *testing.T) {
 			wire.V311: `PUBLISH the/topic "the payload"`, wire.V5: `PUBLISH the/topic the:property "the payload"`,
 		}[v])
 	})
-	shows(t, "[MQTT-3.1.3-3] no client identifier", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.1.3-3] [MQTT-3.1.1 3.1.3-3] no client identifier", both, nil, func(b *bed, v wire.Version) {
 		body := text("MQTT") + string([]byte{byte(v), 2, 0, 0})
 		if v == wire.V5 {
 			body += section("")
@@ -397,12 +397,12 @@ func TestConform_3_1_3(t *testing.T) {
 		b.dial(v).fares("less than its length", packet(0x10, body+"\x00\x02c"), wire.MalformedPacket)
 	})
 	const letters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-	shows(t, "[MQTT-3.1.3-5] 1 to 23 letters and digits", both, func(s *setup) { s.server.MaxClientID = 23 }, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.1.3-5] [MQTT-3.1.1 3.1.3-5] 1 to 23 letters and digits", both, func(s *setup) { s.server.MaxClientID = 23 }, func(b *bed, v wire.Version) {
 		for i := range letters {
 			b.connect(v, (letters + letters)[i:i+1+i%23]).disconnect()
 		}
 	})
-	shows(t, "[MQTT-3.1.3-8] one that is too long", both, func(s *setup) { s.server.MaxClientID = 23 }, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.1.3-8] [MQTT-3.1.1 3.1.3-9] one that is too long", both, func(s *setup) { s.server.MaxClientID = 23 }, func(b *bed, v wire.Version) {
 		p := b.dial(v)
 		p.say(connect(v, letters[:24]))
 		p.expect(map[wire.Version]string{wire.V311: "CONNACK 0x02", wire.V5: "CONNACK 0x85"}[v])
@@ -446,7 +446,7 @@ func TestConform_3_1_4(t *testing.T) {
 		"malformed": withFlags(1),
 		"another's": func(c *connectPacket) { c.level = 6 },
 	} {
-		shows(t, "[MQTT-3.1.4-6] what follows a CONNECT that is "+name, both, nil, func(b *bed, v wire.Version) {
+		shows(t, "[MQTT-3.1.4-6] [MQTT-3.1.1 3.1.4-5] what follows a CONNECT that is "+name, both, nil, func(b *bed, v wire.Version) {
 			s := b.connect(v, "s")
 			s.subscribe(1, 0, "#")
 			p := b.dial(v)
@@ -469,7 +469,7 @@ func TestConform_3_1_4(t *testing.T) {
 			}
 		})
 	}
-	shows(t, "[MQTT-3.1.4-5] [MQTT-3.2.0-1] what follows one that is accepted", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.1.4-5] [MQTT-3.2.0-1] [MQTT-3.1.1 3.1.4-4] [MQTT-3.1.1 3.2.0-1] what follows one that is accepted", both, nil, func(b *bed, v wire.Version) {
 		b.connect(v, "c", resume).subscribe(1, 1, "t")
 		p := b.connect(v, "p")
 		p.publish("t", "waits", 1, 1)
@@ -491,7 +491,7 @@ func TestConform_3_1_4(t *testing.T) {
 			}
 		}
 	})
-	shows(t, "[MQTT-3.1.4-3] the connection there is with that client identifier", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.1.4-3] [MQTT-3.1.1 3.1.4-2] the connection there is with that client identifier", both, nil, func(b *bed, v wire.Version) {
 		s := b.connect(v, "s")
 		s.subscribe(1, 0, "w")
 		first := b.connect(v, "c", will("w", "gone", 0, false, ""))

@@ -19,7 +19,7 @@ var connackReasons = []byte{
 
 // TestConform_3_2_2_Flags has the first two bytes of CONNACK.
 func TestConform_3_2_2_Flags(t *testing.T) {
-	shows(t, "[MQTT-3.2.2-1] [MQTT-3.2.2-2] [MQTT-3.2.2-3] accepted", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.2.2-1] [MQTT-3.2.2-2] [MQTT-3.2.2-3] [MQTT-3.1.1 3.2.2-1] [MQTT-3.1.1 3.2.2-2] [MQTT-3.1.1 3.2.2-3] accepted", both, nil, func(b *bed, v wire.Version) {
 		for _, tt := range []struct {
 			change func(*connectPacket)
 			want   string
@@ -35,7 +35,7 @@ func TestConform_3_2_2_Flags(t *testing.T) {
 			p.disconnect()
 		}
 	})
-	shows(t, "[MQTT-3.2.2-6] [MQTT-3.2.2-7] refused, with a session that is there", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.2.2-6] [MQTT-3.2.2-7] [MQTT-3.1.1 3.2.2-4] [MQTT-3.1.1 3.2.2-5] refused, with a session that is there", both, nil, func(b *bed, v wire.Version) {
 		b.connect(v, "c", resume).disconnect()
 		p := b.dial(v)
 		p.write(connect(v, "c", resume, login("guest", "?")))
@@ -48,7 +48,7 @@ func TestConform_3_2_2_Flags(t *testing.T) {
 			b.t.Error("the session is gone")
 		}
 	})
-	shows(t, "[MQTT-3.2.0-1] what waits comes behind CONNACK", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.2.0-1] [MQTT-3.1.1 3.2.0-1] what waits comes behind CONNACK", both, nil, func(b *bed, v wire.Version) {
 		b.connect(v, "c", resume).subscribe(1, 2, "t")
 		p := b.connect(v, "p")
 		for id := range uint16(100) {

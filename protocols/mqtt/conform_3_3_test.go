@@ -15,7 +15,7 @@ import (
 // TestConform_3_3_1_DUP: the flag says whether the server has sent this before,
 // and nothing else.
 func TestConform_3_3_1_DUP(t *testing.T) {
-	shows(t, "[MQTT-3.3.1-3] what came with it goes on without", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.3.1-3] [MQTT-3.1.1 3.3.1-3] what came with it goes on without", both, nil, func(b *bed, v wire.Version) {
 		s, p := b.connect(v, "s"), b.connect(v, "p")
 		s.subscribe(1, 2, "t")
 		for qos := byte(1); qos <= 2; qos++ {
@@ -24,7 +24,7 @@ func TestConform_3_3_1_DUP(t *testing.T) {
 			s.expect(fmt.Sprintf(`PUBLISH t q%d #%d "m"`, qos, qos))
 		}
 	})
-	shows(t, "[MQTT-3.3.1-1] [MQTT-3.3.1-3] what went without comes again with it", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.3.1-1] [MQTT-3.3.1-3] [MQTT-3.1.1 3.3.1-1] [MQTT-3.1.1 3.3.1-3] what went without comes again with it", both, nil, func(b *bed, v wire.Version) {
 		s, p := b.connect(v, "s", resume), b.connect(v, "p")
 		s.subscribe(1, 2, "t")
 		p.publish("t", "one", 1, 1)
@@ -40,7 +40,7 @@ func TestConform_3_3_1_DUP(t *testing.T) {
 		p.publish("t", "three", 1, 3)
 		s.expect(`PUBLISH t q1 #3 "three"`)
 	})
-	shows(t, "[MQTT-3.3.1-2] QoS 0 never has it", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.3.1-2] [MQTT-3.1.1 3.3.1-2] QoS 0 never has it", both, nil, func(b *bed, v wire.Version) {
 		s, p := b.connect(v, "s", resume), b.connect(v, "p")
 		s.subscribe(1, 0, "t")
 		p.publishFlags(8|2, "t", "m", 1)
@@ -54,7 +54,7 @@ func TestConform_3_3_1_DUP(t *testing.T) {
 // TestConform_3_3_1_QoS: [MQTT-3.3.1-4], with all the other flags, in a packet
 // of any size.
 func TestConform_3_3_1_QoS(t *testing.T) {
-	shows(t, "[MQTT-3.3.1-4] QoS 3", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.3.1-4] [MQTT-3.1.1 3.3.1-4] QoS 3", both, nil, func(b *bed, v wire.Version) {
 		for _, flags := range []byte{6, 7, 14, 15} {
 			for _, size := range []int{0, 40 << 10} {
 				b.connect(v, "c").fares("QoS 3", publishPacket(v, flags, "t", strings.Repeat("x", size), 1), wire.MalformedPacket)
@@ -151,19 +151,19 @@ func TestConform_3_3_1_Retain(t *testing.T) {
 func TestConform_3_3_2_Topic(t *testing.T) {
 	for _, topic := range []string{"+", "#", "a/+", "a/#", "+/a", "a+", "#a", strings.Repeat("x", 100) + "/+"} {
 		row := said{
-			name: "[MQTT-3.3.2-2] " + topic, versions: both, end: wire.TopicNameInvalid,
+			name: "[MQTT-3.3.2-2] [MQTT-3.1.1 3.3.2-2] " + topic, versions: both, end: wire.TopicNameInvalid,
 			send: func(v wire.Version) []byte { return publishPacket(v, 2, topic, "m", 1) },
 		}
 		row.test(t)
 	}
 	for _, row := range []said{
-		{name: "[MQTT-3.3.2-1] empty", versions: both, send: func(v wire.Version) []byte { return publishPacket(v, 2, "", "m", 1) }, end: wire.ProtocolError},
-		{name: "[MQTT-3.3.2-1] not there", versions: both, send: raw("\x30\x00"), end: wire.MalformedPacket},
-		{name: "[MQTT-3.3.2-1] half a length", versions: both, send: raw("\x30\x01\x00"), end: wire.MalformedPacket},
+		{name: "[MQTT-3.3.2-1] [MQTT-3.1.1 3.3.2-1] empty", versions: both, send: func(v wire.Version) []byte { return publishPacket(v, 2, "", "m", 1) }, end: wire.ProtocolError},
+		{name: "[MQTT-3.3.2-1] [MQTT-3.1.1 3.3.2-1] not there", versions: both, send: raw("\x30\x00"), end: wire.MalformedPacket},
+		{name: "[MQTT-3.3.2-1] [MQTT-3.1.1 3.3.2-1] half a length", versions: both, send: raw("\x30\x01\x00"), end: wire.MalformedPacket},
 	} {
 		row.test(t)
 	}
-	shows(t, "[MQTT-3.3.2-3] what is sent matches", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.3.2-3] [MQTT-3.1.1 3.3.2-3] what is sent matches", both, nil, func(b *bed, v wire.Version) {
 		s, p := b.connect(v, "s"), b.connect(v, "p")
 		s.subscribe(1, 0, "a/+", "b/#", "c")
 		for _, topic := range []string{"a", "a/", "a/x", "a/x/y", "b", "b/x/y", "bb", "c", "c/", "/c", "C", "$a/x", strings.Repeat("b/", 200)} {
@@ -340,7 +340,7 @@ func TestConform_3_3_2_Alias(t *testing.T) {
 
 // TestConform_3_3_4: what a publication is answered with, and where it goes.
 func TestConform_3_3_4(t *testing.T) {
-	shows(t, "[MQTT-3.3.4-1] the answer is that of the QoS", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.3.4-1] [MQTT-3.1.1 3.3.4-1] the answer is that of the QoS", both, nil, func(b *bed, v wire.Version) {
 		p, s := b.connect(v, "p"), b.connect(v, "s")
 		s.subscribe(1, 0, "t")
 		p.publish("t", "m", 0, 0)
@@ -355,7 +355,7 @@ func TestConform_3_3_4(t *testing.T) {
 		p.expect("PUBCOMP #2")
 		p.lives()
 	})
-	shows(t, "[MQTT-3.3.4-2] the highest QoS of all that match", both, nil, func(b *bed, v wire.Version) {
+	shows(t, "[MQTT-3.3.4-2] [MQTT-3.1.1 3.3.5-1] the highest QoS of all that match", both, nil, func(b *bed, v wire.Version) {
 		s, p := b.connect(v, "s"), b.connect(v, "p")
 		s.subscribe(1, 0, "t/#")
 		s.subscribe(2, 2, "t/+")

@@ -111,7 +111,7 @@ func TestConform_3_4_Answers(t *testing.T) {
 			continue
 		}
 		row := said{
-			name: fmt.Sprintf("[MQTT-3.6.1-1] PUBREL with flags %04b", flags), versions: both,
+			name: fmt.Sprintf("[MQTT-3.6.1-1] [MQTT-3.1.1 3.6.1-1] PUBREL with flags %04b", flags), versions: both,
 			send: raw(string([]byte{0x60 | flags, 2, 0, 1})), end: wire.MalformedPacket,
 		}
 		row.test(t)

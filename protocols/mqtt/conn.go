@@ -222,7 +222,9 @@ func (c *conn) await(buffered int) error {
 	return ws.await()
 }
 
-// handle acts on one packet of an open connection. An error ends it.
+// handle acts on one packet of an open connection, however much of its receive
+// maximum the client has used up [MQTT-3.3.4-10] [MQTT-4.9.0-3]. An error ends
+// the connection.
 func (c *conn) handle(ctx context.Context, f wire.Frame) error {
 	switch f.Type {
 	case wire.PUBLISH:

@@ -41,7 +41,10 @@ func (c *conn) handshake(ctx context.Context) error {
 	return nil
 }
 
-// connect does what a CONNECT asks for (section 3.1.4), and answers it.
+// connect does what a CONNECT asks for (section 3.1.4), and answers it: once
+// [MQTT-3.2.0-2], and before anything else is sent [MQTT-3.1.4-5] [MQTT-3.2.0-1].
+// An error ends the connection, and what has come behind the CONNECT is not
+// looked at [MQTT-3.1.4-2] [MQTT-3.1.4-6].
 func (c *conn) connect(ctx context.Context) error {
 	p, err := c.awaitConnect()
 	if err != nil {
@@ -86,7 +89,7 @@ func (c *conn) takeLink(ctx context.Context, p *wire.Connect, will *core.Will, a
 		expiry = c.srv.opt.MaxSessionExpiry
 	}
 	c.outlives = expiry > 0
-	// [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+	// [MQTT-3.1.3-2] [MQTT-3.1.4-4] [MQTT-3.2.2-2] [MQTT-3.2.2-3]
 	c.link, ack.SessionPresent, err = c.session.Subscriber(ctx, core.SubscriberSpec{
 		Name: c.clientID, Queue: queuePrefix + c.clientID, Fresh: p.CleanStart, Expiry: expiry,
 		Window: int(p.ReceiveMaximum), Will: will, Receiver: c,
@@ -140,7 +143,7 @@ func (c *conn) accept(p *wire.Connect) *wire.Connack {
 	}
 	c.sent = newSentAliases(p.TopicAliasMaximum)
 	c.explains = c.version == wire.V5 && p.RequestProblemInfo
-	if p.ClientID == "" { // [MQTT-3.1.3-6] [MQTT-3.2.2-16]
+	if p.ClientID == "" { // [MQTT-3.1.3-6] [MQTT-3.1.3-7] [MQTT-3.2.2-16]
 		c.clientID = core.GeneratedName("baton-")
 		ack.AssignedClientID = c.clientID
 	}
@@ -154,7 +157,7 @@ func (c *conn) accept(p *wire.Connect) *wire.Connack {
 	return ack
 }
 
-// serverKeepAlive is the keep alive in force, in seconds [MQTT-3.2.2-21]. A
+// serverKeepAlive is the keep alive in force, in seconds [MQTT-3.2.2-22]. A
 // client that cannot be told another one is taken at its word.
 func serverKeepAlive(ack *wire.Connack, p *wire.Connect) uint16 {
 	if p.Version == wire.V5 && ack.HasServerKeepAlive {
@@ -208,7 +211,7 @@ func (s *Server) newWill(w *wire.Will) (*core.Will, error) {
 
 // refuse answers a CONNECT with e. Versions before 5 have a word for few
 // reasons; a client that has broken the protocol is just closed
-// [MQTT-3.1.1 3.1.4-1].
+// [MQTT-3.1.1 3.1.4-1] [MQTT-3.1.1 3.2.2-6].
 func (c *conn) refuse(e *wire.Error) {
 	version := c.version
 	switch {
@@ -220,7 +223,7 @@ func (c *conn) refuse(e *wire.Error) {
 	}
 	code, reference := c.elsewhere(e.Code)
 	if code == wire.ServerShuttingDown || code == wire.SessionTakenOver || code == wire.AdministrativeAction {
-		code = wire.ServerUnavailable // these are DISCONNECT's (table 3-1)
+		code = wire.ServerUnavailable // these are DISCONNECT's (table 3-1) [MQTT-3.2.2-8]
 	}
 	ack := wire.Connack{Reason: code, ReasonString: e.Text, ServerReference: reference}
 	c.out.Append(func(b *outbox.Buffer) {

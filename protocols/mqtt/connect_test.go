@@ -47,11 +47,11 @@ func TestConnectIsAnswered(t *testing.T) {
 
 		{"[MQTT-3.1.0-1] first packet is not CONNECT", wire.V5, []byte{0xC0, 0}, ""},
 		{"first packet is DISCONNECT", wire.V5, []byte{0xE0, 0}, ""},
-		{"[MQTT-3.1.2-1] another protocol", wire.V311, with311(name("AMQP")), "CONNACK 0x01"},
+		{"[MQTT-3.1.2-1] [MQTT-3.1.1 3.1.2-1] another protocol", wire.V311, with311(name("AMQP")), "CONNACK 0x01"},
 		{"[MQTT-3.1.2-2] a level to come", wire.V311, with311(level(6)), "CONNACK 0x01"},
 		{"a level that never was", wire.V311, with311(level(0)), "CONNACK 0x01"},
 		{"[MQTT-3.1.2-3] reserved flag", wire.V5, with(flags(1)), "CONNACK 0x81"},
-		{"MQTT-3.1.1 3.1.2-3: reserved flag", wire.V311, with311(flags(1)), ""},
+		{"[MQTT-3.1.1 3.1.2-3] reserved flag", wire.V311, with311(flags(1)), ""},
 		{"[MQTT-3.1.2-12] will of QoS 3", wire.V5, with(will("w", "", 3, false, "")), "CONNACK 0x81"},
 		{"[MQTT-3.1.2-11] will QoS without a will", wire.V5, with(flags(0x08)), "CONNACK 0x81"},
 		{"[MQTT-3.3.2-2] will topic with a wildcard", wire.V5, with(will("w/#", "", 0, false, "")), "CONNACK 0x90"},
@@ -59,7 +59,7 @@ func TestConnectIsAnswered(t *testing.T) {
 		{"property twice", wire.V5, with(properties(long(wire.SessionExpiry, 1) + long(wire.SessionExpiry, 1))), "CONNACK 0x82"},
 		{"receive maximum 0", wire.V5, with(properties(short(wire.ReceiveMaximum, 0))), "CONNACK 0x82"},
 		{"maximum packet size 0", wire.V5, with(properties(long(wire.MaximumPacketSize, 0))), "CONNACK 0x82"},
-		{"MQTT-4.12.0-1: authentication method", wire.V5, with(properties(str(wire.AuthenticationMethod, "SCRAM"))), "CONNACK 0x8c"},
+		{"[MQTT-4.12.0-1] authentication method", wire.V5, with(properties(str(wire.AuthenticationMethod, "SCRAM"))), "CONNACK 0x8c"},
 		{"bad credentials", wire.V5, with(login("guest", "?")), "CONNACK 0x86"},
 		{"bad credentials of 3.1.1", wire.V311, with311(login("guest", "?")), "CONNACK 0x04"},
 		{"bad credentials of 3.1", wire.V31, connect(wire.V31, "c", login("guest", "?")), "CONNACK 0x04"},
@@ -118,7 +118,7 @@ func TestLoginThatCannotBeChecked(t *testing.T) {
 	})
 }
 
-func TestConnackTellsWhatDiffers(t *testing.T) {
+func TestConnackTellsWhatDiffers(t *testing.T) { // [MQTT-3.2.2-22]
 	inBubble(t, func(s *setup) {
 		s.server.MaxKeepAlive, s.server.MaxSessionExpiry = 30*time.Second, time.Hour
 		s.server.MaxPacketSize, s.server.ReceiveMaximum, s.server.TopicAliasMaximum = 65536, 7, -1
@@ -143,7 +143,7 @@ func TestConnackTellsWhatDiffers(t *testing.T) {
 	})
 }
 
-func TestIdentifierIsAssigned_MQTT_3_1_3_6(t *testing.T) {
+func TestIdentifierIsAssigned_MQTT_3_1_3_6(t *testing.T) { // [MQTT-3.1.3-6] [MQTT-3.2.2-16]
 	inBubble(t, nil, func(b *bed) {
 		seen := map[string]bool{}
 		for range 3 {
@@ -159,7 +159,7 @@ func TestIdentifierIsAssigned_MQTT_3_1_3_6(t *testing.T) {
 	})
 }
 
-func TestKeepAlive_MQTT_3_1_2_22(t *testing.T) {
+func TestKeepAlive_MQTT_3_1_2_22(t *testing.T) { // [MQTT-3.1.2-22] [MQTT-3.1.1 3.1.2-24]
 	inBubble(t, nil, func(b *bed) {
 		for _, v := range []wire.Version{wire.V31, wire.V5} {
 			p := b.connect(v, "c", keepAlive(10))
@@ -179,7 +179,7 @@ func TestKeepAlive_MQTT_3_1_2_22(t *testing.T) {
 }
 
 // TestKeepAliveCountsPackets: a packet that never ends keeps no connection open.
-func TestKeepAliveCountsPackets_MQTT_3_1_2_22(t *testing.T) {
+func TestKeepAliveCountsPackets_MQTT_3_1_2_22(t *testing.T) { // [MQTT-3.1.2-22]
 	inBubble(t, nil, func(b *bed) {
 		for _, size := range []int{100, 1 << 20} { // beside the reader's buffer, too
 			p := b.connect(wire.V5, "c", keepAlive(10))
@@ -240,7 +240,7 @@ func TestHandshakeTimeout(t *testing.T) {
 	})
 }
 
-func TestTakeover_MQTT_3_1_4_3(t *testing.T) {
+func TestTakeover_MQTT_3_1_4_3(t *testing.T) { // [MQTT-3.1.4-3]
 	for _, v := range []wire.Version{wire.V311, wire.V5} {
 		t.Run(v.String(), func(t *testing.T) {
 			inBubble(t, nil, func(b *bed) {

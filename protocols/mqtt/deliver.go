@@ -61,7 +61,9 @@ func (c *conn) Release(id uint16) { c.sendAck(wire.PUBREL, id, wire.Success) }
 // TakenOver implements core.SubscriberReceiver [MQTT-3.1.4-3].
 func (c *conn) TakenOver() { c.interrupt(takenOver()) }
 
-// deliver queues a PUBLISH, unless the client accepts none as large.
+// deliver queues a PUBLISH, unless the client accepts none as large. It has DUP
+// if it may have been sent before, whatever it came with [MQTT-3.3.1-3]
+// [MQTT-4.3.2-2] [MQTT-4.3.3-2].
 func (c *conn) deliver(m *core.Message, id uint16, match *core.Match, qos uint8, again bool) (ok bool) {
 	var topic [topicScratch]byte
 	d := wire.Delivery{
@@ -70,7 +72,7 @@ func (c *conn) deliver(m *core.Message, id uint16, match *core.Match, qos uint8,
 	}
 	if c.version == wire.V5 {
 		var ids [4]uint32
-		if match.ID != 0 { // [MQTT-3.3.4-3] [MQTT-3.3.4-4]
+		if match.ID != 0 { // [MQTT-3.3.4-3] [MQTT-3.3.4-4] [MQTT-3.3.4-5]
 			d.SubscriptionIDs = append(append(ids[:0], match.ID), match.More...)
 		}
 		if m.Expires != 0 { // [MQTT-3.3.2-6]

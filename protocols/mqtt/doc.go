@@ -22,7 +22,7 @@
 //   - A message that has waited longer than its expiry interval is not sent; what
 //     is sent carries what is left of it [MQTT-3.3.2-5] [MQTT-3.3.2-6], across
 //     connections and restarts. A message of QoS 2 that was sent before goes on,
-//     with 0 left, until the client has answered [MQTT-4.4.0-1].
+//     with 0 left, until the client has answered [MQTT-4.3.3-7].
 //   - Topics and properties cross over to AMQP and back as package bridge says.
 //   - A client that breaks the protocol is disconnected with the reason code
 //     that the specification asks for, where its version has one, and with one
@@ -122,8 +122,8 @@
 // of a password: it is then asked by AUTH, and may authenticate again, as the
 // same user, as long as the connection is open. Its vhost is the one that
 // CONNECT's user name begins with, if it has one. Another method is answered with
-// 0x8C, a login that is refused with 0x87, in CONNACK or, when it has come again,
-// in DISCONNECT.
+// 0x8C in CONNACK, or 0x82 in DISCONNECT when it has come again; a login that is
+// refused with 0x87 in either.
 //
 // # Shutdown and wills
 //
@@ -159,8 +159,8 @@
 // in, a delivery one that goes out. Answers are PUBACK, PUBREC, PUBREL and
 // PUBCOMP, in both directions. 3.x stands for versions 3.1 and 3.1.1.
 //
-// Statements of the form [MQTT-3.3.1-2] refer to MQTT 5.0, those of the form
-// [MQTT-3.1.1 3.1.2-22] to MQTT 3.1.1.
+// Statements of the form [MQTT-x.y.z-n] refer to MQTT 5.0, those of the form
+// [MQTT-3.1.1 x.y.z-n] to MQTT 3.1.1; docs/mqtt-conformance.md has them all.
 //
 // # Who owns what
 //

@@ -20,8 +20,9 @@ import (
 // CONNECT's user name, which is no part of the method, may name a vhost; a user
 // in it has to be the one that the method finds.
 
-// enhanced finds out by CONNECT's method who the client is. ack gets the last
-// of the method's data.
+// enhanced finds out by CONNECT's method who the client is; one without a method
+// does not come here, and is sent no AUTH [MQTT-4.12.0-6]. ack gets the last of
+// the method's data. An error ends the connection [MQTT-4.12.0-4].
 func (c *conn) enhanced(ctx context.Context, p *wire.Connect, ack *wire.Connack) (auth.Principal, error) {
 	var user string
 	c.vhost, user = c.srv.splitUserName(p.UserName)

@@ -22,7 +22,7 @@ var (
 	// errEnded: somebody but the client wants the connection to end.
 	errEnded = errors.New("ended by the broker")
 
-	// errStore: an answer can never be given any more.
+	// errStore: an answer can never be given any more [MQTT-3.1.1 4.8.0-2].
 	errStore = errors.New("the store has failed")
 )
 

@@ -24,7 +24,7 @@ func wait(d time.Duration) {
 
 // TestWhatWaitedTooLongIsNotSent_MQTT_3_3_2_5 and what did not says how long it
 // may wait still [MQTT-3.3.2-6], to a client that was away.
-func TestWhatWaitedTooLongIsNotSent_MQTT_3_3_2_5(t *testing.T) {
+func TestWhatWaitedTooLongIsNotSent_MQTT_3_3_2_5(t *testing.T) { // [MQTT-3.3.2-5]
 	inBubble(t, nil, func(b *bed) {
 		s := b.connect(wire.V5, "s", resume)
 		s.subscribe(1, 2, "t/#")

@@ -61,7 +61,8 @@ func (c *conn) logFault(err error, code wire.ReasonCode) {
 }
 
 // goodbye logs why the connection ends, tells the client if the protocol has a
-// word for it, and writes what is queued.
+// word for it, writes what is queued, and closes the connection, whether the
+// client has heard it or not [MQTT-3.14.4-2] [MQTT-4.13.2-1] [MQTT-3.2.2-7].
 func (c *conn) goodbye(err error) {
 	until := time.Now().Add(c.srv.opt.DrainTimeout)
 	e := fault(err)
@@ -93,19 +94,32 @@ func (c *conn) goodbye(err error) {
 }
 
 // tell says why the connection ends, where the client's version has a packet
-// for that: CONNACK while it waits for one, else DISCONNECT [MQTT-4.13.1-1].
+// for that: CONNACK while it waits for one, else DISCONNECT [MQTT-3.14.0-1].
 func (c *conn) tell(e *wire.Error) {
 	if !c.connected {
 		c.refuse(e)
 		return
 	}
 	d := wire.Disconnect{ReasonString: e.Text}
-	d.Reason, d.ServerReference = c.elsewhere(e.Code) // [MQTT-4.13.1-1]
+	d.Reason, d.ServerReference = c.elsewhere(disconnectReason(e.Code)) // [MQTT-4.13.1-1]
 	c.out.Append(func(b *outbox.Buffer) {
 		c.told = true
 		// A client whose limit does not even hold a bare one hears nothing.
 		b.B, _ = wire.AppendDisconnect(b.B, c.version, &d, c.acceptMax)
 	})
+}
+
+// disconnectReason is code as DISCONNECT can say it: some are CONNACK's alone
+// (table 3-10) [MQTT-3.14.2-1].
+func disconnectReason(code wire.ReasonCode) wire.ReasonCode {
+	switch code {
+	case wire.BadAuthenticationMethod: // another one than CONNECT's [MQTT-4.12.1-1]
+		return wire.ProtocolError
+	case wire.BadUserNameOrPassword, wire.Banned:
+		return wire.NotAuthorized
+	default:
+		return code
+	}
 }
 
 // linger lets the last bytes arrive, for a second at most: closing a socket

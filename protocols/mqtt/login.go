@@ -28,7 +28,7 @@ const (
 // method of enhanced authentication has to say at its end.
 func (c *conn) login(ctx context.Context, p *wire.Connect, ack *wire.Connack) (auth.Principal, error) {
 	switch limit := c.srv.opt.MaxClientID; {
-	case len(c.clientID) > limit: // [MQTT-3.1.3-5] lets a server have a limit, from 23 on
+	case len(c.clientID) > limit: // [MQTT-3.1.3-8] [MQTT-3.1.3-5] lets a server have a limit, from 23 on
 		return auth.Principal{}, wire.Errorf(wire.ClientIDNotValid, "the client identifier has more than %d bytes", limit)
 	case len(p.UserName) > maxUserName:
 		return auth.Principal{}, wire.Errorf(wire.BadUserNameOrPassword, "the user name has more than %d bytes", maxUserName)

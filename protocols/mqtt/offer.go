@@ -53,7 +53,7 @@ func (s *Server) offersFilter(filter string) wire.ReasonCode {
 	switch {
 	case s.opt.NoShared && share != "":
 		return wire.SharedNotSupported
-	case s.opt.NoWildcards && hasWildcard(topics):
+	case s.opt.NoWildcards && hasWildcard(topics): // [MQTT-3.1.1 3.8.3-2]
 		return wire.WildcardNotSupported
 	}
 	return wire.Success

@@ -9,7 +9,7 @@ import (
 	"github.com/batonmq/baton/protocols/mqtt/wire"
 )
 
-// TestAFullQueueRefuses: a queue that refuses what is too much has MQTT 5 answer so, and older versions say nothing [MQTT-4.3.2-5]; QoS 0 is
+// TestAFullQueueRefuses: a queue that refuses what is too much has MQTT 5 answer so, and older versions say nothing; QoS 0 is
 // dropped. The connection goes on, and a QoS 2 identifier is free again.
 func TestAFullQueueRefuses(t *testing.T) {
 	inBubble(t, nil, func(b *bed) {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -485,10 +486,33 @@ func describe(f wire.Frame, v wire.Version) string {
 	default:
 		s = f.Type.String()
 	}
-	if len(r.b) > 0 || r.cut {
+	if len(r.b) > 0 || r.cut || v == wire.V5 && !reasonsListed(f) {
 		return fmt.Sprintf("malformed %s % x", f.Type, f.Body)
 	}
 	return s
+}
+
+// reasonsListed reports whether a packet of MQTT 5 has reason codes that its
+// table lists.
+func reasonsListed(f wire.Frame) bool {
+	var reasons []byte
+	switch r := (reader{b: f.Body}); f.Type {
+	case wire.CONNACK:
+		r.octet()
+		reasons = []byte{r.octet()}
+	case wire.PUBACK, wire.PUBREC, wire.PUBREL, wire.PUBCOMP:
+		if r.short(); len(r.b) > 0 {
+			reasons = []byte{r.octet()}
+		}
+	case wire.SUBACK, wire.UNSUBACK:
+		r.short()
+		r.section(wire.V5)
+		reasons = []byte(r.rest())
+	case wire.DISCONNECT, wire.AUTH:
+		reasons = []byte{r.octet()}
+	default:
+	}
+	return !slices.ContainsFunc(reasons, func(b byte) bool { return strings.IndexByte(listed[f.Type], b) < 0 })
 }
 
 // reader takes fields off a body.

@@ -96,7 +96,7 @@ func (c *conn) routingKey(p *wire.Publish) (string, error) {
 
 // aliased sets or uses a topic alias (section 3.3.2.3.4).
 func (c *conn) aliased(alias int, topic []byte) (key string, err error) {
-	if alias > c.srv.opt.TopicAliasMaximum { // [MQTT-3.3.2-9]
+	if alias > c.srv.opt.TopicAliasMaximum { // [MQTT-3.3.2-9] [MQTT-3.3.2-12]
 		return "", wire.Errorf(wire.TopicAliasInvalid, "topic alias %d, the maximum is %d", alias, c.srv.opt.TopicAliasMaximum)
 	}
 	if alias > len(c.aliases) {
@@ -124,7 +124,8 @@ func unknownAlias(alias int) error {
 	return wire.Errorf(wire.ProtocolError, "topic alias %d stands for no topic", alias)
 }
 
-// route hands a complete publication to the engine.
+// route hands a complete publication to the engine, and answers it as its QoS
+// demands [MQTT-3.3.4-1].
 func (c *conn) route(ctx context.Context, m *core.Message, p *wire.Publish) error {
 	if err := c.session.Admit(ctx, m.Size()); err != nil {
 		return err
@@ -154,7 +155,8 @@ func (c *conn) route(ctx context.Context, m *core.Message, p *wire.Publish) erro
 }
 
 // routeAtLeastOnce publishes a message of QoS 1. PUBACK is sent when all that
-// it caused is on record [MQTT-4.3.2-4]. One that is malformed is refused.
+// it caused is on record [MQTT-4.3.2-4]; its identifier is not noted, so that it
+// may name another one then [MQTT-4.3.2-5]. One that is malformed is refused.
 func (c *conn) routeAtLeastOnce(m *core.Message, id uint16, malformed error) error {
 	if int(c.unacked.Add(1))+len(c.once) > c.receiveMaximum() {
 		return c.tooMany()
@@ -176,7 +178,7 @@ func (c *conn) routeAtLeastOnce(m *core.Message, id uint16, malformed error) err
 
 // routeOnce publishes a message of QoS 2, unless it came before. PUBREC is sent
 // when it is on record that the identifier is taken [MQTT-4.3.3-8]
-// [MQTT-4.3.3-10]. One that is malformed is refused, and takes no identifier.
+// [MQTT-4.3.3-10]. One that is refused takes no identifier [MQTT-4.3.3-9].
 func (c *conn) routeOnce(m *core.Message, id uint16, malformed error) error {
 	pubrec := answer(wire.PUBREC, id, wire.Success)
 	if malformed != nil {
@@ -206,7 +208,7 @@ func (c *conn) receiveMaximum() int {
 	return 2 << 16
 }
 
-func (c *conn) tooMany() error { // [MQTT-3.3.4-9]
+func (c *conn) tooMany() error { // [MQTT-3.3.4-7]
 	return wire.Errorf(wire.ReceiveMaximumExceeded, "more than %d messages are not answered", c.srv.opt.ReceiveMaximum)
 }
 

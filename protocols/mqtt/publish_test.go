@@ -23,7 +23,7 @@ var everyProperty = user("a", "1") + long(wire.MessageExpiry, 60) + octet(wire.P
 
 // TestPropertiesAreCarriedThrough_MQTT_3_3_2_17 sends every property, at every
 // QoS, to a receiver of the same version and one of an older.
-func TestPropertiesAreCarriedThrough_MQTT_3_3_2_17(t *testing.T) {
+func TestPropertiesAreCarriedThrough_MQTT_3_3_2_17(t *testing.T) { // [MQTT-3.3.2-17]
 	inBubble(t, nil, func(b *bed) {
 		s, old := b.connect(wire.V5, "s"), b.connect(wire.V311, "o")
 		s.subscribe(1, 2, "t")
@@ -146,7 +146,7 @@ func TestAnswersToPublish(t *testing.T) {
 
 // TestAnswersAreInOrder_MQTT_4_6_0_2 sends a burst in one piece: answers come
 // in the order of what they answer.
-func TestAnswersAreInOrder_MQTT_4_6_0_2(t *testing.T) {
+func TestAnswersAreInOrder_MQTT_4_6_0_2(t *testing.T) { // [MQTT-4.6.0-2] [MQTT-4.6.0-3]
 	inBubble(t, nil, func(b *bed) {
 		s := b.connect(wire.V5, "s", durable)
 		s.subscribe(1, 2, "yes")
@@ -167,7 +167,7 @@ func TestAnswersAreInOrder_MQTT_4_6_0_2(t *testing.T) {
 	})
 }
 
-func TestReceiveMaximumOfTheServer_MQTT_3_3_4_9(t *testing.T) {
+func TestReceiveMaximumOfTheServer_MQTT_3_3_4_7(t *testing.T) { // [MQTT-3.3.4-7]
 	change := func(s *setup) { s.server.ReceiveMaximum, s.store.Manual = 2, true }
 	for _, tt := range []struct {
 		name string
@@ -239,7 +239,7 @@ func TestTopicAlias(t *testing.T) {
 
 // TestTooLargeForTheClient_MQTT_3_1_2_25: such a message is dropped as if the
 // client had it, and does not hold up what is behind it.
-func TestTooLargeForTheClient_MQTT_3_1_2_25(t *testing.T) {
+func TestTooLargeForTheClient_MQTT_3_1_2_25(t *testing.T) { // [MQTT-3.1.2-25] [MQTT-3.1.2-24]
 	inBubble(t, nil, func(b *bed) {
 		s := b.connect(wire.V5, "s", durable, properties(long(wire.MaximumPacketSize, 50)+short(wire.ReceiveMaximum, 1)))
 		s.subscribe(1, 2, "t")
@@ -367,7 +367,7 @@ func TestRetained(t *testing.T) {
 
 // TestOrder_MQTT_4_6_0_6: messages of one publisher arrive in their order, at
 // each QoS, over a window that they do not fit in.
-func TestOrder_MQTT_4_6_0_6(t *testing.T) {
+func TestOrder_MQTT_4_6_0_6(t *testing.T) { // [MQTT-4.6.0-5] [MQTT-4.6.0-6]
 	inBubble(t, nil, func(b *bed) {
 		s := b.connect(wire.V5, "s", durable, properties(short(wire.ReceiveMaximum, 7)))
 		s.subscribe(1, 2, "#")

@@ -43,7 +43,9 @@ func (c *conn) reasonOf(tag uint64) string {
 }
 
 // sendExplained queues an answer with a reason string, if the client accepts a
-// packet as large [MQTT-3.4.2-2] [MQTT-3.5.2-2].
+// packet as large [MQTT-3.4.2-2] [MQTT-3.5.2-2]. PUBREL and PUBCOMP never have
+// one [MQTT-3.6.2-2] [MQTT-3.7.2-2], and none of them user properties
+// [MQTT-3.4.2-3] [MQTT-3.5.2-3] [MQTT-3.6.2-3] [MQTT-3.7.2-3].
 func (c *conn) sendExplained(t wire.PacketType, id uint16, reason wire.ReasonCode, text string) {
 	a := wire.Ack{PacketID: id, Reason: reason, Properties: wire.AppendText(nil, wire.ReasonString, text)}
 	if uint64(wire.AckSize(c.version, a)) > uint64(c.acceptMax) {

@@ -56,7 +56,8 @@ func TestPayloadFormatIsChecked(t *testing.T) {
 
 // TestReasonStrings: refusals say why, unless the client has asked to be spared
 // [MQTT-3.1.2-29] or takes no packet as large [MQTT-3.4.2-2] [MQTT-3.5.2-2]
-// [MQTT-3.9.2-1].
+// [MQTT-3.9.2-1]; there are no user properties [MQTT-3.4.2-3] [MQTT-3.5.2-3]
+// [MQTT-3.9.2-2].
 func TestReasonStrings(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

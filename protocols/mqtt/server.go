@@ -52,7 +52,7 @@ func New(opt Options) (*Server, error) {
 }
 
 // Serve speaks MQTT with one client until the connection is over, and closes
-// it; it is a listen.Handler. When ctx ends with the cause listen.ErrCut the
+// it; it is a listen.Handler, for any stream of bytes [MQTT-4.2.0-1]. When ctx ends with the cause listen.ErrCut the
 // client hears nothing; with any other cause it is told that the broker shuts
 // down (0x8B, or 0x9C where Options.Elsewhere knows another), and has Options.DrainTimeout to read what was queued for it.
 func (s *Server) Serve(ctx context.Context, nc net.Conn) {

@@ -25,7 +25,7 @@ func (b *bed) again(v wire.Version, id string) (p *peer, present bool) {
 
 // TestSessionPresent_MQTT_3_2_2_2 follows a session through the ways in which a
 // client comes and goes.
-func TestSessionPresent_MQTT_3_2_2_2(t *testing.T) {
+func TestSessionPresent_MQTT_3_2_2_2(t *testing.T) { // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
 	for _, v := range []wire.Version{wire.V311, wire.V5} {
 		t.Run(v.String(), func(t *testing.T) {
 			inBubble(t, nil, func(b *bed) {
@@ -52,7 +52,7 @@ func TestSessionPresent_MQTT_3_2_2_2(t *testing.T) {
 	}
 }
 
-func TestSessionExpires_MQTT_3_1_2_23(t *testing.T) {
+func TestSessionExpires_MQTT_3_1_2_23(t *testing.T) { // [MQTT-3.1.2-23] [MQTT-4.1.0-2]
 	inBubble(t, nil, func(b *bed) {
 		p, _ := b.again(wire.V5, "c") // for an hour
 		p.disconnect()
@@ -118,7 +118,7 @@ func (b *bed) resumed(v wire.Version, id string) *peer {
 
 // TestSentAgain_MQTT_4_4_0_1: what was not answered comes again on the next
 // connection, with its identifier and DUP, and only there.
-func TestSentAgain_MQTT_4_4_0_1(t *testing.T) {
+func TestSentAgain_MQTT_4_4_0_1(t *testing.T) { // [MQTT-4.4.0-1]
 	for _, v := range []wire.Version{wire.V311, wire.V5} {
 		t.Run(v.String(), func(t *testing.T) {
 			inBubble(t, nil, func(b *bed) {
@@ -152,7 +152,7 @@ func TestSentAgain_MQTT_4_4_0_1(t *testing.T) {
 // TestQoS2ComesOnce_MQTT_4_3_3_10: a PUBLISH that is sent again under an
 // identifier that was not released is not published again, on the same
 // connection or the next.
-func TestQoS2ComesOnce_MQTT_4_3_3_10(t *testing.T) {
+func TestQoS2ComesOnce_MQTT_4_3_3_10(t *testing.T) { // [MQTT-4.3.3-10]
 	inBubble(t, nil, func(b *bed) {
 		s := b.connect(wire.V5, "s")
 		s.subscribe(1, 2, "t")
@@ -212,7 +212,7 @@ func TestSessionsSurviveTheBroker(t *testing.T) {
 
 // TestReceiveMaximumOfTheClient_MQTT_3_3_4_9: no more than that is on its way,
 // and what waits follows in order.
-func TestReceiveMaximumOfTheClient_MQTT_3_3_4_9(t *testing.T) {
+func TestReceiveMaximumOfTheClient_MQTT_3_3_4_9(t *testing.T) { // [MQTT-3.3.4-9]
 	inBubble(t, nil, func(b *bed) {
 		s := b.connect(wire.V5, "s", properties(short(wire.ReceiveMaximum, 2)))
 		s.subscribe(1, 2, "t")
@@ -250,7 +250,7 @@ func TestWill(t *testing.T) {
 		after time.Duration
 	}{
 		{"[MQTT-3.1.2-8] broken connection", 0, hangUp, true, 0},
-		{"MQTT-3.14.4-3: normal disconnect", 0, disconnect(0), false, 0},
+		{"[MQTT-3.14.4-3] normal disconnect", 0, disconnect(0), false, 0},
 		{"section 3.14.2.1: disconnect with will", 0, disconnect(4), true, 0},
 		{"disconnect with an error", 0, disconnect(0x80), true, 0},
 		{"protocol error", 0, func(_ *bed, p *peer) { p.write([]byte{0x10, 0}); p.dropped(wire.ProtocolError) }, true, 0},
@@ -297,7 +297,7 @@ func TestWill(t *testing.T) {
 	}
 }
 
-func TestWillIsRetained_MQTT_3_1_2_15(t *testing.T) {
+func TestWillIsRetained_MQTT_3_1_2_15(t *testing.T) { // [MQTT-3.1.1 3.1.2-17]
 	inBubble(t, nil, func(b *bed) {
 		p := b.connect(wire.V311, "w", will("w", "gone", 2, true, ""))
 		_ = p.nc.Close()

@@ -19,8 +19,8 @@ const (
 	sendRetainedIfNew = 1
 )
 
-// subscribe acts on SUBSCRIBE: each filter for itself [MQTT-3.8.4-5]
-// [MQTT-3.8.4-6].
+// subscribe acts on SUBSCRIBE: each filter for itself [MQTT-3.8.4-5], with one
+// SUBACK [MQTT-3.8.4-1] that has a reason for each [MQTT-3.8.4-6].
 func (c *conn) subscribe(ctx context.Context, f wire.Frame) error {
 	p, err := wire.DecodeSubscribe(f, c.version)
 	if err != nil {
@@ -29,7 +29,7 @@ func (c *conn) subscribe(ctx context.Context, f wire.Frame) error {
 	if err := c.offersSubscription(&p); err != nil {
 		return err
 	}
-	ack := wire.SubscribeAck{PacketID: p.PacketID, Reasons: make([]wire.ReasonCode, len(p.Subscriptions))}
+	ack := wire.SubscribeAck{PacketID: p.PacketID, Reasons: make([]wire.ReasonCode, len(p.Subscriptions))} // [MQTT-3.8.4-2] [MQTT-2.2.1-6]
 	specs := make([]core.SubscriptionSpec, 0, len(p.Subscriptions))
 	asked := make([]int, 0, len(p.Subscriptions)) // index of specs in Subscriptions
 	for i := range p.Subscriptions {
@@ -42,7 +42,7 @@ func (c *conn) subscribe(ctx context.Context, f wire.Frame) error {
 			continue
 		}
 		qos := c.srv.granted(s.QoS)
-		ack.Reasons[i] = wire.ReasonCode(qos) // section 3.9.3: what was granted
+		ack.Reasons[i] = wire.ReasonCode(qos) // what was granted [MQTT-3.8.4-7] [MQTT-3.9.3-2]
 		_, topics, _ := wire.SplitShared(s.Filter)
 		specs = append(specs, core.SubscriptionSpec{
 			Key: filter.Key, Share: filter.Share, Queue: sharedQueue(filter), Level: core.Level(qos), // [MQTT-4.8.2-3]
@@ -77,7 +77,7 @@ func (c *conn) subscribe(ctx context.Context, f wire.Frame) error {
 		if spec.Share != "" { // section 4.8.2: no retained messages are sent
 			continue
 		}
-		if results[i].Err == nil && (handling == sendRetained || handling == sendRetainedIfNew && !results[i].Existed) { // [MQTT-3.3.1-9] ff.
+		if results[i].Err == nil && (handling == sendRetained || handling == sendRetainedIfNew && !results[i].Existed) { // [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11] [MQTT-3.8.4-4]
 			c.link.SendRetained(spec)
 		}
 	}
@@ -150,7 +150,8 @@ const (
 	maxQueueName = 255
 )
 
-// unsubscribe acts on UNSUBSCRIBE.
+// unsubscribe acts on UNSUBSCRIBE: each filter for itself, with one UNSUBACK
+// [MQTT-3.10.4-6] that says what became of each [MQTT-3.11.3-2].
 func (c *conn) unsubscribe(ctx context.Context, f wire.Frame) error {
 	p, err := wire.DecodeUnsubscribe(f, c.version)
 	if err != nil {
@@ -166,7 +167,7 @@ func (c *conn) unsubscribe(ctx context.Context, f wire.Frame) error {
 			asked = append(asked, i)
 		}
 	}
-	existed, err := c.link.Unsubscribe(ctx, filters)
+	existed, err := c.link.Unsubscribe(ctx, filters) // [MQTT-3.10.4-1]
 	if err != nil {
 		return err
 	}
@@ -175,7 +176,7 @@ func (c *conn) unsubscribe(ctx context.Context, f wire.Frame) error {
 			ack.Reasons[asked[i]] = wire.NoSubscriptionExisted
 		}
 	}
-	c.out.Append(func(b *outbox.Buffer) { b.B, err = wire.AppendUnsuback(b.B, c.version, ack, c.acceptMax) }) // [MQTT-3.10.4-4]
+	c.out.Append(func(b *outbox.Buffer) { b.B, err = wire.AppendUnsuback(b.B, c.version, ack, c.acceptMax) }) // [MQTT-3.10.4-4] [MQTT-3.10.4-5]
 	if err != nil {
 		return unsendable(wire.UNSUBACK, err)
 	}

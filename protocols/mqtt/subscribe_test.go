@@ -31,8 +31,8 @@ func TestFilters(t *testing.T) {
 			{"multi-level", "a/#", "a/b/c", true},
 			{"multi-level is none, too", "a/#", "a", true},
 			{"multi-level behind one", "+/b/#", "a/b/c/d", true},
-			{"MQTT-4.7.2-1: $ and #", "#", "$x/y", false},
-			{"MQTT-4.7.2-1: $ and +", "+/y", "$x/y", false},
+			{"[MQTT-4.7.2-1] $ and #", "#", "$x/y", false},
+			{"[MQTT-4.7.2-1] $ and +", "+/y", "$x/y", false},
 			{"$ asked for", "$x/#", "$x/y", true},
 			{"empty levels", "//", "//", true},
 			{"leading slash", "a", "/a", false},
@@ -61,7 +61,7 @@ func TestFilters(t *testing.T) {
 	})
 }
 
-func TestSuback_MQTT_3_8_4_6(t *testing.T) {
+func TestSuback_MQTT_3_8_4_6(t *testing.T) { // [MQTT-3.8.4-6] [MQTT-3.8.4-7] [MQTT-3.9.3-1] [MQTT-3.9.3-2] [MQTT-3.1.1 3.8.4-5] [MQTT-3.1.1 3.9.3-1]
 	filters := []string{"a", "a/#/b", "a+", "", "$share/g/t", "$share//t", "$share/g+/t", "b/#"}
 	inBubble(t, nil, func(b *bed) {
 		modern, old := b.connect(wire.V5, "m"), b.connect(wire.V311, "o")
@@ -81,7 +81,7 @@ func TestSuback_MQTT_3_8_4_6(t *testing.T) {
 	})
 }
 
-func TestUnsubscribe_MQTT_3_10_4_1(t *testing.T) {
+func TestUnsubscribe_MQTT_3_10_4_1(t *testing.T) { // [MQTT-3.10.4-1] [MQTT-3.10.4-2] [MQTT-3.10.4-6] [MQTT-3.11.3-1] [MQTT-3.11.3-2] [MQTT-3.1.1 3.10.4-1] [MQTT-3.1.1 3.10.4-2] [MQTT-3.1.1 3.10.4-6]
 	inBubble(t, nil, func(b *bed) {
 		modern, old := b.connect(wire.V5, "m"), b.connect(wire.V311, "o")
 		for _, p := range []*peer{modern, old} {
@@ -119,7 +119,7 @@ func TestSubscriptionOptions(t *testing.T) {
 
 // TestOverlap_MQTT_3_3_5_1: a message that matches several subscriptions comes
 // once, with the highest QoS and every identifier.
-func TestOverlap_MQTT_3_3_5_1(t *testing.T) {
+func TestOverlap_MQTT_3_3_5_1(t *testing.T) { // [MQTT-3.3.4-2] [MQTT-3.3.4-3] [MQTT-3.3.4-4]
 	id := func(n byte) string { return string([]byte{byte(wire.SubscriptionIdentifier), n}) }
 	inBubble(t, nil, func(b *bed) {
 		s := b.connect(wire.V5, "s")
@@ -158,7 +158,7 @@ func TestSubackIsAPromise(t *testing.T) {
 }
 
 // TestSubscriptionsBeyondTheLimit: each filter is answered for itself.
-func TestSubscriptionsBeyondTheLimit_MQTT_3_9_3(t *testing.T) {
+func TestSubscriptionsBeyondTheLimit_MQTT_3_9_3(t *testing.T) { // [MQTT-3.8.4-5] [MQTT-3.9.3-2] [MQTT-3.1.1 3.8.4-4] [MQTT-3.1.1 3.9.3-2]
 	inBubble(t, func(s *setup) { s.broker.Subscriptions = 2 }, func(b *bed) {
 		for _, tt := range []struct {
 			v                wire.Version

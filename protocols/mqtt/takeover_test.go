@@ -80,7 +80,7 @@ func TestFullDisk(t *testing.T) {
 }
 
 // TestTakenOver_MQTT_3_1_4_3: the connection that comes later has the session; what the earlier one still says is not heard.
-func TestTakenOver_MQTT_3_1_4_3(t *testing.T) {
+func TestTakenOver_MQTT_3_1_4_3(t *testing.T) { // [MQTT-3.1.4-3]
 	for _, v := range []wire.Version{wire.V311, wire.V5} {
 		t.Run(v.String(), func(t *testing.T) {
 			inBubble(t, nil, func(b *bed) {
@@ -104,7 +104,7 @@ func TestTakenOver_MQTT_3_1_4_3(t *testing.T) {
 }
 
 // TestSentAgainWithinReceiveMaximum_MQTT_3_3_4_9: what the last connection left is subject to the limit of this one.
-func TestSentAgainWithinReceiveMaximum_MQTT_3_3_4_9(t *testing.T) {
+func TestSentAgainWithinReceiveMaximum_MQTT_3_3_4_9(t *testing.T) { // [MQTT-3.3.4-9]
 	inBubble(t, nil, func(b *bed) {
 		s := b.connect(wire.V5, "s", resume)
 		s.subscribe(1, 1, "t")
@@ -126,7 +126,7 @@ func TestSentAgainWithinReceiveMaximum_MQTT_3_3_4_9(t *testing.T) {
 }
 
 // TestSentAgainAfterACleanStop_MQTT_3_3_1_1: with DUP, as the client may have it.
-func TestSentAgainAfterACleanStop_MQTT_3_3_1_1(t *testing.T) {
+func TestSentAgainAfterACleanStop_MQTT_3_3_1_1(t *testing.T) { // [MQTT-3.3.1-1]
 	disk := memstore.NewDisk()
 	inBubble(t, func(s *setup) { s.store.Disk = disk }, func(b *bed) {
 		s := b.connect(wire.V5, "s", resume, properties(short(wire.ReceiveMaximum, 1)))

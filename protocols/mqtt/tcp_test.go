@@ -69,8 +69,8 @@ func dialWebSocket(tb testing.TB, addr string, v wire.Version) (*peer, *websocke
 	return &peer{t: tb, nc: nc, version: v}, ws
 }
 
-// TestConnectionsComeAndGo: after a thousand connections, ended in every way,
-// nothing of them is left.
+// TestConnectionsComeAndGo: after a thousand connections over TCP [MQTT-4.2.0-1]
+// [MQTT-3.1.1 7.1.1-1], ended in every way, nothing of them is left.
 func TestConnectionsComeAndGo(t *testing.T) {
 	b := newBed(t, func(s *setup) { s.server.Log = slog.New(slog.DiscardHandler) })
 	goroutines := runtime.NumGoroutine()
@@ -124,7 +124,8 @@ func TestGoodbyeArrives(t *testing.T) {
 }
 
 // TestWebSocket runs a conversation over frames that are cut anywhere
-// [MQTT-6.0.0-2].
+// [MQTT-6.0.0-2] [MQTT-3.1.1 6.0.0-2], of the subprotocol mqtt [MQTT-6.0.0-4]
+// [MQTT-3.1.1 6.0.0-4].
 func TestWebSocket(t *testing.T) {
 	for _, v := range []wire.Version{wire.V31, wire.V311, wire.V5} {
 		t.Run(v.String(), func(t *testing.T) {
@@ -168,7 +169,7 @@ func TestWebSocketEnds(t *testing.T) {
 		p.next()
 		return p, ws
 	}
-	t.Run("MQTT-6.0.0-1: text", func(t *testing.T) {
+	t.Run("[MQTT-6.0.0-1] [MQTT-3.1.1 6.0.0-1] text", func(t *testing.T) {
 		_, ws := open()
 		if err := ws.Write(t.Context(), websocket.MessageText, []byte("\xC0\x00")); err != nil {
 			t.Fatal(err)
@@ -216,7 +217,7 @@ func TestWebSocketRequests(t *testing.T) {
 		{"from another page", "GET /ws HTTP/1.1\r\nHost: h\r\nOrigin: http://evil.example\r\n" + upgrade + mqtt, "HTTP/1.1 403"},
 		{"another path", "GET / HTTP/1.1\r\nHost: h\r\n" + upgrade + mqtt, "HTTP/1.1 404"},
 		{"no upgrade", "GET /ws HTTP/1.1\r\nHost: h\r\n", "HTTP/1.1 426"},
-		{"MQTT-6.0.0-3: no subprotocol", "GET /ws HTTP/1.1\r\nHost: h\r\n" + upgrade, "HTTP/1.1 400"},
+		{"[MQTT-6.0.0-3] no subprotocol", "GET /ws HTTP/1.1\r\nHost: h\r\n" + upgrade, "HTTP/1.1 400"},
 		{"another subprotocol", "GET /ws HTTP/1.1\r\nHost: h\r\n" + upgrade + "Sec-WebSocket-Protocol: amqp\r\n", "HTTP/1.1 400"},
 		{"not HTTP", "\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00", ""},
 		{"endless", "GET /ws HTTP/1.1\r\nX: " + strings.Repeat("x", 20<<10), ""},

@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// Pattern returns the binding pattern of a topic filter. The filter of a shared
+// Pattern returns the binding pattern of a topic filter, which stands for that
+// filter alone [MQTT-4.7.3-4]. The filter of a shared
 // subscription is to be given without $share and the share's name.
 func Pattern(filter string) (string, error) {
 	if !strings.ContainsAny(filter, `/.+*\`) {

@@ -79,7 +79,7 @@ func TestFromMQTT(t *testing.T) {
 			want: field.Properties{DeliveryMode: 1, Headers: field.Table{{Key: "x-mqtt-payload-format", Value: uint8(1)}}},
 		},
 		{
-			name: "MQTT-3.3.2-18: user properties in order", in: section{}.user("b", "1").user("a", "2").user("b", "3").user("", ""),
+			name: "[MQTT-3.3.2-18] user properties in order", in: section{}.user("b", "1").user("a", "2").user("b", "3").user("", ""),
 			want: field.Properties{DeliveryMode: 1, Headers: field.Table{
 				{Key: "b", Value: "1"}, {Key: "a", Value: "2"}, {Key: "b", Value: "3"}, {Key: "", Value: ""},
 			}},

@@ -128,6 +128,9 @@ type connectCheck struct {
 	will    []byte // the will's property section
 }
 
+// run takes the fields in their order [MQTT-3.1.3-1], the client identifier
+// first of the payload [MQTT-3.1.3-3], and refuses what is left over or missing
+// [MQTT-3.1.4-1].
 func (c *connectCheck) run() {
 	c.protocol()
 	c.flagsAt = c.at()
@@ -137,9 +140,9 @@ func (c *connectCheck) run() {
 	if c.version == V5 {
 		c.connectProperties()
 	}
-	id := c.text()
+	id := c.text() // [MQTT-3.1.3-4]
 	if c.version != V5 && len(id) == 0 && (c.flags&connectCleanStart == 0 || c.version == V31) {
-		// [MQTT-3.1.1 3.1.3-8]; MQTT 3.1 has no empty identifiers at all
+		// [MQTT-3.1.1 3.1.3-7] [MQTT-3.1.1 3.1.3-8]; MQTT 3.1 has no empty identifiers at all
 		c.fail(&Error{ClientIDNotValid, "empty client identifier"})
 	}
 	c.willFields()
@@ -192,10 +195,10 @@ func (c *connectCheck) willFields() {
 		return
 	}
 	if c.version == V5 {
-		c.will, _ = c.properties(will)
+		c.will, _ = c.properties(will) // [MQTT-3.1.2-9]
 	}
-	topic := c.text()
-	c.data() // the payload, which may be empty
+	topic := c.text() // [MQTT-3.1.3-11]
+	c.data()          // the payload, which may be empty
 	if c.err != nil {
 		return
 	}
@@ -206,9 +209,11 @@ func (c *connectCheck) willFields() {
 	}
 }
 
+// credentials takes what the flags announce, and nothing else: [MQTT-3.1.2-16]
+// to [MQTT-3.1.2-19] [MQTT-3.1.2-17] [MQTT-3.1.2-18].
 func (c *connectCheck) credentials() {
 	if c.flags&connectUserName != 0 && c.present(connectUserName) {
-		c.text() // [MQTT-3.1.3-11]
+		c.text() // [MQTT-3.1.3-12]
 	}
 	if c.flags&connectPassword != 0 && c.present(connectPassword) {
 		c.data()

@@ -32,7 +32,7 @@ type Connack struct {
 
 // AppendConnack appends a CONNACK of at most limit bytes, where 0 is no limit.
 // Before MQTT 5 the reason becomes a return code ([ReasonCode.ReturnCode]), and
-// MQTT 3.1 knows no session present flag.
+// MQTT 3.1 knows no session present flag. The other flags are 0 [MQTT-3.2.2-1].
 func AppendConnack(dst []byte, v Version, a *Connack, limit uint32) ([]byte, error) {
 	pk := packet(CONNACK, v)
 	pk.SessionPresent = a.SessionPresent && a.Reason == Success && v != V31
@@ -66,7 +66,7 @@ func AppendConnack(dst []byte, v Version, a *Connack, limit uint32) ([]byte, err
 // Disconnect is a DISCONNECT.
 type Disconnect struct {
 	Reason           ReasonCode
-	HasSessionExpiry bool // of a client only [MQTT-3.14.2-2]
+	HasSessionExpiry bool // of a client only
 	SessionExpiry    uint32
 	ReasonString     string
 	ServerReference  string // of a server only
@@ -131,7 +131,7 @@ func AppendDisconnect(dst []byte, v Version, d *Disconnect, limit uint32) ([]byt
 	pk := packet(DISCONNECT, v)
 	pk.ReasonCode = byte(d.Reason)
 	p := &pk.Properties
-	p.SessionExpiryInterval, p.SessionExpiryIntervalFlag = d.SessionExpiry, d.HasSessionExpiry
+	p.SessionExpiryInterval, p.SessionExpiryIntervalFlag = d.SessionExpiry, d.HasSessionExpiry // none of a server [MQTT-3.14.2-2]
 	p.ReasonString = d.ReasonString
 	p.ServerReference = fitting(d.ServerReference)
 	p.User = toUser(d.UserProperties)
@@ -180,7 +180,8 @@ func DecodeAuth(f Frame, v Version) (Auth, error) {
 	}, nil
 }
 
-// AppendAuth appends an AUTH of at most limit bytes, where 0 is no limit.
+// AppendAuth appends an AUTH of at most limit bytes, where 0 is no limit
+// [MQTT-3.15.2-2] [MQTT-3.15.2-3].
 func AppendAuth(dst []byte, a *Auth, limit uint32) ([]byte, error) {
 	pk := packet(AUTH, V5)
 	pk.ReasonCode = byte(a.Reason)

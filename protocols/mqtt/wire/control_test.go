@@ -75,7 +75,7 @@ func TestConnectIsChecked(t *testing.T) {
 		code    wire.ReasonCode
 		version wire.Version // that a refusal knows
 	}{
-		{name: "[MQTT-3.1.3-6] empty identifier", body: v311 + "\x02\x00\x00\x00\x00"},
+		{name: "[MQTT-3.1.3-6] [MQTT-3.1.1 3.1.3-6] empty identifier", body: v311 + "\x02\x00\x00\x00\x00"},
 		{name: "[MQTT-3.1.3-6] empty identifier without clean start", body: v5 + "\x00\x00\x00\x00\x00\x00"},
 		{name: "identifier of 100 bytes", body: v31 + "\x02\x00\x00\x00\x64" + strings.Repeat("i", 100)},
 		{name: "empty will payload", body: v311 + "\x06\x00\x00\x00\x01i\x00\x01t\x00\x00"},
@@ -96,23 +96,23 @@ func TestConnectIsChecked(t *testing.T) {
 		{name: "no keep alive", body: v311 + "\x02\x00", code: wire.MalformedPacket, version: wire.V311},
 		{name: "no identifier", body: v311 + "\x02\x00\x00", code: wire.MalformedPacket, version: wire.V311},
 		{name: "bytes behind the payload", body: v311 + "\x02\x00\x00\x00\x01i\x00", code: wire.MalformedPacket, version: wire.V311},
-		{name: "[MQTT-3.1.2-3] reserved bit", body: v311 + "\x03\x00\x00\x00\x01i", code: wire.MalformedPacket, version: wire.V311},
-		{name: "[MQTT-3.1.2-11] will QoS without a will", body: v311 + "\x0a\x00\x00\x00\x01i", code: wire.MalformedPacket, version: wire.V311},
+		{name: "[MQTT-3.1.2-3] [MQTT-3.1.1 3.1.2-3] reserved bit", body: v311 + "\x03\x00\x00\x00\x01i", code: wire.MalformedPacket, version: wire.V311},
+		{name: "[MQTT-3.1.2-11] [MQTT-3.1.1 3.1.2-11] [MQTT-3.1.1 3.1.2-13] will QoS without a will", body: v311 + "\x0a\x00\x00\x00\x01i", code: wire.MalformedPacket, version: wire.V311},
 		{name: "[MQTT-3.1.2-13] will retain without a will", body: v5 + "\x22\x00\x00\x00\x00\x01i", code: wire.MalformedPacket, version: wire.V5},
 		{name: "[MQTT-3.1.2-12] will QoS 3", body: v5 + "\x1e\x00\x00\x00\x00\x01i\x00\x00\x01t\x00\x00", code: wire.MalformedPacket, version: wire.V5},
-		{name: "MQTT-3.1.1 3.1.2-22: password without a user name", body: v311 + "\x42\x00\x00\x00\x01i\x00\x01p", code: wire.MalformedPacket, version: wire.V311},
-		{name: "MQTT-3.1.1 3.1.3-8: empty identifier of a session to keep", body: v311 + "\x00\x00\x00\x00\x00", code: wire.ClientIDNotValid, version: wire.V311},
+		{name: "[MQTT-3.1.1 3.1.2-22] password without a user name", body: v311 + "\x42\x00\x00\x00\x01i\x00\x01p", code: wire.MalformedPacket, version: wire.V311},
+		{name: "[MQTT-3.1.1 3.1.3-8] empty identifier of a session to keep", body: v311 + "\x00\x00\x00\x00\x00", code: wire.ClientIDNotValid, version: wire.V311},
 		{name: "MQTT 3.1: empty identifier", body: v31 + "\x02\x00\x00\x00\x00", code: wire.ClientIDNotValid, version: wire.V31},
-		{name: "[MQTT-3.1.3-4] identifier not UTF-8", body: v311 + "\x02\x00\x00\x00\x01\xff", code: wire.MalformedPacket, version: wire.V311},
+		{name: "[MQTT-3.1.3-4] [MQTT-3.1.1 3.1.3-4] identifier not UTF-8", body: v311 + "\x02\x00\x00\x00\x01\xff", code: wire.MalformedPacket, version: wire.V311},
 		{name: "[MQTT-1.5.4-2] NUL in the identifier", body: v5 + "\x02\x00\x00\x00\x00\x01\x00", code: wire.MalformedPacket, version: wire.V5},
-		{name: "[MQTT-3.1.2-9] will without topic", body: v311 + "\x06\x00\x00\x00\x01i", code: wire.MalformedPacket, version: wire.V311},
-		{name: "[MQTT-3.1.2-9] will without payload", body: v311 + "\x06\x00\x00\x00\x01i\x00\x01t", code: wire.MalformedPacket, version: wire.V311},
-		{name: "MQTT-4.7.3-1: empty will topic", body: v311 + "\x06\x00\x00\x00\x01i\x00\x00\x00\x00", code: wire.TopicNameInvalid, version: wire.V311},
-		{name: "[MQTT-3.3.2-2] wildcard in the will topic", body: v311 + "\x06\x00\x00\x00\x01i\x00\x01#\x00\x00", code: wire.TopicNameInvalid, version: wire.V311},
-		{name: "[MQTT-3.1.3-11] will topic not UTF-8", body: v311 + "\x06\x00\x00\x00\x01i\x00\x01\xff\x00\x00", code: wire.MalformedPacket, version: wire.V311},
-		{name: "[MQTT-3.1.2-17] no user name", body: v311 + "\x82\x00\x00\x00\x01i", code: wire.MalformedPacket, version: wire.V311},
-		{name: "[MQTT-3.1.2-19] no password", body: v311 + "\xc2\x00\x00\x00\x01i\x00\x01u", code: wire.MalformedPacket, version: wire.V311},
-		{name: "[MQTT-3.1.3-12] user name not UTF-8", body: v311 + "\x82\x00\x00\x00\x01i\x00\x01\xff", code: wire.MalformedPacket, version: wire.V311},
+		{name: "[MQTT-3.1.2-9] [MQTT-3.1.1 3.1.2-9] will without topic", body: v311 + "\x06\x00\x00\x00\x01i", code: wire.MalformedPacket, version: wire.V311},
+		{name: "[MQTT-3.1.2-9] [MQTT-3.1.1 3.1.2-9] will without payload", body: v311 + "\x06\x00\x00\x00\x01i\x00\x01t", code: wire.MalformedPacket, version: wire.V311},
+		{name: "[MQTT-4.7.3-1] [MQTT-3.1.1 4.7.3-1] empty will topic", body: v311 + "\x06\x00\x00\x00\x01i\x00\x00\x00\x00", code: wire.TopicNameInvalid, version: wire.V311},
+		{name: "[MQTT-3.3.2-2] [MQTT-3.1.1 3.3.2-2] wildcard in the will topic", body: v311 + "\x06\x00\x00\x00\x01i\x00\x01#\x00\x00", code: wire.TopicNameInvalid, version: wire.V311},
+		{name: "[MQTT-3.1.3-11] [MQTT-3.1.1 3.1.3-10] will topic not UTF-8", body: v311 + "\x06\x00\x00\x00\x01i\x00\x01\xff\x00\x00", code: wire.MalformedPacket, version: wire.V311},
+		{name: "[MQTT-3.1.2-17] [MQTT-3.1.1 3.1.2-19] no user name", body: v311 + "\x82\x00\x00\x00\x01i", code: wire.MalformedPacket, version: wire.V311},
+		{name: "[MQTT-3.1.2-19] [MQTT-3.1.1 3.1.2-21] no password", body: v311 + "\xc2\x00\x00\x00\x01i\x00\x01u", code: wire.MalformedPacket, version: wire.V311},
+		{name: "[MQTT-3.1.3-12] [MQTT-3.1.1 3.1.3-11] user name not UTF-8", body: v311 + "\x82\x00\x00\x00\x01i\x00\x01\xff", code: wire.MalformedPacket, version: wire.V311},
 		{name: "properties beyond the packet", body: v5 + "\x02\x00\x00\x7f", code: wire.MalformedPacket, version: wire.V5},
 		{name: "section 3.1.2.11.2: session expiry twice", body: v5 + "\x02\x00\x00\x0a\x11\x00\x00\x00\x01\x11\x00\x00\x00\x01\x00\x01i", code: wire.ProtocolError, version: wire.V5},
 		{name: "section 3.1.2.11.3: receive maximum 0", body: v5 + "\x02\x00\x00\x03\x21\x00\x00\x00\x01i", code: wire.ProtocolError, version: wire.V5},
@@ -177,19 +177,19 @@ func TestSubscribeIsChecked(t *testing.T) {
 		{name: "one more", body: "\x00\x01" + many + "\x00\x01a\x00", v: wire.V311, code: wire.QuotaExceeded},
 		{name: "more user properties than there may be", body: "\x00\x01" + properties + "\x00\x01a\x00", v: wire.V5, code: wire.QuotaExceeded},
 		{name: "no packet identifier", body: "\x00", v: wire.V311, code: wire.MalformedPacket},
-		{name: "[MQTT-2.2.1-3] packet identifier 0", body: "\x00\x00\x00\x01a\x00", v: wire.V311, code: wire.ProtocolError},
-		{name: "MQTT-3.8.3-2: no filter", body: "\x00\x01", v: wire.V311, code: wire.ProtocolError},
-		{name: "MQTT-3.8.3-2: no filter in MQTT 5", body: "\x00\x01\x00", v: wire.V5, code: wire.ProtocolError},
+		{name: "[MQTT-2.2.1-3] [MQTT-3.1.1 2.3.1-1] packet identifier 0", body: "\x00\x00\x00\x01a\x00", v: wire.V311, code: wire.ProtocolError},
+		{name: "[MQTT-3.8.3-2] [MQTT-3.1.1 3.8.3-3] no filter", body: "\x00\x01", v: wire.V311, code: wire.ProtocolError},
+		{name: "[MQTT-3.8.3-2] no filter in MQTT 5", body: "\x00\x01\x00", v: wire.V5, code: wire.ProtocolError},
 		{name: "ends after the filter", body: "\x00\x01\x00\x00\x01a", v: wire.V5, code: wire.MalformedPacket},
 		{name: "second filter cut short", body: "\x00\x01\x00\x00\x01a\x00\x00\x02b", v: wire.V5, code: wire.MalformedPacket},
-		{name: "MQTT-3.8.3-1: filter not UTF-8", body: "\x00\x01\x00\x01\xff\x00", v: wire.V311, code: wire.MalformedPacket},
-		{name: "[MQTT-1.5.4-2] NUL", body: "\x00\x01\x00\x01\x00\x00", v: wire.V311, code: wire.MalformedPacket},
-		{name: "MQTT-3.8.3-5: reserved bits", body: "\x00\x01\x00\x00\x01a\x40", v: wire.V5, code: wire.MalformedPacket},
-		{name: "MQTT-3.1.1 3-8.3-4: reserved bits", body: "\x00\x01\x00\x01a\x04", v: wire.V311, code: wire.MalformedPacket},
+		{name: "[MQTT-3.8.3-1] [MQTT-3.1.1 3.8.3-1] filter not UTF-8", body: "\x00\x01\x00\x01\xff\x00", v: wire.V311, code: wire.MalformedPacket},
+		{name: "[MQTT-1.5.4-2] [MQTT-3.1.1 1.5.3-2] NUL", body: "\x00\x01\x00\x01\x00\x00", v: wire.V311, code: wire.MalformedPacket},
+		{name: "[MQTT-3.8.3-5] reserved bits", body: "\x00\x01\x00\x00\x01a\x40", v: wire.V5, code: wire.MalformedPacket},
+		{name: "[MQTT-3.1.1 3.8.3-4] reserved bits", body: "\x00\x01\x00\x01a\x04", v: wire.V311, code: wire.MalformedPacket},
 		{name: "section 3.8.3.1: QoS 3", body: "\x00\x01\x00\x00\x01a\x03", v: wire.V5, code: wire.ProtocolError},
 		{name: "MQTT 3.1: QoS 3", body: "\x00\x01\x00\x01a\x03", v: wire.V31, code: wire.ProtocolError},
 		{name: "section 3.8.3.1: retain handling 3", body: "\x00\x01\x00\x00\x01a\x30", v: wire.V5, code: wire.ProtocolError},
-		{name: "MQTT-3.8.3-4: no local on a shared subscription", body: "\x00\x01\x00\x00\x0a$share/g/a\x04", v: wire.V5, code: wire.ProtocolError},
+		{name: "[MQTT-3.8.3-4] no local on a shared subscription", body: "\x00\x01\x00\x00\x0a$share/g/a\x04", v: wire.V5, code: wire.ProtocolError},
 		{name: "section 3.8.2.1.2: subscription identifier 0", body: "\x00\x01\x02\x0b\x00\x00\x01a\x00", v: wire.V5, code: wire.ProtocolError},
 		{name: "section 3.8.2.1.2: subscription identifier twice", body: "\x00\x01\x04\x0b\x01\x0b\x02\x00\x01a\x00", v: wire.V5, code: wire.ProtocolError},
 		{name: "section 1.5.5: subscription identifier of five bytes", body: "\x00\x01\x06\x0b\xff\xff\xff\xff\x01\x00\x01a\x00", v: wire.V5, code: wire.MalformedPacket},
@@ -217,9 +217,9 @@ func TestUnsubscribe(t *testing.T) {
 		name, body string
 		code       wire.ReasonCode
 	}{
-		{"MQTT-3.10.3-2: no filter", "\x00\x01\x00", wire.ProtocolError},
+		{"[MQTT-3.10.3-2] no filter", "\x00\x01\x00", wire.ProtocolError},
 		{"[MQTT-2.2.1-3] packet identifier 0", "\x00\x00\x00\x00\x01a", wire.ProtocolError},
-		{"MQTT-3.10.3-1: filter not UTF-8", "\x00\x01\x00\x00\x01\xff", wire.MalformedPacket},
+		{"[MQTT-3.10.3-1] filter not UTF-8", "\x00\x01\x00\x00\x01\xff", wire.MalformedPacket},
 		{"filter cut short", "\x00\x01\x00\x00\x02a", wire.MalformedPacket},
 		{"section 2.2.2.2: subscription identifier", "\x00\x01\x02\x0b\x01\x00\x01a", wire.MalformedPacket},
 	} {
@@ -247,7 +247,7 @@ func TestDisconnect(t *testing.T) {
 			want: wire.Disconnect{HasSessionExpiry: true, ReasonString: "r", UserProperties: []wire.UserProperty{{Name: "k", Value: "v"}}},
 		},
 		{name: "reason before MQTT 5", body: "\x00", v: wire.V311, code: wire.MalformedPacket},
-		{name: "MQTT-3.14.2-1: reason of a server", body: "\x8b", v: wire.V5, code: wire.ProtocolError},
+		{name: "[MQTT-3.14.2-1] reason of a server", body: "\x8b", v: wire.V5, code: wire.ProtocolError},
 		{name: "section 2.2.2.2: server reference", body: "\x00\x04\x1c\x00\x01r", v: wire.V5, code: wire.ProtocolError},
 		{name: "bytes behind the properties", body: "\x00\x00\x00", v: wire.V5, code: wire.MalformedPacket},
 		{name: "properties beyond the packet", body: "\x00\x05\x11", v: wire.V5, code: wire.MalformedPacket},
@@ -274,7 +274,7 @@ func TestAuth(t *testing.T) {
 			name: "continue", body: "\x18" + section("\x15\x00\x01m\x16\x00\x01d\x1f\x00\x01r"), v: wire.V5,
 			want: wire.Auth{Reason: wire.ContinueAuthentication, Method: "m", Data: []byte("d"), ReasonString: "r"},
 		},
-		{name: "MQTT-3.15.2-1: reason", body: "\x01\x04\x15\x00\x01m", v: wire.V5, code: wire.ProtocolError},
+		{name: "[MQTT-3.15.2-1] reason", body: "\x01\x04\x15\x00\x01m", v: wire.V5, code: wire.ProtocolError},
 		{name: "section 3.15.2.2.2: no method", body: "\x18\x00", v: wire.V5, code: wire.ProtocolError},
 		{name: "section 3.15.2.1: nothing is success, without a method", v: wire.V5, code: wire.ProtocolError},
 		{name: "no property length", body: "\x18", v: wire.V5, code: wire.MalformedPacket},
@@ -337,7 +337,7 @@ func TestAppended(t *testing.T) {
 			want: "\x20\x08\x00\x87\x05\x1f\x00\x02no",
 		},
 		{
-			name: "MQTT-3.1.1 3.2.2-4: refusal", f: func(dst []byte, limit uint32) ([]byte, error) {
+			name: "[MQTT-3.1.1 3.2.2-4] refusal", f: func(dst []byte, limit uint32) ([]byte, error) {
 				return wire.AppendConnack(dst, wire.V311, &refused, limit)
 			},
 			want: "\x20\x02\x00\x05",
@@ -347,12 +347,12 @@ func TestAppended(t *testing.T) {
 			want: "\x90\x0b\x00\x07\x04\x1f\x00\x01r\x00\x01\x02\x8f",
 		},
 		{
-			name: "MQTT-3.9.2-1: SUBACK that has to be short", limit: 12,
+			name: "[MQTT-3.9.2-1] SUBACK that has to be short", limit: 12,
 			f:    func(dst []byte, limit uint32) ([]byte, error) { return wire.AppendSuback(dst, wire.V5, suback, limit) },
 			want: "\x90\x07\x00\x07\x00\x00\x01\x02\x8f",
 		},
 		{
-			name: "MQTT-3.1.1 3.9.3-2: SUBACK", f: func(dst []byte, limit uint32) ([]byte, error) {
+			name: "[MQTT-3.1.1 3.9.3-2] SUBACK", f: func(dst []byte, limit uint32) ([]byte, error) {
 				return wire.AppendSuback(dst, wire.V311, suback, limit)
 			},
 			want: "\x90\x06\x00\x07\x00\x01\x02\x80",
@@ -397,7 +397,7 @@ func TestAppended(t *testing.T) {
 	}
 }
 
-func TestAppendedWithinTheReceiversLimit_MQTT_3_1_2_24(t *testing.T) {
+func TestAppendedWithinTheReceiversLimit_MQTT_3_1_2_24(t *testing.T) { // [MQTT-3.1.2-24]
 	a := wire.SubscribeAck{PacketID: 1, Reasons: make([]wire.ReasonCode, 10), ReasonString: strings.Repeat("ö", 40_000)}
 	dst := []byte("-")
 	for limit := uint32(1); limit < 40; limit++ {

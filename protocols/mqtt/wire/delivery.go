@@ -10,7 +10,7 @@ import (
 type Delivery struct {
 	Topic    []byte // may be empty where TopicAlias has been sent with it before
 	QoS      uint8
-	Dup      bool // ignored with QoS 0 [MQTT-3.3.1-2]
+	Dup      bool // ignored with QoS 0 [MQTT-3.3.1-2] [MQTT-4.3.1-1]
 	Retain   bool
 	PacketID uint16 // ignored with QoS 0 [MQTT-2.2.1-2]
 

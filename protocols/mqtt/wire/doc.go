@@ -18,8 +18,8 @@
 //	 4 + 4    variable byte         remaining length octets
 //	 bits     integer
 //
-// Statements of the form [MQTT-3.3.1-2] refer to MQTT 5.0, those of the form
-// [MQTT-3.1.1 3.1.2-22] to MQTT 3.1.1.
+// Statements of the form [MQTT-x.y.z-n] refer to MQTT 5.0, those of the form
+// [MQTT-3.1.1 x.y.z-n] to MQTT 3.1.1.
 //
 // # Ownership
 //

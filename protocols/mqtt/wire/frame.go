@@ -111,7 +111,7 @@ func checkFlags(t PacketType, flags uint8) error {
 	case 0:
 		return &Error{MalformedPacket, "packet type 0"}
 	default:
-		if flags != 0 { // [MQTT-2.1.3-1]
+		if flags != 0 { // [MQTT-2.1.3-1] [MQTT-3.14.1-1] [MQTT-3.15.1-1]
 			return errFlags
 		}
 		return nil

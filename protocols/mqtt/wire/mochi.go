@@ -50,8 +50,9 @@ func refusal(t PacketType, err error) *Error {
 }
 
 // encode appends pk, without its reason string and user properties if it is
-// larger than limit with them [MQTT-3.2.2-19] [MQTT-3.2.2-20] and likewise for
-// the other packets. A limit of 0 is none.
+// larger than limit with them: [MQTT-3.2.2-19] [MQTT-3.2.2-20], [MQTT-3.9.2-1]
+// [MQTT-3.9.2-2], [MQTT-3.11.2-1] [MQTT-3.11.2-2], [MQTT-3.14.2-3]
+// [MQTT-3.14.2-4]. A limit of 0 is none.
 func encode(dst []byte, pk *packets.Packet, limit uint32) ([]byte, error) {
 	pk.Mods.AllowResponseInfo = true
 	pk.Properties.ReasonString = fitting(pk.Properties.ReasonString)

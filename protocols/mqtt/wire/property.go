@@ -90,7 +90,7 @@ type definition struct {
 var definitions = [...]definition{
 	PayloadFormat:          {value: octetValue, owners: ownedBy(PUBLISH) | will, most: 1, breaking: ProtocolError},
 	MessageExpiry:          {value: longValue, owners: ownedBy(PUBLISH) | will},
-	ContentType:            {value: textValue, owners: ownedBy(PUBLISH) | will},
+	ContentType:            {value: textValue, owners: ownedBy(PUBLISH) | will}, // [MQTT-3.3.2-19]
 	ResponseTopic:          {value: textValue, owners: ownedBy(PUBLISH) | will},
 	CorrelationData:        {value: binaryValue, owners: ownedBy(PUBLISH) | will},
 	SubscriptionIdentifier: {value: varintValue, owners: ownedBy(SUBSCRIBE), servers: ownedBy(PUBLISH), least: 1, breaking: ProtocolError},
@@ -181,11 +181,11 @@ func (c *cursor) take(d *definition) bool {
 		case c.err != nil:
 		case c.id == ResponseTopic:
 			return c.checkResponseTopic()
-		case c.id == AuthenticationMethod && len(c.text) == 0: // no name is the name of none
+		case c.id == AuthenticationMethod && len(c.text) == 0: // no name is the name of none [MQTT-4.12.0-1]
 			return c.fail(&Error{BadAuthenticationMethod, "authentication method without a name"})
 		}
 	case pairValue:
-		c.text, c.value = c.cutText(), c.cutText()
+		c.text, c.value = c.cutText(), c.cutText() // [MQTT-1.5.7-1]
 		if c.users++; c.users > MaxItems && c.err == nil {
 			c.err = errTooMany
 		}
@@ -268,7 +268,8 @@ func cutData(b []byte) (data, rest []byte, ok bool) {
 	return b[2:end:end], b[end:], true
 }
 
-// cutSection splits b behind a property section that its length precedes.
+// cutSection splits b behind a property section that its length precedes, if
+// only to say that it is empty [MQTT-2.2.2-1].
 func cutSection(b []byte) (section, rest []byte, err error) {
 	length, n, err := parseVarint(b)
 	if err != nil {

@@ -39,8 +39,9 @@ func (p *PublishProperties) Has(id Property) bool { return p.present&(1<<id) != 
 const perHop uint64 = 1<<MessageExpiry | 1<<TopicAlias | 1<<SubscriptionIdentifier | 1<<WillDelay
 
 // AppendForward appends the properties that have to reach the subscribers
-// unaltered and in order [MQTT-3.3.2-17]: all but the expiry, topic alias and
-// will delay. The result is what [Delivery.Properties] takes.
+// unaltered [MQTT-3.3.2-4] [MQTT-3.3.2-15] [MQTT-3.3.2-16] [MQTT-3.3.2-17]
+// [MQTT-3.3.2-20] and in order [MQTT-3.3.2-18] [MQTT-3.1.3-10]: all but the
+// expiry, topic alias and will delay. The result is what [Delivery.Properties] takes.
 func (p *PublishProperties) AppendForward(dst []byte) []byte {
 	if p.present&perHop == 0 {
 		return append(dst, p.Section...)

@@ -55,7 +55,7 @@ func TestParsePublish(t *testing.T) {
 	}
 }
 
-func TestUserPropertiesKeepOrderAndDuplicates_MQTT_3_3_2_17(t *testing.T) {
+func TestUserPropertiesKeepOrderAndDuplicates_MQTT_3_3_2_17(t *testing.T) { // [MQTT-3.3.2-17] [MQTT-3.3.2-18]
 	p, err := parsePublish(0x30, "\x00\x01a"+section(every), wire.V5)
 	if err != nil {
 		t.Fatal(err)
@@ -85,21 +85,21 @@ func TestPublishIsChecked(t *testing.T) {
 		{name: "least", first: 0x30, body: "\x00\x01a", v: wire.V311},
 		{name: "least of MQTT 5", first: 0x30, body: "\x00\x01a\x00", v: wire.V5},
 		{name: "unicode", first: 0x30, body: "\x00\x05\xc3\xa4/\xc3\xb6", v: wire.V31},
-		{name: "[MQTT-1.5.4-3] byte order mark", first: 0x30, body: "\x00\x05\xef\xbb\xbf/a", v: wire.V311},
+		{name: "[MQTT-1.5.4-3] [MQTT-3.1.1 1.5.3-3] byte order mark", first: 0x30, body: "\x00\x05\xef\xbb\xbf/a", v: wire.V311},
 		{name: "control character", first: 0x30, body: "\x00\x01\x01", v: wire.V311},
 		{name: "topic alias alone", first: 0x30, body: "\x00\x00\x03\x23\x00\x01", v: wire.V5},
 
 		{name: "no topic length", first: 0x30, body: "\x00", v: wire.V311, code: wire.MalformedPacket},
 		{name: "topic cut short", first: 0x30, body: "\x00\x02a", v: wire.V311, code: wire.MalformedPacket},
 		{name: "no packet identifier", first: 0x32, body: "\x00\x01a\x00", v: wire.V311, code: wire.MalformedPacket},
-		{name: "[MQTT-2.2.1-3] packet identifier 0", first: 0x32, body: "\x00\x01a\x00\x00", v: wire.V311, code: wire.ProtocolError},
-		{name: "[MQTT-1.5.4-1] surrogate", first: 0x30, body: "\x00\x03\xed\xa0\x80", v: wire.V311, code: wire.MalformedPacket},
-		{name: "[MQTT-1.5.4-1] overlong", first: 0x30, body: "\x00\x02\xc0\xaf", v: wire.V311, code: wire.MalformedPacket},
-		{name: "[MQTT-1.5.4-2] NUL", first: 0x30, body: "\x00\x01\x00", v: wire.V311, code: wire.MalformedPacket},
-		{name: "[MQTT-1.5.4-2] NUL in a long topic", first: 0x30, body: "\x00\x0aabcdefg\x00ij", v: wire.V311, code: wire.MalformedPacket},
-		{name: "[MQTT-3.3.2-2] +", first: 0x30, body: "\x00\x03a/+", v: wire.V311, code: wire.TopicNameInvalid},
-		{name: "[MQTT-3.3.2-2] # in a long topic", first: 0x30, body: "\x00\x0aabc#efghij", v: wire.V311, code: wire.TopicNameInvalid},
-		{name: "MQTT-4.7.3-1: empty topic", first: 0x30, body: "\x00\x00", v: wire.V311, code: wire.ProtocolError},
+		{name: "[MQTT-2.2.1-3] [MQTT-3.1.1 2.3.1-1] packet identifier 0", first: 0x32, body: "\x00\x01a\x00\x00", v: wire.V311, code: wire.ProtocolError},
+		{name: "[MQTT-1.5.4-1] [MQTT-3.1.1 1.5.3-1] surrogate", first: 0x30, body: "\x00\x03\xed\xa0\x80", v: wire.V311, code: wire.MalformedPacket},
+		{name: "[MQTT-1.5.4-1] [MQTT-3.1.1 1.5.3-1] overlong", first: 0x30, body: "\x00\x02\xc0\xaf", v: wire.V311, code: wire.MalformedPacket},
+		{name: "[MQTT-1.5.4-2] [MQTT-3.1.1 1.5.3-2] NUL", first: 0x30, body: "\x00\x01\x00", v: wire.V311, code: wire.MalformedPacket},
+		{name: "[MQTT-1.5.4-2] [MQTT-3.1.1 1.5.3-2] NUL in a long topic", first: 0x30, body: "\x00\x0aabcdefg\x00ij", v: wire.V311, code: wire.MalformedPacket},
+		{name: "[MQTT-3.3.2-2] [MQTT-3.1.1 3.3.2-2] +", first: 0x30, body: "\x00\x03a/+", v: wire.V311, code: wire.TopicNameInvalid},
+		{name: "[MQTT-3.3.2-2] [MQTT-3.1.1 3.3.2-2] # in a long topic", first: 0x30, body: "\x00\x0aabc#efghij", v: wire.V311, code: wire.TopicNameInvalid},
+		{name: "[MQTT-4.7.3-1] [MQTT-3.1.1 4.7.3-1] empty topic", first: 0x30, body: "\x00\x00", v: wire.V311, code: wire.ProtocolError},
 		{name: "section 3.3.2.1: neither topic nor alias", first: 0x30, body: "\x00\x00\x00", v: wire.V5, code: wire.ProtocolError},
 
 		{name: "no property length", first: 0x30, body: "\x00\x01a", v: wire.V5, code: wire.MalformedPacket},
@@ -119,7 +119,7 @@ func TestPublishIsChecked(t *testing.T) {
 		{name: "section 3.3.2.3.4: topic alias twice", first: 0x30, body: "\x00\x01a\x06\x23\x00\x01\x23\x00\x01", v: wire.V5, code: wire.ProtocolError},
 		{name: "[MQTT-3.3.2-13] response topic not UTF-8", first: 0x30, body: "\x00\x01a\x04\x08\x00\x01\xff", v: wire.V5, code: wire.MalformedPacket},
 		{name: "[MQTT-3.3.2-14] response topic with a wildcard", first: 0x30, body: "\x00\x01a\x04\x08\x00\x01#", v: wire.V5, code: wire.ProtocolError},
-		{name: "MQTT-4.7.3-1: empty response topic", first: 0x30, body: "\x00\x01a\x03\x08\x00\x00", v: wire.V5, code: wire.ProtocolError},
+		{name: "[MQTT-4.7.3-1] empty response topic", first: 0x30, body: "\x00\x01a\x03\x08\x00\x00", v: wire.V5, code: wire.ProtocolError},
 		{name: "[MQTT-3.3.4-6] subscription identifier", first: 0x30, body: "\x00\x01a\x02\x0b\x01", v: wire.V5, code: wire.ProtocolError},
 		{name: "[MQTT-3.3.2-19] content type not UTF-8", first: 0x30, body: "\x00\x01a\x04\x03\x00\x01\xff", v: wire.V5, code: wire.MalformedPacket},
 		{name: "section 1.5.7: user property without a value", first: 0x30, body: "\x00\x01a\x04\x26\x00\x01k", v: wire.V5, code: wire.MalformedPacket},
@@ -240,9 +240,9 @@ func TestAck(t *testing.T) {
 			want: wire.Ack{PacketID: 1, Reason: wire.PacketIDNotFound, Properties: []byte("\x1f\x00\x01r\x26\x00\x01k\x00\x01v")},
 		},
 
-		{name: "[MQTT-3.6.1-1] PUBREL with DUP", first: 0x6A, body: "\x00\x01", v: wire.V311, code: wire.MalformedPacket},
+		{name: "[MQTT-3.6.1-1] [MQTT-3.1.1 3.6.1-1] PUBREL with DUP", first: 0x6A, body: "\x00\x01", v: wire.V311, code: wire.MalformedPacket},
 		{name: "no packet identifier", first: 0x40, body: "\x00", v: wire.V311, code: wire.MalformedPacket},
-		{name: "[MQTT-2.2.1-3] packet identifier 0", first: 0x40, body: "\x00\x00", v: wire.V311, code: wire.ProtocolError},
+		{name: "[MQTT-2.2.1-3] [MQTT-3.1.1 2.3.1-1] packet identifier 0", first: 0x40, body: "\x00\x00", v: wire.V311, code: wire.ProtocolError},
 		{name: "reason before MQTT 5", first: 0x40, body: "\x00\x01\x00", v: wire.V311, code: wire.MalformedPacket},
 		{name: "[MQTT-3.4.2-1] reason of PUBACK", first: 0x40, body: "\x00\x01\x92", v: wire.V5, code: wire.ProtocolError},
 		{name: "[MQTT-3.5.2-1] reason of PUBREC", first: 0x50, body: "\x00\x01\x01", v: wire.V5, code: wire.ProtocolError},

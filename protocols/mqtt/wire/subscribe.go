@@ -95,7 +95,7 @@ func (c *bodyCheck) filter(n int) []byte {
 	case n == MaxItems:
 		c.fail(errTooMany)
 	}
-	return c.text()
+	return c.text() // [MQTT-3.8.3-1] [MQTT-3.10.3-1]
 }
 
 func (c *bodyCheck) options(v Version, filter []byte) {
@@ -158,7 +158,8 @@ func DecodeUnsubscribe(f Frame, v Version) (Unsubscribe, error) {
 // SubscribeAck is a SUBACK or an UNSUBACK.
 type SubscribeAck struct {
 	PacketID uint16
-	// Reasons has one code for each filter, in order [MQTT-3.9.3-1]. An UNSUBACK
+	// Reasons has one code for each filter, in order [MQTT-3.9.3-1]
+	// [MQTT-3.11.3-1]. An UNSUBACK
 	// before MQTT 5 does not show them.
 	Reasons        []ReasonCode
 	ReasonString   string

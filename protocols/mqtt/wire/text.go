@@ -54,7 +54,8 @@ func checkAnyTopic(b []byte) error {
 	return nil
 }
 
-// ValidTopic reports whether s can be a topic name (section 4.7).
+// ValidTopic reports whether s can be a topic name (section 4.7): without
+// wildcards [MQTT-4.7.0-1], U+0000 [MQTT-4.7.3-2], nor too long [MQTT-4.7.3-3].
 func ValidTopic(s string) bool {
 	return s != "" && len(s) <= maxString && utf8.ValidString(s) && !strings.ContainsAny(s, "\x00+#")
 }
