@@ -317,6 +317,7 @@ func TestConform_3_3_2_Alias(t *testing.T) {
 		s.expect(`PUBLISH topic 35=1 "m"`)
 		s.disconnect()
 		s = b.connect(v, "s", resume, takesAliases(1))
+		s.lives() // which is when its subscriptions are: QoS 0 waits for nobody
 		p.publish("topic", "m", 0, 0)
 		s.expect(`PUBLISH topic 35=1 "m"`)
 	})
