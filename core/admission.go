@@ -3,7 +3,6 @@ package core
 import (
 	"context"
 	"math"
-	"slices"
 	"time"
 )
 
@@ -56,10 +55,8 @@ func (b *Broker) mostHeld() int64 { return b.opt.MemoryBudget + b.opt.MemoryBudg
 // that it is never all gone, however many queues there are.
 func (b *Broker) share() int64 { return max(0, b.mostHeld()-b.held.Load()) / 16 }
 
-// long reports whether more waits in q's memory than a share. What only the store has does not count.
-func (q *Queue) long(share int64) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
+// isLong reports whether more waits in q's memory than a share. What only the store has does not count. mu is held.
+func (q *Queue) isLong(share int64) bool {
 	waits := q.stats.ReadyBytes + entryCost*int64(q.stats.Ready)
 	for l := range q.lanes {
 		waits -= l.cold.bytes + entryCost*int64(l.cold.n)
@@ -67,19 +64,44 @@ func (q *Queue) long(share int64) bool {
 	return !q.deleted && waits > share
 }
 
-// alarms are those for which the session has to wait: of the budget only where what it published last went to a long queue. again is
-// when to look again though no alarm has changed; 0: never.
-func (s *Session) alarms() (alarms Alarms, again time.Duration) {
-	const soon = 20 * time.Millisecond // who waits for a queue is not told when it is shorter
+// long returns what is closed when q is shorter again, nil if it is no longer than a share.
+func (q *Queue) long(share int64) <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.isLong(share) {
+		return nil
+	}
+	if q.shorter == nil {
+		q.shorter = make(chan struct{})
+	}
+	return q.shorter
+}
+
+// tellShorter wakes publishers that wait for q to be shorter, if it is. mu is held, and shorter not nil.
+func (q *Queue) tellShorter() {
+	if !q.isLong(q.vhost.broker.share()) {
+		close(q.shorter)
+		q.shorter = nil
+	}
+}
+
+// alarms are those for which the session has to wait: of the budget only where what it published last went to a long queue. shorter is
+// closed when that queue is shorter, where it waits for one: then no alarm need have changed.
+func (s *Session) alarms() (alarms Alarms, shorter <-chan struct{}) {
 	b := s.broker
 	stops := b.stops.Load()
 	alarms = Alarms{Memory: stops&(stopBudget|stopMemory) != 0, Disk: stops&stopSpace != 0}
 	if stops&stopLong == 0 || alarms.Memory {
-		return alarms, 0
+		return alarms, nil
 	}
 	share := b.share()
-	alarms.Memory = slices.ContainsFunc(s.targets, func(q *Queue) bool { return q.long(share) })
-	return alarms, soon
+	for _, q := range s.targets {
+		if shorter = q.long(share); shorter != nil {
+			alarms.Memory = true
+			break
+		}
+	}
+	return alarms, shorter
 }
 
 // open reports whether publishers may go on, as far as memory and disk go.
@@ -112,11 +134,11 @@ func (s *Session) admit(ctx context.Context) error {
 	w := waiting{session: s}
 	for {
 		opened := b.gate.ch()
-		alarms, again := s.alarms() // after the channel: what has changed since then closes that
+		alarms, shorter := s.alarms() // after the channel: what has changed since then closes that
 		if alarms == (Alarms{}) {
 			break
 		}
-		if err := w.wait(ctx, opened, alarms, again); err != nil {
+		if err := w.wait(ctx, opened, shorter, alarms); err != nil {
 			return err
 		}
 	}
@@ -137,29 +159,35 @@ type waiting struct {
 	told    Alarms
 }
 
+// shareAgain is how soon who waits for a long queue looks again though that is no shorter: its share grows when others are.
+const shareAgain = 250 * time.Millisecond
+
 // wait returns when the alarms may have changed, or it is time to look again. When the publisher has waited for a moment its front-end
 // is told of them.
-func (w *waiting) wait(ctx context.Context, changed <-chan struct{}, alarms Alarms, again time.Duration) error {
-	var moment <-chan time.Time
-	if again > 0 {
-		timer := time.NewTimer(again)
-		defer timer.Stop()
-		moment = timer.C
+func (w *waiting) wait(ctx context.Context, changed, shorter <-chan struct{}, alarms Alarms) error {
+	again := time.Duration(math.MaxInt64)
+	if shorter != nil {
+		again = shareAgain
 	}
 	if w.session.opt.Blocked != nil && alarms != w.told {
 		if w.since.IsZero() {
 			w.since = time.Now()
 		}
-		if left := blockedAfter - time.Since(w.since); left > 0 && again == 0 {
-			timer := time.NewTimer(left)
-			defer timer.Stop()
-			moment = timer.C
-		} else if left <= 0 {
+		if left := blockedAfter - time.Since(w.since); left > 0 {
+			again = min(again, left)
+		} else {
 			w.tell(alarms)
 		}
 	}
+	var moment <-chan time.Time
+	if again < math.MaxInt64 {
+		timer := time.NewTimer(again)
+		defer timer.Stop()
+		moment = timer.C
+	}
 	select {
 	case <-changed:
+	case <-shorter:
 	case <-moment:
 	case <-ctx.Done():
 		return context.Cause(ctx)

@@ -318,33 +318,17 @@ func (c *care) putBack() {
 	q.dispatch()
 }
 
-// lift takes the next message out, reading it back where it is in the store alone. ok is false when there is none.
+// lift takes the next message out. ok is false when there is none.
 func (q *Queue) lift(ctx context.Context) (d Delivery, ok bool, err error) {
-	for {
-		q.mu.Lock()
-		_, more := q.dropExpired()
-		e := q.front().peek()
-		if e != nil && !more {
-			d = q.handOut(nil, false)
-			q.stats.Delivered-- // to nobody
-			if d.Redelivered {
-				q.stats.Redone--
-			}
-			q.mu.Unlock()
-			return d, true, nil
+	var remaining int
+	ok, err = q.next(ctx, false, func() {
+		d = q.handOut(nil, false)
+		q.stats.Delivered-- // to nobody
+		if d.Redelivered {
+			q.stats.Redone--
 		}
-		again := (more || q.wanting()) && !q.deleted
-		q.mu.Unlock()
-		if !again {
-			return Delivery{}, false, nil
-		}
-		if err := q.load(); err != nil {
-			return Delivery{}, false, err
-		}
-		if ctx.Err() != nil {
-			return Delivery{}, false, context.Cause(ctx)
-		}
-	}
+	}, &remaining)
+	return d, ok, err
 }
 
 // before reports whether a message at p is handed out before one at o. The zero value is before all.

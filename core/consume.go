@@ -84,40 +84,74 @@ func (s *Session) Get(ctx context.Context, queue string, noAck bool) (d Delivery
 		}
 	}
 	s.broker.showPassed()
+	ok, err = q.next(ctx, noAck, func() {
+		d = q.handOut(nil, noAck)
+		q.watch()
+	}, &remaining)
+	if ok && !noAck {
+		s.gets++
+	}
+	return d, remaining, ok, err
+}
+
+// next calls out, with mu held, when the next message can be handed out, and reports whether there is one: it is read back where it is in
+// the store alone, and waited for where dead letters are before it that must go on first. final says that it ends with that. remaining is
+// how many messages are ready then.
+func (q *Queue) next(ctx context.Context, final bool, out func(), remaining *int) (ok bool, err error) {
 	for {
-		if noAck {
-			if err := s.broker.doubt.wait(ctx); err != nil {
-				return Delivery{}, 0, false, err
+		if final {
+			if err := q.vhost.broker.doubt.wait(ctx); err != nil {
+				return false, err
 			}
 		}
-		d, remaining, ok, again := q.get(noAck)
-		if ok && !noAck {
-			s.gets++
-		}
+		ok, again, gone := q.tryNext(out, remaining)
 		if ok || !again {
-			return d, remaining, ok, nil
+			return ok, nil
 		}
-		if err := q.load(); err != nil {
-			return Delivery{}, 0, false, err
-		}
-		if ctx.Err() != nil {
-			return Delivery{}, 0, false, context.Cause(ctx)
+		if err := q.awaitNext(ctx, gone); err != nil {
+			return false, err
 		}
 	}
 }
 
-// get takes the next entry. again says that there may be one behind those that were dropped, or in the store.
-func (q *Queue) get(noAck bool) (d Delivery, remaining int, ok, again bool) {
+// tryNext does it if that is possible now. again says that there may be a message behind those that were dropped, in the store, or, where
+// gone is not nil, behind dead letters, after that is closed.
+func (q *Queue) tryNext(out func(), remaining *int) (ok, again bool, gone <-chan struct{}) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	defer func() { *remaining = q.stats.Ready }()
 	q.touch()
-	n, more := q.dropExpired()
-	if q.front().peek() == nil || more {
-		return Delivery{}, q.stats.Ready, false, (more && n > 0 || q.wanting()) && !q.deleted
+	_, more := q.dropExpired()
+	switch {
+	case q.deleted:
+		return false, false, nil
+	case more && !q.mayDrop():
+		return false, true, q.dying.someGone()
+	case more:
+		return false, true, nil
+	case q.front().peek() == nil:
+		return false, q.wanting(), nil
 	}
-	d = q.handOut(nil, noAck)
-	q.watch()
-	return d, q.stats.Ready, true, false
+	out()
+	return true, false, nil
+}
+
+// awaitNext returns when the next message may be there: it loads what is wanted, or waits until gone is closed.
+func (q *Queue) awaitNext(ctx context.Context, gone <-chan struct{}) error {
+	if gone == nil {
+		if err := q.load(); err != nil {
+			return err
+		}
+		return context.Cause(ctx)
+	}
+	select {
+	case <-gone:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-q.vhost.broker.failed:
+		return q.vhost.broker.Err()
+	}
 }
 
 // Settle applies one outcome to deliveries of any mix of queues and consumers, in the order given. Each delivery is settled once; the

@@ -34,8 +34,24 @@ type dead struct {
 // dying is the dead letters of a queue that are still to go on.
 type dying struct {
 	list   deque[dead]
-	listed bool // the dead-letterer has the queue on its list
-	cycled bool // it was said that messages go round in circles
+	listed bool          // the dead-letterer has the queue on its list
+	cycled bool          // it was said that messages go round in circles
+	gone   chan struct{} // closed when some have gone on; nil: nobody waits for that
+}
+
+// someGone is closed when some have gone on, or the queue is deleted.
+func (d *dying) someGone() <-chan struct{} {
+	if d.gone == nil {
+		d.gone = make(chan struct{})
+	}
+	return d.gone
+}
+
+func (d *dying) tell() {
+	if d.gone != nil {
+		close(d.gone)
+		d.gone = nil
+	}
 }
 
 // buries reports whether the queue's dead letters go somewhere.
@@ -189,6 +205,7 @@ func (q *Queue) buried(batch []dead) {
 	for i := range batch {
 		q.freed(batch[i].entry.msg)
 	}
+	q.dying.tell()
 	if q.deleted {
 		q.say()
 		return

@@ -2,6 +2,8 @@ package core_test
 
 import (
 	"fmt"
+	"math"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -123,6 +125,84 @@ func TestManyDeadLetters(t *testing.T) {
 		}
 		if st := b.Stats(); st.Ready != 0 || st.Expired != messages || st.HeldBytes > 1<<16 {
 			t.Errorf("%+v", st)
+		}
+	})
+}
+
+// behindStore says that more waits to be written than may, and gives up when it is asked for the time again and again meanwhile.
+type behindStore struct {
+	*gatedStore
+
+	behind atomic.Bool
+	asked  atomic.Int64
+}
+
+func (s *behindStore) Pending() int64 {
+	if s.behind.Load() {
+		return math.MaxInt64
+	}
+	return s.gatedStore.Pending()
+}
+
+func (s *behindStore) Now() time.Time {
+	if s.behind.Load() && s.asked.Add(1) > 100_000 {
+		panic("somebody looks at the time all the while")
+	}
+	return s.gatedStore.Now()
+}
+
+// Whoever asks for a message that lies behind more dead letters than may be under way waits until some have gone on, and gets it: they do
+// not take the processor meanwhile.
+func TestMessageBehindManyDeadLetters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &behindStore{gatedStore: &gatedStore{Store: memstore.Open(memstore.Options{})}}
+		b, err := core.Open(t.Context(), store, core.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, mover := attach(t, b), attach(t, b)
+		declareNamed(t, s, true, field.Table{{Key: "x-dead-letter-exchange", Value: "amq.fanout"}}, "got", "moved")
+		for _, queue := range []string{"got", "moved"} {
+			for range 3000 {
+				publish(t, s, &core.Message{Key: queue, Persistent: true, Expires: store.Now().Add(time.Second).UnixMilli()})
+			}
+			publish(t, s, &core.Message{Key: queue, Persistent: true, Body: []byte("last")})
+		}
+		flush(t, s)
+		release := store.hold()
+		store.behind.Store(true) // the dead-letterer waits from here on
+		time.Sleep(2 * time.Second)
+		got, moved := make(chan string, 1), make(chan int, 1)
+		go func() {
+			d, _, ok, err := s.Get(t.Context(), "got", false)
+			if err != nil || !ok {
+				got <- fmt.Sprint("nothing: ", err)
+				return
+			}
+			got <- string(d.Message.Body)
+		}()
+		go func() {
+			m, err := mover.Move(t.Context(), core.MoveSpec{Queue: "moved", DryRun: true})
+			if err != nil {
+				t.Error(err)
+			}
+			moved <- m.Moved
+		}()
+		synctest.Wait()
+		if len(got)+len(moved) > 0 {
+			t.Error("somebody was answered before any dead letter had gone on")
+		}
+		store.behind.Store(false)
+		release()
+		if body := <-got; body != "last" {
+			t.Errorf("got %s, want the last message", body)
+		}
+		if n := <-moved; n != 1 {
+			t.Errorf("%d messages would move, want 1", n)
+		}
+		b.Close()
+		if err := store.Close(); err != nil {
+			t.Error(err)
 		}
 	})
 }

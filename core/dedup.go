@@ -307,6 +307,26 @@ func (s *Session) publishUnique(id dedupID, m *Message, c Completion, tag uint64
 	return routed, err
 }
 
+// forgetUnasked forgets what is remembered by those that policies do not tell to any more. vhost.mu is held.
+func (v *VHost) forgetUnasked() {
+	if !v.dedups.on.Load() {
+		return
+	}
+	u := units{broker: v.broker}
+	v.dedups.mu.Lock() // a publish that has looked at the limits before has remembered its id by now
+	defer v.dedups.mu.Unlock()
+	for owner, d := range v.dedups.all {
+		if _, ok := v.limitsOf(owner); ok {
+			continue
+		}
+		delete(v.dedups.all, owner)
+		if d.id != 0 {
+			u.add(removeOp(d.definition(v)))
+		}
+	}
+	u.flush()
+}
+
 // clear forgets everything of a vhost that is deleted. vhost.mu is held.
 func (ds *dedups) clear(v *VHost, u *units) {
 	ds.mu.Lock()

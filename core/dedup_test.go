@@ -167,6 +167,42 @@ func TestIDsOfASubscriberEndWithIt(t *testing.T) {
 	}
 }
 
+// A policy that goes takes along what its queue and exchange remembered: it leaves the store, and does not count when the policy is back.
+func TestIDsGoWithTheirPolicy(t *testing.T) {
+	store := memstore.Open(memstore.Options{})
+	gated := &gatedStore{Store: store}
+	b := opened(t, gated, core.Options{})
+	s := attach(t, b)
+	declare(t, s, true)
+	if err := s.DeclareExchange(t.Context(), core.ExchangeSpec{Name: "x", Kind: "fanout", Durable: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Bind(t.Context(), core.BindingSpec{Source: "x", Dest: "q"}); err != nil {
+		t.Fatal(err)
+	}
+	policy := core.Policy{Name: "p", ApplyTo: "all", Definition: terms("deduplication-size=10")}
+	for i := range 2 {
+		setPolicy(t, b, policy)
+		for range 2 {
+			publish(t, s, &core.Message{Exchange: "x", Props: withID(t, "a"), Persistent: true})
+		}
+		flush(t, s)
+		if st := b.Stats(); st.Ready != i+1 || st.Duplicates != uint64(i+1) {
+			t.Errorf("round %d: %d wait, %d were duplicates", i, st.Ready, st.Duplicates)
+		}
+		if keys := gated.keys(t, 'e'); len(keys) != 2 {
+			t.Errorf("round %d: those of %q are on record, want the exchange's and the queue's", i, keys)
+		}
+		if _, err := b.ClearPolicy(t.Context(), "/", "p", false); err != nil {
+			t.Fatal(err)
+		}
+		flush(t, s)
+		if keys := gated.keys(t, 'e'); len(keys) != 0 {
+			t.Errorf("round %d: those of %q are on record without a policy", i, keys)
+		}
+	}
+}
+
 // stuckStore is a store that does not read until it is told to.
 type stuckStore struct {
 	*memstore.Store

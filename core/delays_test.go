@@ -99,7 +99,7 @@ func TestDelayedMessageIsDeliveredWithItsDelayNegated(t *testing.T) {
 				start := time.Now()
 				publish(t, s, &core.Message{Exchange: "d", Key: "k", Props: withDelay(t, tt.delay), Body: []byte("m"), Persistent: true})
 				if tt.after > time.Hour { // the broker's clocks would tick millions of times
-					list, _, err := b.Delayed(t.Context(), "/", "d", 1)
+					list, _, err := s.Delayed(t.Context(), "d", 1)
 					if err != nil || len(list) != 1 || list[0].Due.Sub(start) < tt.after {
 						t.Errorf("kept back are %+v, %v", list, err)
 					}
@@ -174,12 +174,12 @@ func runDelays(t *testing.T, steps []int) {
 				pending = append(pending, d)
 			}
 		case step < 70 && len(pending) > 0:
-			list, _, err := b.Delayed(t.Context(), "/", "d", len(steps))
+			list, _, err := s.Delayed(t.Context(), "d", len(steps))
 			if err != nil {
 				t.Fatal(err)
 			}
 			m := list[n%len(list)]
-			if existed, err := b.CancelDelayed(t.Context(), "/", "d", m.ID); err != nil || !existed {
+			if existed, err := s.CancelDelayed(t.Context(), "d", m.ID); err != nil || !existed {
 				t.Fatalf("cancel %d: %t, %v", m.ID, existed, err)
 			}
 			pending = slices.DeleteFunc(pending, func(d due) bool { return d.body == string(m.Message.Body) })

@@ -16,9 +16,9 @@ type DelayedMessage struct {
 }
 
 // Delayed returns the messages that an exchange keeps back and that come due first, in that order and limit of them at most, and how many
-// it keeps in all. After a start it waits until the broker knows them all.
-func (b *Broker) Delayed(ctx context.Context, vhost, exchange string, limit int) (list []DelayedMessage, total int, err error) {
-	d, err := b.delaysOf(ctx, "list", vhost, exchange)
+// it keeps in all. After a start it waits until the broker knows them all. It asks for the right to read.
+func (s *Session) Delayed(ctx context.Context, exchange string, limit int) (list []DelayedMessage, total int, err error) {
+	d, err := s.delaysOf(ctx, "list", Read, exchange)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -39,9 +39,9 @@ func (b *Broker) Delayed(ctx context.Context, vhost, exchange string, limit int)
 }
 
 // CancelDelayed ends a message that an exchange keeps back. It returns when that has passed. existed is false if there is none of that id
-// any more: it may have come due.
-func (b *Broker) CancelDelayed(ctx context.Context, vhost, exchange string, id uint64) (existed bool, err error) {
-	d, err := b.delaysOf(ctx, "cancel", vhost, exchange)
+// any more: it may have come due. It asks for the right to configure, with which its user could delete the exchange, and all of them with it.
+func (s *Session) CancelDelayed(ctx context.Context, exchange string, id uint64) (existed bool, err error) {
+	d, err := s.delaysOf(ctx, "cancel", Configure, exchange)
 	if err != nil {
 		return false, err
 	}
@@ -52,7 +52,7 @@ func (b *Broker) CancelDelayed(ctx context.Context, vhost, exchange string, id u
 		e := d.heap.remove(i)
 		d.taken(&e)
 		if e.durable {
-			p = b.commit(false, Op{Kind: OpSettle, Queue: d.id, Ranges: []Range{{First: e.seq, Last: e.seq}}})
+			p = s.broker.commit(false, Op{Kind: OpSettle, Queue: d.id, Ranges: []Range{{First: e.seq, Last: e.seq}}})
 		}
 	}
 	d.mu.Unlock()
@@ -60,11 +60,12 @@ func (b *Broker) CancelDelayed(ctx context.Context, vhost, exchange string, id u
 }
 
 // delaysOf returns what an exchange keeps back, once that is known.
-func (b *Broker) delaysOf(ctx context.Context, op, vhost, exchange string) (*delays, error) {
-	v := b.vhost(vhost)
-	if v == nil {
-		return nil, noVHost(op, vhost)
+func (s *Session) delaysOf(ctx context.Context, op string, right Right, exchange string) (*delays, error) {
+	exchange = cleanName(exchange)
+	if err := s.allow(op, ExchangeClass, right, exchange, ""); err != nil {
+		return nil, err
 	}
+	v := s.vhost
 	x := v.exchange(exchange)
 	if x == nil {
 		return nil, v.noExchange(op, exchange)

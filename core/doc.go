@@ -34,7 +34,7 @@
 //   - An exchange that delays routes a message when it is due by the broker's clock, not before, in the order in which messages come due, and
 //     on one record with its leaving the exchange. A persistent one in a durable exchange is confirmed when its delay is on record.
 //   - An exchange or a queue that de-duplicates takes one message of an id, however many come at once, for its window and up to its number of
-//     ids. The id is on record with the first message, whatever befalls the broker; who publishes another is confirmed after that. Where the
+//     ids. An owner whose policy goes forgets its ids. The id is on record with the first message, whatever befalls the broker; who publishes another is confirmed after that. Where the
 //     id is to survive, nobody who is kept a message for sees that one before it does. Who was told that it has passed finds it in its queue.
 //   - A subscriber, its messages and its will are its user's: a session of another user cannot have it, end it, or publish into it but
 //     by what it has subscribed to.

@@ -66,6 +66,9 @@ func (q *Queue) chill(l *lane, e entry) {
 	l.cold.n++
 	l.cold.bytes += int64(e.size)
 	q.freed(e.msg)
+	if q.shorter != nil {
+		q.tellShorter()
+	}
 }
 
 // chillHead puts the head back into the cold range, in front of it.

@@ -122,6 +122,7 @@ func (b *Broker) SetPolicy(ctx context.Context, p Policy) (created bool, err err
 	}
 	done := b.commit(false, record)
 	v.govern(now.with(checked))
+	v.forgetUnasked()
 	v.mu.Unlock()
 	return created, done.wait(ctx)
 }
@@ -141,6 +142,7 @@ func (b *Broker) ClearPolicy(ctx context.Context, vhost, name string, operator b
 	} else {
 		done = b.commit(false, removeOp(p.definition()))
 		v.govern(now.without(name, operator))
+		v.forgetUnasked()
 	}
 	v.mu.Unlock()
 	return p != nil, done.wait(ctx)

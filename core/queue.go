@@ -42,20 +42,21 @@ type Queue struct {
 	lane      lane    // where its messages lie
 	ladder    *ladder // the lanes of higher priorities; nil: there are no priorities
 	deleted   bool
-	consumers []*Consumer // all, in the order of their making
-	listed    []*Consumer // those that may have credit, the highest priority first
-	turn      int         // index in listed of the one to be served next
-	exclusive bool        // the one consumer is exclusive
-	single    bool        // one consumer is active at a time; never changed
-	active    *Consumer   // that one, also when it is retired; nil: there is none
-	used      bool        // it is on record that it has had a consumer; of durable auto-delete queues alone
-	loading   bool        // the loader has the queue on its list
-	unsaid    int64       // bytes in memory that the broker's sum does not show yet
-	alarmed   int64       // when the alarm rings, at the latest; 0: it is not set
-	alarm     alarm       // for the expiry of the next message
-	lease     *lease      // of a queue that goes when it is not used
-	resting   *resting    // messages that came back and are not ready yet; nil: there never were any
-	dying     *dying      // messages that are dead and have not gone on; nil: there never were any
+	consumers []*Consumer   // all, in the order of their making
+	listed    []*Consumer   // those that may have credit, the highest priority first
+	turn      int           // index in listed of the one to be served next
+	exclusive bool          // the one consumer is exclusive
+	single    bool          // one consumer is active at a time; never changed
+	active    *Consumer     // that one, also when it is retired; nil: there is none
+	used      bool          // it is on record that it has had a consumer; of durable auto-delete queues alone
+	loading   bool          // the loader has the queue on its list
+	unsaid    int64         // bytes in memory that the broker's sum does not show yet
+	alarmed   int64         // when the alarm rings, at the latest; 0: it is not set
+	alarm     alarm         // for the expiry of the next message
+	lease     *lease        // of a queue that goes when it is not used
+	resting   *resting      // messages that came back and are not ready yet; nil: there never were any
+	dying     *dying        // messages that are dead and have not gone on; nil: there never were any
+	shorter   chan struct{} // closed when the queue is shorter than its share again; nil: nobody waits for that
 	stats     QueueStats
 	ops       []Op // scratch for one commit
 }
@@ -91,6 +92,9 @@ func (q *Queue) isSubscribers() bool {
 func (q *Queue) ready(n int, bytes int64) {
 	q.stats.Ready += n
 	q.stats.ReadyBytes += bytes
+	if q.shorter != nil && n < 0 {
+		q.tellShorter()
+	}
 }
 
 // freed gives back what an entry that leaves memory cost.
@@ -402,6 +406,9 @@ func (q *Queue) end(ifUnused, ifEmpty bool) (messages int, err error) {
 	for q.dying != nil && q.dying.list.len() > 0 {
 		q.freed(q.dying.list.popFront().entry.msg)
 	}
+	if q.dying != nil {
+		q.dying.tell()
+	}
 	if q.alarm.ring != nil {
 		q.vhost.broker.expiries.cancel(&q.alarm)
 	}
@@ -411,6 +418,9 @@ func (q *Queue) end(ifUnused, ifEmpty bool) (messages int, err error) {
 	q.say()
 	q.vhost.broker.past.add(q.stats)
 	q.stats = QueueStats{}
+	if q.shorter != nil {
+		q.tellShorter()
+	}
 	return messages, nil
 }
 

@@ -301,11 +301,11 @@ func (s *script) run(d *datadriven.TestData) {
 	case "link", "detach", "suspend", "subscribe", "unsubscribe", "retained", "ack", "received", "released", "refused", "publish-once", "release":
 		err = s.runLink(p, d)
 	case "delayed":
-		err = s.delayed(d)
+		err = s.delayed(p, d)
 	case "cancel-delayed":
 		var existed bool
 		s.flushed(func() {
-			existed, err = s.broker.CancelDelayed(ctx, str(d, "vhost", "/"), str(d, "exchange", ""), uint64(num(d, "id", 0)))
+			existed, err = p.session.CancelDelayed(ctx, str(d, "exchange", ""), uint64(num(d, "id", 0)))
 		})
 		s.printf("existed=%t", existed)
 	case "put-vhost", "delete-vhost":
@@ -549,8 +549,8 @@ func (s *script) properties(d *core.Delivery) {
 var timeOf = regexp.MustCompile(`time=\d+`)
 
 // delayed prints what an exchange keeps back.
-func (s *script) delayed(d *datadriven.TestData) error {
-	list, total, err := s.broker.Delayed(s.t.Context(), str(d, "vhost", "/"), str(d, "exchange", ""), num(d, "limit", 100))
+func (s *script) delayed(p *peer, d *datadriven.TestData) error {
+	list, total, err := p.session.Delayed(s.t.Context(), str(d, "exchange", ""), num(d, "limit", 100))
 	for _, m := range list {
 		s.printf("%d in %s %s", m.ID, m.Due.Sub(s.store.Now()).Round(time.Millisecond), m.Message.Body)
 	}

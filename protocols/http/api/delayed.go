@@ -1,11 +1,7 @@
 package api
 
 import (
-	"errors"
 	"strconv"
-
-	"github.com/batonmq/baton/core"
-	"github.com/batonmq/baton/protocols/auth"
 )
 
 // delayedMessage is a message that an exchange keeps back.
@@ -28,9 +24,6 @@ const (
 
 // listDelayed shows what an exchange keeps back: to whom may read from it.
 func listDelayed(c *call) (any, error) {
-	if err := c.mayUseExchange(core.Read); err != nil {
-		return nil, err
-	}
 	count := delayedCount
 	if text := c.r.URL.Query().Get("count"); text != "" {
 		n, err := strconv.ParseInt(text, 10, 32)
@@ -39,7 +32,12 @@ func listDelayed(c *call) (any, error) {
 		}
 		count = min(int(n), maxDelayedCount)
 	}
-	list, total, err := c.primary.Broker.Delayed(c.r.Context(), c.names["vhost"], c.names["exchange"], count)
+	s, err := c.attach()
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	list, total, err := s.Delayed(c.r.Context(), c.names["exchange"], count)
 	if err != nil {
 		return nil, spoken(err)
 	}
@@ -54,35 +52,15 @@ func listDelayed(c *call) (any, error) {
 // cancelDelayed ends a message that an exchange keeps back: for whom may delete the
 // exchange, and all of them with it.
 func cancelDelayed(c *call) (any, error) {
-	if err := c.mayUseExchange(core.Configure); err != nil {
-		return nil, err
-	}
 	id, err := strconv.ParseUint(c.names["id"], 10, 64)
 	if err != nil {
 		return nil, noObject()
 	}
-	existed, err := c.primary.Broker.CancelDelayed(c.r.Context(), c.names["vhost"], c.names["exchange"], id)
-	return deleted(existed, spoken(err))
-}
-
-// mayUseExchange refuses actors without a right to the exchange of the path.
-func (c *call) mayUseExchange(right core.Right) error {
-	s, err := c.attach() // may the actor enter, and is there such a vhost
+	s, err := c.attach()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s.Close()
-	if c.actor.Access == nil {
-		return nil
-	}
-	name := c.names["exchange"]
-	err = c.actor.Access(auth.Variables{}).Allow(core.Request{Class: core.ExchangeClass, Right: right, VHost: c.names["vhost"], Name: name})
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, core.ErrDenied):
-		return notAuthorised("ACCESS_REFUSED - " + right.String() + " access to exchange '" + name + "' in vhost '" + c.names["vhost"] +
-			"' refused for user '" + c.actor.Name + "'")
-	}
-	return unavailable("it could not be found out whether this is allowed")
+	defer s.Close()
+	existed, err := s.CancelDelayed(c.r.Context(), c.names["exchange"], id)
+	return deleted(existed, spoken(err))
 }
