@@ -285,6 +285,34 @@ func TestExpiryOfCarriedMessages(t *testing.T) {
 	})
 }
 
+// What is to be sent at least once does not overtake what is to be sent exactly once, and waits for the record of its id: on this link and on
+// the next, which is handed both again, in this order [MQTT-3.1.1 4.6.0-1].
+func TestLevelsDoNotOvertakeEachOther(t *testing.T) {
+	inGate(t, core.Options{}, func(g gated) {
+		t, b, store := g.t, g.broker, g.store
+		client := &quiet{}
+		s, _ := linked(t, b, core.SubscriberSpec{Expiry: core.Forever, Receiver: client})
+		release := store.hold()
+		for i := range 6 {
+			send(t, b, 1, 1, &core.Message{Persistent: true, Once: i%2 == 1})
+		}
+		if got := client.take(); !slices.Equal(got, []uint16{1}) {
+			t.Errorf("sent %v before the record, want what needs none", got)
+		}
+		release()
+		synctest.Wait()
+		if got := client.take(); !slices.Equal(got, []uint16{2, 3, 4, 5, 6}) {
+			t.Errorf("sent %v", got)
+		}
+		s.Close()
+		linked(t, b, core.SubscriberSpec{Expiry: core.Forever, Receiver: client})
+		synctest.Wait()
+		if got := client.take(); !slices.Equal(got, []uint16{1, 2, 3, 4, 5, 6}) {
+			t.Errorf("sent again %v", got)
+		}
+	})
+}
+
 // A message that is missing from the store while it is carried exactly once: its client may have it, and is asked to forget the id.
 func TestIDOfAMissingMessageIsReleased(t *testing.T) {
 	inGate(t, core.Options{PageAt: 1}, func(g gated) {

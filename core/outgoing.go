@@ -63,13 +63,12 @@ func (l *Link) Deliver(d Delivery) {
 	l.handOver(&outgoing{delivery: d, match: match, recorded: c.recorded, moved: c.shared != nil}, c.id, nil)
 }
 
-// handOver has o out under id, and sends it once that is on record where it must be; ops are recorded with it. sub.mu is held.
-//
-// ![MQTT-3.1.1 4.6.0-1] What need not be on record does not wait for what must: the next link is handed both in the order of the queue.
+// handOver has o out under id, and sends it once that is on record where it must be; ops are recorded with it. What need not be on record
+// waits for what must and is before it: both go out in the order of the queue, and again in that order. sub.mu is held.
 func (l *Link) handOver(o *outgoing, id uint16, ops []Op) {
 	sub := l.sub
 	sub.keep(id, o)
-	if o.match.Level < ExactlyOnce || !sub.durable || o.recorded && l.passing.Load() == 0 {
+	if !sub.durable || (o.match.Level < ExactlyOnce || o.recorded) && l.passing.Load() == 0 {
 		sub.vhost.commit(true, ops...)
 		l.send(id, o)
 		return
@@ -77,7 +76,7 @@ func (l *Link) handOver(o *outgoing, id uint16, ops []Op) {
 	size := int64(o.delivery.Message.Size()) + messageCost
 	l.passing.Add(size)
 	op := Op{Kind: OpNone, Done: l, Tag: uint64(size)<<16 | uint64(id)} // not before those that wait [MQTT-4.6.0-1]
-	if !o.recorded {
+	if !o.recorded && o.match.Level == ExactlyOnce {
 		o.recorded = true
 		op = sub.outgoingDefinition(id, o.delivery.Seq, op.Done, op.Tag)
 	}
