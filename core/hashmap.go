@@ -45,7 +45,14 @@ func (m pmap[V]) get(key string) (value V, ok bool) {
 	if m.root == nil {
 		return value, false
 	}
-	hash := pmapHash(key)
+	return m.find(key, pmapHash(key))
+}
+
+// find is get for a key whose hash is known.
+func (m pmap[V]) find(key string, hash uint64) (value V, ok bool) {
+	if m.root == nil {
+		return value, false
+	}
 	n := m.root
 	for shift := 0; ; shift += pmapBits {
 		if shift > pmapDepth {
@@ -140,7 +147,7 @@ func (n *pnode[V]) with(shift int, hash uint64, s pslot[V], added *bool) *pnode[
 	i := bits.OnesCount32(n.bitmap & (bit - 1))
 	if n.bitmap&bit == 0 {
 		*added = true
-		return &pnode[V]{bitmap: n.bitmap | bit, slots: slices.Insert(slices.Clone(n.slots), i, s)}
+		return &pnode[V]{bitmap: n.bitmap | bit, slots: inserted(n.slots, i, s)}
 	}
 	old := n.slots[i]
 	switch {
@@ -152,6 +159,15 @@ func (n *pnode[V]) with(shift int, hash uint64, s pslot[V], added *bool) *pnode[
 	slots := slices.Clone(n.slots)
 	slots[i] = s
 	return &pnode[V]{bitmap: n.bitmap, slots: slots}
+}
+
+// inserted returns slots with s at i. It has room for no more: nobody adds to it.
+func inserted[V any](slots []pslot[V], i int, s pslot[V]) []pslot[V] {
+	next := make([]pslot[V], len(slots)+1)
+	copy(next, slots[:i])
+	next[i] = s
+	copy(next[i+1:], slots[i:])
+	return next
 }
 
 // below returns a node of the level below shift that holds s alone.

@@ -39,6 +39,10 @@ type Options struct {
 	// CompilePattern makes the pattern of a policy ready to tell which names it matches. nil: patterns are Go's regular expressions.
 	CompilePattern func(pattern string) (matches func(name string) bool, err error)
 
+	// GiveWay is called about once in a millisecond by publishers whose message takes longer than that to route, and returns when they
+	// are to go on. nil: they do so at once.
+	GiveWay func()
+
 	// Logger is told of what an operator should know. nil discards.
 	Logger *slog.Logger
 }

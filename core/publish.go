@@ -27,7 +27,7 @@ func (s *Session) publish(m *Message, c Completion, tag uint64) (routed int, err
 			return s.publishUnique(id, m, c, tag)
 		}
 	}
-	if err := s.route(m); err != nil {
+	if err := s.routePaced(m); err != nil {
 		return 0, err
 	}
 	pushed, _ := s.push(m)
@@ -248,8 +248,10 @@ func (s *Session) follow(x *Exchange, m *Message) {
 	if x.delays != nil && s.keepBack(x, m) {
 		return
 	}
-	s.matched = (*x.table.Load()).match(m, s.matched[:0])
+	p := s.pacing()
+	s.matched = (*x.table.Load()).match(m, s.matched[:0], p)
 	for _, b := range s.matched {
+		p.did(1)
 		switch {
 		case b.subscription != nil:
 			s.reach(b.subscription, m)

@@ -11,7 +11,7 @@ import (
 // next one.
 type router interface {
 	// match appends the bindings that m follows. One binding is appended at most once.
-	match(m *Message, to []*binding) []*binding
+	match(m *Message, to []*binding, p *pace) []*binding
 	with(b *binding) router
 	without(b *binding) router
 	// adding is with for a table that no publisher has seen yet: it may change what both tables share.
@@ -126,7 +126,7 @@ func (d *declared) parse(kind string) (problem string) {
 // directRouter follows the bindings whose key equals the routing key (AMQP 0-9-1, 3.1.3.1).
 type directRouter struct{ keys pmap[[]*binding] }
 
-func (r directRouter) match(m *Message, to []*binding) []*binding {
+func (r directRouter) match(m *Message, to []*binding, _ *pace) []*binding {
 	found, _ := r.keys.get(m.Key)
 	to = append(to, found...)
 	if m.Keys != nil {
@@ -161,7 +161,7 @@ func (r directRouter) without(b *binding) router {
 // fanoutRouter follows every binding (AMQP 0-9-1, 3.1.3.2).
 type fanoutRouter struct{ all []*binding }
 
-func (r fanoutRouter) match(_ *Message, to []*binding) []*binding {
+func (r fanoutRouter) match(_ *Message, to []*binding, _ *pace) []*binding {
 	return append(to, r.all...)
 }
 
@@ -210,7 +210,7 @@ func (r headersRouter) without(b *binding) router {
 	return headersRouter{all: removed(r.all, b)}
 }
 
-func (r headersRouter) match(m *Message, to []*binding) []*binding {
+func (r headersRouter) match(m *Message, to []*binding, _ *pace) []*binding {
 	if len(r.all) == 0 {
 		return to
 	}

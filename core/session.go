@@ -72,6 +72,7 @@ type Session struct {
 
 	link     *Link       // to the subscriber that the connection is
 	disowned atomic.Bool // its user is deleted
+	paced    bool        // routing is divided
 
 	// scratch of Publish and Settle
 	matched []*binding
@@ -82,6 +83,7 @@ type Session struct {
 	visited []*Exchange
 	keepers []*delays // exchanges that keep the message back
 	unique  *unique   // of a message whose id is looked at; else nil
+	pace    *pace     // nil until it is needed
 	ops     []Op
 	extra   []Op // to be recorded with the next publish, as one unit
 }

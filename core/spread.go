@@ -100,7 +100,7 @@ func mix(h uint64) uint64 {
 // randomRouter follows a binding of any destination, each as likely as the others.
 type randomRouter struct{ all destinations }
 
-func (r randomRouter) match(_ *Message, to []*binding) []*binding {
+func (r randomRouter) match(_ *Message, to []*binding, _ *pace) []*binding {
 	if len(r.all) == 0 {
 		return to
 	}
@@ -133,7 +133,7 @@ func (r hashRouter) with(b *binding) router    { return r.next(r.all.with(b)) }
 func (r hashRouter) without(b *binding) router { return r.next(r.all.without(b)) }
 func (r hashRouter) adding(b *binding) router  { return r.next(r.all.adding(b)) }
 
-func (r hashRouter) match(m *Message, to []*binding) []*binding {
+func (r hashRouter) match(m *Message, to []*binding, _ *pace) []*binding {
 	if len(r.all) == 0 {
 		return to
 	}

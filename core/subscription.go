@@ -295,7 +295,7 @@ func (t *subscriptionTable) matching(m *Message, to []*binding) []*binding {
 			to = append(to, b)
 		}
 	}
-	return t.trie.match(m, to)
+	return t.trie.match(m, to, nil)
 }
 
 // several reports whether a message may match more than one subscription.

@@ -20,14 +20,14 @@ type topicNode struct {
 
 const topicSeparator = "."
 
-func (r topicRouter) match(m *Message, to []*binding) []*binding {
+func (r topicRouter) match(m *Message, to []*binding, p *pace) []*binding {
 	if r.root == nil {
 		return to
 	}
-	to = r.matchKey(m.Key, to)
+	to = r.matchKey(m.Key, to, p)
 	if m.Keys != nil {
 		for _, key := range m.Keys {
-			to = r.matchKey(key, to)
+			to = r.matchKey(key, to, p)
 		}
 		to = uniqueBindings(to)
 	}
@@ -36,21 +36,25 @@ func (r topicRouter) match(m *Message, to []*binding) []*binding {
 
 // matchKey walks the trie with all words at once: in active are the nodes reached by exactly the words so far, in sticky those under a #
 // that was reached, which may take any number of words and so are never left. A node has one way into it, so that none is reached
-// twice by one word; and whatever the patterns are, the work is at most words times nodes.
-func (r topicRouter) matchKey(key string, to []*binding) []*binding {
+// twice by one word; and whatever the patterns are, the work is at most words times nodes. Patterns that end in # cost that of their
+// other words alone.
+func (r topicRouter) matchKey(key string, to []*binding, p *pace) []*binding {
 	var buf [3][8]*topicNode
 	active, next, sticky := buf[0][:0], buf[1][:0], stickyNodes{list: buf[2][:0]}
 	active, sticky = r.root.enter(active, sticky)
 	for end := key == ""; !end; {
-		var word string
-		word, key, end = cutWord(key)
+		var word hashedWord
+		word.text, key, end = cutWord(key)
 		next = next[:0]
 		waiting := sticky.list // what a # is reached by now takes only the words to come
 		for _, n := range active {
-			next, sticky = n.step(word, next, sticky)
+			next, sticky = n.step(&word, next, sticky)
 		}
 		for _, n := range waiting {
-			next, sticky = n.step(word, next, sticky)
+			next, sticky = n.step(&word, next, sticky)
+		}
+		if p != nil {
+			p.did(len(active) + len(waiting))
 		}
 		active, next = next, active
 	}
@@ -60,7 +64,30 @@ func (r topicRouter) matchKey(key string, to []*binding) []*binding {
 	for _, n := range sticky.list {
 		to = append(to, n.here...)
 	}
+	if sticky.more != nil {
+		for _, n := range sticky.more.leaves {
+			to = append(to, n.here...)
+		}
+	}
 	return to
+}
+
+// hashedWord is a word of a key that may be looked up under many nodes.
+type hashedWord struct {
+	text   string
+	hash   uint64
+	hashed bool
+}
+
+// under returns the node of the word.
+func (w *hashedWord) under(words *pmap[*topicNode]) (*topicNode, bool) {
+	if words.root == nil {
+		return nil, false
+	}
+	if !w.hashed {
+		w.hash, w.hashed = pmapHash(w.text), true
+	}
+	return words.find(w.text, w.hash)
 }
 
 // enter adds n to the nodes reached, and what follows a # there to those that stay.
@@ -72,8 +99,8 @@ func (n *topicNode) enter(active []*topicNode, sticky stickyNodes) ([]*topicNode
 }
 
 // step enters the nodes that word leads to.
-func (n *topicNode) step(word string, next []*topicNode, sticky stickyNodes) ([]*topicNode, stickyNodes) {
-	if child, ok := n.words.get(word); ok {
+func (n *topicNode) step(word *hashedWord, next []*topicNode, sticky stickyNodes) ([]*topicNode, stickyNodes) {
+	if child, ok := word.under(&n.words); ok {
 		next, sticky = child.enter(next, sticky)
 	}
 	if n.star != nil {
@@ -86,30 +113,77 @@ func (n *topicNode) step(word string, next []*topicNode, sticky stickyNodes) ([]
 // allocation.
 type stickyNodes struct {
 	list []*topicNode
-	all  map[*topicNode]struct{} // what is in list, once that is too long to be looked through for each node
+	more *stickySet // once the list is too long to be looked through for each node
+}
+
+// A stickySet is what a long list of stickyNodes has beside it.
+type stickySet struct {
+	leaves []*topicNode            // nodes that lead nowhere, which need not be stepped from: not in the list
+	seen   map[*topicNode]struct{} // all that are below a node of the list, and so may be reached again; nil: none is
 }
 
 // with adds n, in place.
 func (s stickyNodes) with(n *topicNode) stickyNodes {
 	const long = 32
-	if len(s.list) < long {
+	if len(s.list) < long && s.more == nil {
 		if !slices.Contains(s.list, n) {
 			s.list = append(s.list, n)
 		}
 		return s
 	}
-	if s.all == nil {
-		s.all = make(map[*topicNode]struct{}, 2*long)
-		for _, n := range s.list {
-			s.all[n] = struct{}{}
+	return s.withMore(n)
+}
+
+// withMore is with for a long list.
+func (s stickyNodes) withMore(n *topicNode) stickyNodes {
+	if s.more == nil {
+		if slices.Contains(s.list, n) {
+			return s
 		}
+		s.more = newStickySet(s.list)
 	}
-	if _, there := s.all[n]; !there {
-		s.all[n] = struct{}{}
+	if s.more.has(n) {
+		return s
+	}
+	if n.leads() {
+		s.more.watch()
 		s.list = append(s.list, n)
+	} else {
+		s.more.leaves = append(s.more.leaves, n)
 	}
 	return s
 }
+
+func newStickySet(list []*topicNode) *stickySet {
+	s := new(stickySet)
+	if slices.ContainsFunc(list, (*topicNode).leads) {
+		s.watch()
+		for _, n := range list {
+			s.seen[n] = struct{}{}
+		}
+	}
+	return s
+}
+
+// watch begins to tell whether nodes are reached again: from now on there is one that they may be below.
+func (s *stickySet) watch() {
+	if s.seen == nil {
+		s.seen = make(map[*topicNode]struct{})
+	}
+}
+
+// has reports whether n was reached before, and notes that it is now.
+func (s *stickySet) has(n *topicNode) bool {
+	if s.seen == nil {
+		return false
+	}
+	_, there := s.seen[n]
+	s.seen[n] = struct{}{}
+	return there
+}
+
+// leads reports whether anything follows n.
+func (n *topicNode) leads() bool { return n.star != nil || n.hash != nil || n.words.len() > 0 }
 
 func (r topicRouter) with(b *binding) router {
 	return topicRouter{root: r.root.with(b.key, b.key == "", b)}

@@ -51,7 +51,7 @@ func TestTopicTrieEqualsNaiveMatcher(t *testing.T) {
 		}
 		key := strings.Join(rapid.SliceOfN(word, 0, 6).Draw(t, "key"), ".")
 		got := map[*binding]int{}
-		for _, b := range r.match(&Message{Key: key}, nil) {
+		for _, b := range r.match(&Message{Key: key}, nil, nil) {
 			got[b]++
 		}
 		for _, b := range bound {
@@ -98,10 +98,47 @@ func TestTopicTable(t *testing.T) {
 		{"a.*.b", "a..b", true},
 	} {
 		b := &binding{key: c.pattern}
-		got := len(topicRouter{}.with(b).match(&Message{Key: c.key}, nil)) == 1
+		got := len(topicRouter{}.with(b).match(&Message{Key: c.key}, nil, nil)) == 1
 		if got != c.want {
 			t.Errorf("pattern %q, key %q: %t, want %t", c.pattern, c.key, got, c.want)
 		}
+	}
+}
+
+// Very many patterns at once, of which most are reached: those that end in # alone, as filters of MQTT do, and # anywhere.
+func TestTopicTrieOfVeryManyPatternsEqualsNaiveMatcher(t *testing.T) {
+	for name, signs := range map[string][]string{"# at the end": {"a", "*"}, "# anywhere": {"a", "*", "#"}} {
+		t.Run(name, func(t *testing.T) {
+			var r router = topicRouter{}
+			bound := []*binding{{key: "#"}}
+			for first, deep := 0, 0; deep < 4; deep++ { // each that there is with each sign before it
+				last := len(bound)
+				for _, b := range bound[first:last] {
+					for _, sign := range signs {
+						bound = append(bound, &binding{key: sign + "." + b.key})
+					}
+				}
+				first = last
+			}
+			for _, b := range bound {
+				r = r.with(b)
+			}
+			for _, key := range []string{"", "a", "b", "a.a", "a.b", "b.a", "a.a.a", "a.b.a.a", "b.b.b.b.b", "a.a.a.a.a.a.a", "b.a.a.a.b.a"} {
+				got := map[*binding]int{}
+				for _, b := range r.match(&Message{Key: key}, nil, nil) {
+					got[b]++
+				}
+				for _, b := range bound {
+					want := 0
+					if naiveMatch(words(b.key), words(key)) {
+						want = 1
+					}
+					if got[b] != want {
+						t.Errorf("key %q matches %q %d times, want %d", key, b.key, got[b], want)
+					}
+				}
+			}
+		})
 	}
 }
 
@@ -114,7 +151,7 @@ func BenchmarkTopicMatchAmong10000Bindings(b *testing.B) {
 	var found []*binding
 	b.ReportAllocs()
 	for b.Loop() {
-		found = r.match(m, found[:0])
+		found = r.match(m, found[:0], nil)
 	}
 	if len(found) != 1 {
 		b.Fatalf("%d matches", len(found))
@@ -136,10 +173,10 @@ func TestTopicMatchOfManyHashesIsQuick(t *testing.T) {
 	pattern := strings.Repeat("#.a.", 40) + "b"
 	r := topicRouter{}.with(&binding{key: pattern})
 	key := strings.Repeat("a.", 120)
-	if found := r.match(&Message{Key: key + "c"}, nil); len(found) != 0 {
+	if found := r.match(&Message{Key: key + "c"}, nil, nil); len(found) != 0 {
 		t.Errorf("%d bindings match", len(found))
 	}
-	if found := r.match(&Message{Key: key + "b"}, nil); len(found) != 1 {
+	if found := r.match(&Message{Key: key + "b"}, nil, nil); len(found) != 1 {
 		t.Errorf("%d bindings match, want 1", len(found))
 	}
 }
@@ -162,7 +199,7 @@ func hashBomb(n int) (r topicRouter) {
 func TestTopicMatchOfManyPatternsIsQuick(t *testing.T) {
 	const patterns = 5000
 	key := strings.Repeat("a.", 126) + "a"
-	if found := hashBomb(patterns).match(&Message{Key: key}, nil); len(found) != patterns {
+	if found := hashBomb(patterns).match(&Message{Key: key}, nil, nil); len(found) != patterns {
 		t.Errorf("%d bindings match, want %d", len(found), patterns)
 	}
 }
@@ -174,7 +211,7 @@ func BenchmarkTopicMatchOfHashes(b *testing.B) {
 			var found []*binding
 			b.ReportAllocs()
 			for b.Loop() {
-				found = r.match(m, found[:0])
+				found = r.match(m, found[:0], nil)
 			}
 		})
 	}

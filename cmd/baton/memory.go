@@ -5,7 +5,6 @@ import (
 	"math"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"runtime/metrics"
 	"sync"
 	"sync/atomic"
@@ -37,6 +36,7 @@ type memoryWatch struct {
 
 	measure func() int64 // memory in use, garbage included
 	collect func()       // afterwards there is none for a moment
+	heap    *heapBound   // nil: that is not for the watch to say
 
 	ordered atomic.Int64 // watermark set while the process runs; negative: the configured one counts
 	used    atomic.Int64 // as of the last look
@@ -57,7 +57,8 @@ func newMemoryWatch(c *Config, log *slog.Logger) *memoryWatch {
 	w := &memoryWatch{limit: limit, configured: c.Memory.Watermark.of(limit), log: log, measure: memoryInUse, collect: runtime.GC}
 	w.ordered.Store(-1)
 	if limit > 0 && os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(limit / 10 * 9) // the rest is for what Go does not count
+		w.heap = newHeapBound(limit)
+		w.heap.keep(w.configured)
 	}
 	if w.configured == 0 {
 		log.Info("no memory watermark: how much memory there is is not known here; set memory.limit")
@@ -128,9 +129,13 @@ func (w *memoryWatch) start(set func(bool)) (stop func()) {
 func (w *memoryWatch) check() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.set != nil && w.look() {
+	if w.set == nil {
+		return
+	}
+	if w.look() {
 		w.set(w.alarm.Load())
 	}
+	w.heap.keep(w.watermark())
 }
 
 // look measures, and reports whether the alarm has changed by it. w.mu is held.

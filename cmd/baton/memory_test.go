@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -225,5 +226,52 @@ func TestNewMemoryWatch_TakesTheSettings(t *testing.T) {
 		if w := newMemoryWatch(c, log); w.watermark() != tt.want || w.limit != tt.limit {
 			t.Errorf("%+v: watermark %d of %d", tt, w.watermark(), w.limit)
 		}
+	}
+}
+
+func TestHeapLimit(t *testing.T) {
+	for _, tt := range []struct {
+		name               string
+		mark, lives, limit int64
+	}{
+		{"no watermark", 0, 500, 900},
+		{"little lives: below the watermark", testMark, 100, 540},
+		{"as much as leaves room to collect", testMark, 360, 540},
+		{"more: half as much again", testMark, 400, 600},
+		{"so much that only the limit counts", testMark, 700, 900},
+		{"a watermark of nothing", 1, 100, 150},
+		{"above the limit", 2 * testLimit, 100, 900},
+	} {
+		if got := heapLimit(testLimit, tt.mark, tt.lives); got != tt.limit {
+			t.Errorf("%s: %d, want %d", tt.name, got, tt.limit)
+		}
+	}
+}
+
+func TestHeapBound_IsSetWhenItChangesByMoreThanALittle(t *testing.T) {
+	var lives int64
+	var set []int64
+	h := &heapBound{limit: testLimit, lives: func() int64 { return lives }, set: func(n int64) int64 { set = append(set, n); return 0 }}
+	for _, lives = range []int64{100, 200, 365, 400, 405, 300} {
+		h.keep(testMark)
+	}
+	if want := []int64{540, 600, 540}; !slices.Equal(set, want) {
+		t.Errorf("set to %v, want %v", set, want)
+	}
+}
+
+// What lives follows what is held, and not what was.
+func TestMemoryLiving(t *testing.T) {
+	const size = 64 << 20
+	runtime.GC()
+	before := memoryLiving()
+	held := make([]byte, size)
+	runtime.GC()
+	with := memoryLiving()
+	runtime.KeepAlive(held)
+	runtime.GC()
+	after := memoryLiving()
+	if before <= 0 || with-before < size/2 || after-before > size/2 {
+		t.Errorf("%d before, %d with %d more, %d after it", before, with, size, after)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/batonmq/baton/persistence/failpoint"
 	"github.com/batonmq/baton/protocols/auth"
 	admin "github.com/batonmq/baton/protocols/http"
+	"github.com/batonmq/baton/protocols/listen"
 )
 
 // storeStopTimeout is how long the store may take to close once clients are gone.
@@ -289,7 +290,7 @@ func storeError(ctx context.Context, err error) error {
 func (n *node) openBroker(ctx context.Context, t *ha.Tenure, store *persistence.Store) (*core.Broker, error) {
 	broker, err := core.Open(ctx, store, core.Options{
 		Epoch: uint32(t.Epoch()), MemoryBudget: n.cfg.Memory.Budget, Subscriptions: n.cfg.MQTT.MaxSubscriptions, Logger: n.log,
-		CompilePattern: auth.PolicyPatterns(n.log),
+		CompilePattern: auth.PolicyPatterns(n.log), GiveWay: listen.GiveWay,
 	})
 	if err != nil {
 		return nil, storeError(ctx, err)

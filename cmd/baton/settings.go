@@ -385,7 +385,7 @@ func storeSettings() []setting {
 		},
 		{
 			key: "memory.limit", def: "0B", unit: "size",
-			doc:  "How much memory the process may take. The heap's garbage is collected more often to stay below nine tenths of it, unless `GOMEMLIMIT` is set. `0B` is that of the control group or, without one, of the machine, on Linux; elsewhere it is no limit.",
+			doc:  "How much memory the process may take. The heap's garbage is collected more often to stay below nine tenths of it, and below nine tenths of `memory.watermark` while two thirds of that are enough for what is not garbage, unless `GOMEMLIMIT` is set. `0B` is that of the control group or, without one, of the machine, on Linux; elsewhere it is no limit.",
 			held: true, own: true,
 			bind: func(c *Config) value { return size(&c.Memory.Limit, 0, math.MaxInt64) },
 		},

@@ -18,8 +18,9 @@ const manyRemembered = 65536 // verified credentials, 32 bytes each
 // InternalOptions bound what logins by password cost.
 type InternalOptions struct {
 	// Hashing is how many passwords are verified at a time, 0 for one on every
-	// processor. An imported hash that takes more memory than a new one counts
-	// for several.
+	// second processor: it takes tens of milliseconds that nothing divides, and
+	// messages must not wait for it. An imported hash that takes more memory
+	// than a new one counts for several.
 	Hashing int
 
 	// Remembered is how many verified credentials are remembered, 0 for 65536.
@@ -31,7 +32,7 @@ func (o *InternalOptions) validate() error {
 		return fmt.Errorf("hashing (%d) and remembered (%d) cannot be negative", o.Hashing, o.Remembered)
 	}
 	if o.Hashing == 0 {
-		o.Hashing = runtime.GOMAXPROCS(0)
+		o.Hashing = max(1, runtime.GOMAXPROCS(0)/2)
 	}
 	if o.Remembered == 0 {
 		o.Remembered = manyRemembered

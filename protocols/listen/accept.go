@@ -18,9 +18,15 @@ const (
 // acceptLoop accepts until the listener is closed. An error is retried after a
 // pause, since nearly all of them are about the new connection or about
 // resources that other connections hold and will give back. Handlers get ctx.
+//
+// Where many connect at once it gives way after each, to its handler and to those
+// connections whose sockets are ready: a thousand handlers that begin together
+// would make all others wait for a thousand beginnings.
 func (l *Listener) acceptLoop(ctx context.Context, ln net.Listener) {
+	_, socket := ln.(syscall.Conn)
 	var pause time.Duration // zero while accepting works
 	for {
+		begun := time.Now()
 		conn, err := ln.Accept()
 		switch {
 		case err == nil:
@@ -29,6 +35,9 @@ func (l *Listener) acceptLoop(ctx context.Context, ln net.Listener) {
 				l.log.Info("accepting connections again", slog.String("addr", ln.Addr().String()))
 			}
 			l.serve(ctx, conn)
+			if socket && time.Since(begun) < quantum {
+				arrivals.pass()
+			}
 			continue
 		case errors.Is(err, net.ErrClosed):
 			return

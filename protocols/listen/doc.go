@@ -120,7 +120,9 @@
 // that were waiting for their sockets go before the next ([Reader], [TakeTurns]).
 // So what an honest client waits for does not grow with the number of those
 // that keep the broker busy. It grows with what their goroutines do in one go,
-// between two reads.
+// between two frames; what takes long there calls [GiveWay]. Of those who connect
+// faster than once in two milliseconds, each is accepted when the one before it
+// has had its first go.
 //
 // # Who owns what
 //

@@ -82,12 +82,14 @@ func (r *Reader) Buffered() []byte {
 	return r.buf.data[r.start:r.end]
 }
 
-// Discard drops the first n unread bytes. It panics if there are fewer.
+// Discard drops the first n unread bytes, a frame or a part of one, and gives way
+// to other connections when it is time to. It panics if there are fewer.
 func (r *Reader) Discard(n int) {
 	if n < 0 || n > r.end-r.start {
 		panic(fmt.Sprintf("listen: discard %d of %d buffered bytes", n, r.end-r.start))
 	}
 	r.start += n
+	r.turn.step()
 }
 
 // Fill reads until at least least bytes are unread, as many at a time as are

@@ -188,6 +188,7 @@ func TestReader_AnyMixtureYieldsTheStream(t *testing.T) {
 			send(t, client, pieces...)
 
 			r := NewReader(server, 300_000)
+			defer r.Release() // as its owner does, or it would count among the busy for ever
 			var got []byte
 			for len(got) < len(stream) {
 				left := len(stream) - len(got)
@@ -260,6 +261,7 @@ func BenchmarkReader_Fill(b *testing.B) {
 		b.Run(map[int]string{64: "64B", 4096: "4KiB"}[size], func(b *testing.B) {
 			client, server := tcpPair(b)
 			r := NewReader(server, 64<<10)
+			defer r.Release() // as its owner does, or it would count among the busy for ever
 			p := make([]byte, size)
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
@@ -290,6 +292,7 @@ func BenchmarkReader_FillBuffered(b *testing.B) {
 		}
 	})
 	r := NewReader(server, 64<<10)
+	defer r.Release() // as its owner does, or it would count among the busy for ever
 	const frame = 100
 	b.SetBytes(frame)
 	b.ReportAllocs()

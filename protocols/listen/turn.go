@@ -31,8 +31,18 @@ const (
 // It belongs to the goroutine that reads.
 type turn struct {
 	since time.Time // when the socket began to have something at each read; zero: it does not
+	steps uint8     // pieces that were taken from what is read already
 	busy  bool      // the turn counts among those of processors.busy
 	alone bool      // it never gives way: what is read is no socket
+}
+
+// step is called between two reads, for each piece of what is read already: a
+// buffer can hold thousands of frames.
+func (t *turn) step() {
+	const look = 64 // a look at the clock costs as much as some frames do
+	if t.steps++; t.steps%look == 0 {
+		t.next()
+	}
 }
 
 // next is called before a read.
@@ -55,7 +65,7 @@ func (t *turn) giveWay() {
 		t.busy = true
 		processors.enter()
 	}
-	processors.yield()
+	processors.yield(runtime.GOMAXPROCS(0))
 	t.since = time.Now()
 }
 
@@ -72,6 +82,14 @@ func (t *turn) waited() {
 // processors are shared by the connections of all listeners, as they are the
 // process's.
 var processors turns //nolint:gochecknoglobals // see above
+
+// arrivals are the accept loops of all listeners.
+var arrivals turns //nolint:gochecknoglobals // see processors
+
+// GiveWay lets the connections go first whose sockets are ready, as a reader does
+// that never waits: for what takes long between two reads. It is to be called
+// about once in a millisecond.
+func GiveWay() { processors.pass() }
 
 // turns is a line of readers that gave way. The first of it goes on when the
 // scheduler has nothing else to run and looks at the sockets: it is called by a
@@ -101,9 +119,17 @@ func (t *turns) leave() {
 	}
 }
 
-// yield returns when a busy reader is to go on.
-func (t *turns) yield() {
-	turn, ok := t.stand()
+// pass stands in line whoever else is busy: for who does not count while it works.
+func (t *turns) pass() {
+	t.enter()
+	defer t.leave()
+	t.yield(1)
+}
+
+// yield returns when a busy reader is to go on: at once where fewer are busy than
+// is enough.
+func (t *turns) yield(enough int) {
+	turn, ok := t.stand(enough)
 	if !ok {
 		return
 	}
@@ -121,10 +147,10 @@ func (t *turns) begin() {
 }
 
 // stand adds to the line, or reports false where there is no need to wait.
-func (t *turns) stand() (turn chan struct{}, ok bool) {
+func (t *turns) stand(enough int) (turn chan struct{}, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.busy < runtime.GOMAXPROCS(0) || !t.startLocked() {
+	if t.busy < enough || !t.startLocked() {
 		return nil, false
 	}
 	turn = make(chan struct{})

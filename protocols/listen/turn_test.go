@@ -1,8 +1,11 @@
 package listen
 
 import (
+	"context"
 	"errors"
 	"io"
+	"log/slog"
+	"net"
 	"os"
 	"runtime"
 	"sync/atomic"
@@ -24,7 +27,7 @@ func TestTurns_FewerBusyReadersThanProcessorsNeedNotWait(t *testing.T) {
 	for range runtime.GOMAXPROCS(0) - 1 {
 		line.enter()
 	}
-	if _, ok := line.stand(); ok {
+	if _, ok := line.stand(runtime.GOMAXPROCS(0)); ok {
 		t.Error("a reader stands in line beside a processor that nobody needs")
 	}
 }
@@ -34,7 +37,7 @@ func TestTurns_OneAfterTheOther(t *testing.T) {
 	busy(t, &line)
 	var all []chan struct{}
 	for range 5 {
-		turn, ok := line.stand()
+		turn, ok := line.stand(runtime.GOMAXPROCS(0))
 		if !ok {
 			t.Fatal("nobody stands in line")
 		}
@@ -52,7 +55,7 @@ func TestTurns_OneAfterTheOther(t *testing.T) {
 		line.begin()
 	}
 	// And again, when nobody stood in line for a while.
-	turn, ok := line.stand()
+	turn, ok := line.stand(runtime.GOMAXPROCS(0))
 	if !ok {
 		t.Fatal("nobody stands in line")
 	}
@@ -101,6 +104,39 @@ func TestReader_GivesWayWhenItNeverWaits(t *testing.T) {
 				t.Error("it is taken for busy after it has waited for its socket")
 			}
 		})
+	}
+}
+
+// A buffer that was read at once holds thousands of small frames.
+func TestReader_GivesWayBetweenFramesThatItHas(t *testing.T) {
+	client, server := tcpPair(t)
+	r := NewReader(server, 64<<10)
+	defer r.Release()
+	if _, err := client.Write(make([]byte, 1000)); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Fill(1000); err != nil {
+		t.Fatal(err)
+	}
+	busy(t, &processors)
+	r.turn.since = time.Now().Add(-quantum)
+	for range 10 {
+		r.Discard(1)
+	}
+	if r.turn.busy {
+		t.Error("it looked at the clock after a few frames")
+	}
+	for range 100 {
+		r.Discard(1)
+	}
+	if !r.turn.busy {
+		t.Error("it did not give way")
+	}
+}
+
+func TestGiveWay_ReturnsWhereNobodyElseIsBusy(*testing.T) {
+	for range 10 {
+		GiveWay()
 	}
 }
 
@@ -164,7 +200,7 @@ func TestTurns_WhatIsReadyGoesFirst(t *testing.T) {
 	var line turns
 	line.enter()
 	defer line.leave()
-	line.yield() // so that the caller waits
+	line.yield(1) // so that the caller waits
 
 	const rounds = 100
 	var heard atomic.Int64
@@ -183,7 +219,7 @@ func TestTurns_WhatIsReadyGoesFirst(t *testing.T) {
 		if _, err := out.Write([]byte{0}); err != nil {
 			t.Fatal(err)
 		}
-		line.yield()
+		line.yield(1)
 		if heard.Load() > n {
 			first++
 		}
@@ -198,5 +234,67 @@ func TestTurns_WhatIsReadyGoesFirst(t *testing.T) {
 	<-ended
 	if err := in.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// acceptsSeen is a listener that notes how many handlers had begun when another connection was asked for.
+type acceptsSeen struct {
+	*net.TCPListener
+
+	begun    *atomic.Int64
+	accepted int64
+	behind   []int64 // handlers that had not, at each
+}
+
+func (a *acceptsSeen) Accept() (net.Conn, error) {
+	a.behind = append(a.behind, a.accepted-a.begun.Load())
+	a.accepted++
+	return a.TCPListener.Accept()
+}
+
+// TestAcceptLoop_AHandlerBeginsBeforeTheNextConnection: where very many connect at once, others need not wait for the beginnings of all.
+func TestAcceptLoop_AHandlerBeginsBeforeTheNextConnection(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a pipe is no socket there")
+	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	const clients = 100
+	ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range clients { // in the backlog
+		conn, err := net.DialTCP("tcp", nil, ln.Addr().(*net.TCPAddr))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	var begun atomic.Int64
+	all := make(chan struct{})
+	seen := &acceptsSeen{TCPListener: ln, begun: &begun}
+	_, cancel := context.WithCancelCause(t.Context())
+	l := &Listener{
+		opt: Options{Name: "amqp", HandshakeTimeout: time.Minute, Handler: func(context.Context, net.Conn) {
+			if begun.Add(1) == clients {
+				close(all)
+			}
+		}},
+		log: slog.New(slog.DiscardHandler), listeners: []net.Listener{seen}, stop: make(chan struct{}), failed: make(chan error, 1), cancel: cancel,
+	}
+	l.accepting.Go(func() { l.acceptLoop(t.Context(), seen) })
+	<-all
+	if err := l.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	late := 0
+	for _, n := range seen.behind {
+		if n > 1 {
+			late++
+		}
+	}
+	// An accept that took long is taken for one that waited.
+	if late > clients/4 {
+		t.Errorf("of %d connections %d were accepted while others had not begun: %v", clients, late, seen.behind)
 	}
 }
