@@ -56,9 +56,19 @@ func (l latencies) String() string {
 	return show(l.amqp) + ", " + show(l.mqtt) + " ms"
 }
 
-// over compares deliveries.
+// deliveries are those to consumers, in milliseconds.
+func (l latencies) deliveries() string {
+	return fmt.Sprintf("%.0f, %.0f", l.amqp.delivered.Seconds()*1e3, l.mqtt.delivered.Seconds()*1e3)
+}
+
+// ratios compare deliveries.
+func (l latencies) ratios(was latencies) (amqp, mqtt float64) {
+	return float64(l.amqp.delivered) / float64(was.amqp.delivered), float64(l.mqtt.delivered) / float64(was.mqtt.delivered)
+}
+
 func (l latencies) over(was latencies) string {
-	return fmt.Sprintf("%.1f, %.1f", float64(l.amqp.delivered)/float64(was.amqp.delivered), float64(l.mqtt.delivered)/float64(was.mqtt.delivered))
+	amqp, mqtt := l.ratios(was)
+	return fmt.Sprintf("%.1f, %.1f", amqp, mqtt)
 }
 
 // beHonest begins. What goes wrong shows in stop.
