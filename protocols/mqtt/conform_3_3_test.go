@@ -90,6 +90,7 @@ func TestConform_3_3_1_Retain(t *testing.T) {
 		shows(t, tt.name, both, nil, func(b *bed, v wire.Version) {
 			there, p := b.connect(v, "there"), b.connect(v, "p")
 			there.subscribe(1, 0, "t")
+			there.lives() // what is retained from now on comes once
 			for i, m := range tt.send {
 				p.publishFlags(m.flags, "t", m.payload, uint16(i+1))
 				if m.flags&6 != 0 {
@@ -139,6 +140,8 @@ func TestConform_3_3_1_Retain(t *testing.T) {
 		p, plain, as := b.connect(v, "p"), b.connect(v, "plain"), b.connect(v, "as")
 		plain.subscribe(1, 0, "t")
 		as.subscribe(1, asPublished, "t")
+		plain.lives()
+		as.lives()
 		p.publishFlags(retain, "t", "kept", 0)
 		p.publish("t", "not", 0, 0)
 		plain.expect(`PUBLISH t "kept"`, `PUBLISH t "not"`)
@@ -206,6 +209,7 @@ func TestConform_3_3_2_Properties(t *testing.T) {
 				away.disconnect()
 				s, p := b.connect(wire.V5, "s"), b.connect(wire.V5, "p")
 				s.subscribe(1, 1, "t")
+				s.lives() // what is retained from now on comes once
 				p.publish("t", "m", 0, 0, property)
 				s.expectBytes(string(publishPacket(wire.V5, 0, "t", "m", 0, property)))
 				p.publishFlags(3, "t", "m", 1, property)

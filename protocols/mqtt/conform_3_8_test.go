@@ -188,6 +188,7 @@ func TestConform_3_8_Again(t *testing.T) {
 		s.expect(`PUBLISH t q1 #1 retain "kept"`)
 		p.publish("t", "under way", 1, 2)
 		p.expect("PUBACK #2")
+		synctest.Wait() // the delivery is under way when SUBSCRIBE comes
 		go s.write(subscribePacket(v, 2, "", 1, "t"))
 		s.expect(`PUBLISH t q1 #2 "under way"`, "SUBACK #2 0x01", `PUBLISH t q1 #3 retain "kept"`)
 		p.publish("t", "after", 1, 3)

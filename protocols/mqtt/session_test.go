@@ -285,7 +285,7 @@ func TestWill(t *testing.T) {
 				begin := time.Now()
 				tt.end(b, p)
 				if !tt.want {
-					s.silence(24 * time.Hour)
+					s.silence(2 * time.Hour) // and the session ends after one
 					return
 				}
 				s.expect(`PUBLISH w q1 #1 1=1 k:v "gone"`)
