@@ -119,10 +119,11 @@ func placesOf(b []byte) []core.Pair {
 	return r.Pairs
 }
 
-// byLength goes from record to record, and returns where the last one ends.
+// byLength goes from record to record, and returns where the last one ends. The way to each leads over what is known to end there, so that
+// what is left behind the last fills the group up, whatever it holds: no record is as short as that.
 func (m *mender) byLength() int {
 	off := groupHeader
-	for off < len(m.frame) && !isFill(m.frame[off:]) {
+	for len(m.frame)-off >= groupAlign {
 		b := m.frame[off:]
 		b = b[:recordLength(b)]
 		if err, whole := m.check(off, b); whole {

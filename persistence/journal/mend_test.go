@@ -92,6 +92,41 @@ func TestMend_EveryByte(t *testing.T) {
 	}
 }
 
+// TestMend_Fill: what fills a group up behind its last record is no record, whatever has become of it: it costs nothing, however short it is,
+// and whether the record before it is whole or lost.
+func TestMend_Fill(t *testing.T) {
+	at := Position{Epoch: 3, Offset: 4096}
+	fills := map[int]bool{}
+	for pad := range groupAlign {
+		b := AppendClosed(BeginGroup(nil))
+		b = AppendPublish(b, &core.Message{Key: "k", Body: bytes.Repeat([]byte("b"), pad), Persistent: true}, []core.Pair{{Queue: 1, Seq: 1}})
+		end := len(b)
+		frame := SealGroup(b, goldenStore, at, 4096, time.Unix(1, 0))
+		fills[len(frame)-end] = true
+		g, err := openGroup(frame, goldenStore, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := recordsOf(t, &g)
+		for i := end; i < len(frame); i++ {
+			for _, wrong := range []byte{0x01, 0x10, 0xff} {
+				damaged := bytes.Clone(frame)
+				damaged[i] ^= wrong
+				if g := mend(damaged, goldenStore, at); checkMended(t, &g, want) != 0 || len(g.Lost) != 0 {
+					t.Errorf("%d bytes of fill, byte %d: lost %+v", len(frame)-end, i-end, g.Lost)
+				}
+				damaged[end-recordSum-1] ^= 0x10 // of the message
+				if g := mend(damaged, goldenStore, at); checkMended(t, &g, want) != 1 || len(g.Lost) != 1 || g.Lost[0].Kind != KindPublish {
+					t.Errorf("%d bytes of fill, byte %d and the message: lost %+v", len(frame)-end, i-end, g.Lost)
+				}
+			}
+		}
+	}
+	if len(fills) != groupAlign {
+		t.Errorf("fills of %d lengths, want all from 0 to %d", len(fills), groupAlign-1)
+	}
+}
+
 // inHeader reports whether byte i lies in the header of a record that holds no message: then two checksums fail, and nothing tells what
 // it was.
 func inHeader(i int, records map[int][]byte) bool {
