@@ -261,6 +261,9 @@ func (sub *Subscriber) willDefinition() Op {
 	if life := sub.will.Lifetime; life != nil {
 		t = append(t, field.Field{Key: "lifetime_ms", Value: life.Milliseconds()})
 	}
+	if m.Delay > 0 {
+		t = append(t, field.Field{Key: "kept_back_ms", Value: m.Delay})
+	}
 	return defineOp(sub.key(keyWill), 0, t)
 }
 

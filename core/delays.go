@@ -17,6 +17,9 @@ import (
 // When a message is due follows from itself: from when it arrived and how long it is delayed, both of which are in its record. So a delay
 // costs no record of its own, at the price that a start reads all delayed messages through before the first comes due, in the background.
 //
+// The topic exchange keeps back what its publisher wants it to, by Message.Delay and not by a property: how that is asked for is a
+// protocol's.
+//
 // In memory are a time and a place for each, and the message itself as long as memory is not short.
 
 // kindDelayed is the kind of exchanges that keep messages back.
@@ -337,8 +340,50 @@ func (d *delays) comeDue() (due []delayed) {
 	return due
 }
 
-// route publishes messages that are due, and ends their places, in one unit.
+// route publishes messages that are due, in their order.
 func (d *delays) route(due []delayed) {
+	for len(due) > 0 {
+		n := 0
+		for n < len(due) && !due[n].retains() {
+			n++
+		}
+		if n == 0 {
+			d.routeRetained(&due[0])
+			n = 1
+		} else {
+			d.routeAll(due[:n])
+		}
+		due = due[n:]
+	}
+}
+
+// retains reports that the message is to be kept for its key.
+func (e *delayed) retains() bool {
+	return e.msg != nil && e.msg.Retain && e.msg.Exchange == TopicExchange
+}
+
+// routeRetained publishes one message that is to be kept for its key: see Session.publishRetained. Its place ends in the same unit.
+func (d *delays) routeRetained(e *delayed) {
+	x := d.exchange
+	s := Session{broker: x.vhost.broker, vhost: x.vhost}
+	m := e.msg.undelayed(s.broker.now())
+	x.vhost.retained.set(m, func(kept *Pair, ops []Op) (missed bool) {
+		s.routeFrom(x, m)
+		_, missed = s.push(m)
+		u := unit{broker: s.broker}
+		_, _ = s.put(&u, kept, m) // what a full queue refuses is dropped: there is nobody to be told
+		u.add(ops...)
+		if e.durable {
+			u.once = true // see routeAll
+			u.settle(d.id, Range{First: e.seq, Last: e.seq})
+		}
+		u.commit(nil, 0)
+		return missed
+	})
+}
+
+// routeAll publishes messages that are due, and ends their places, in one unit.
+func (d *delays) routeAll(due []delayed) {
 	x := d.exchange
 	s := Session{broker: x.vhost.broker, vhost: x.vhost}
 	u := unit{broker: s.broker}

@@ -32,7 +32,7 @@
 //   - Whose link or consumers ended with the broker has a minute to come back: until then no will is published because of it, and no
 //     durable auto-delete queue goes. Exclusive queues end with their connection, and so with the broker.
 //   - An exchange that delays routes a message when it is due by the broker's clock, not before, in the order in which messages come due, and
-//     on one record with its leaving the exchange. A persistent one in a durable exchange is confirmed when its delay is on record.
+//     on one record with its leaving the exchange. The topic exchange does so with messages whose publishers want that (Message.Delay). A persistent one in a durable exchange is confirmed when its delay is on record.
 //   - An exchange or a queue that de-duplicates takes one message of an id, however many come at once, for its window and up to its number of
 //     ids. An owner whose policy goes forgets its ids. The id is on record with the first message, whatever befalls the broker; who publishes another is confirmed after that. Where the
 //     id is to survive, nobody who is kept a message for sees that one before it does. Who was told that it has passed finds it in its queue.

@@ -39,7 +39,8 @@ type Exchange struct {
 	table atomic.Pointer[router]
 	gone  atomic.Bool // it was deleted
 
-	delays *delays // of one that keeps messages back; else nil
+	delays   *delays // of one that may keep messages back; else nil
+	byHeader bool    // it keeps those back whose headers ask for it
 
 	// guarded by vhost.mu
 	outbound map[string]*binding // by identity
@@ -95,7 +96,8 @@ func newExchange(v *VHost, spec ExchangeSpec) *Exchange {
 	v.dedups.note(x.dedupLimits())
 	table := newRouter(&spec)
 	x.table.Store(&table)
-	if spec.Kind == kindDelayed {
+	x.byHeader = spec.Kind == kindDelayed
+	if x.byHeader || spec.Name == TopicExchange {
 		x.delays = newDelays(x)
 	}
 	return x

@@ -21,7 +21,7 @@ type Message struct {
 	Retain     bool // to be kept for its key by the exchange, if that keeps messages; an empty body clears
 	Replayed   bool // a retained message that is delivered because somebody subscribed, not because it was published
 	Priority   uint8
-	Delay      int64 // milliseconds from Arrived on for which an exchange keeps it back that does so; 0: as its properties say
+	Delay      int64 // milliseconds from Arrived on for which the topic exchange, or one that does so, keeps it back; 0: as its properties say
 	Arrived    int64 // when it was published, in the unit of Expires; 0: nobody needed to know. Publish sets it
 	Expires    int64 // Unix milliseconds of the broker's clock (Store.Now) from which on nobody gets it any more; 0: never
 

@@ -19,6 +19,9 @@ func (s *Session) publish(m *Message, c Completion, tag uint64) (routed int, err
 	if s.link != nil {
 		m.origin = s.link.sub.serial
 	}
+	if m.Delay > 0 {
+		return s.publishLater(m, c, tag)
+	}
 	if m.Retain && m.Exchange == TopicExchange {
 		return s.publishRetained(m, c, tag)
 	}
@@ -150,6 +153,21 @@ func (s *Session) publishRetained(m *Message, c Completion, tag uint64) (routed 
 	return routed + len(s.targets) + 1, err
 }
 
+// publishLater has the topic exchange keep m back. When it is due it is published there, and kept for its key where that is asked for.
+func (s *Session) publishLater(m *Message, c Completion, tag uint64) (routed int, err error) {
+	x, err := s.entry(m)
+	if err != nil {
+		return 0, err
+	}
+	if x.delays == nil {
+		object := s.vhost.exchangeName(m.Exchange)
+		return 0, &Error{Kind: Invalid, Op: "publish", Name: object, Text: object + " keeps no messages back"}
+	}
+	s.reset()
+	s.keepBack(x, m)
+	return s.publishMany(m, c, tag)
+}
+
 // afterPush serves consumers and, when messages take much memory, lets the middle of a long queue leave it. fresh: see reserved.
 func (q *Queue) afterPush(at place, fresh bool) {
 	if fresh {
@@ -245,7 +263,7 @@ func (s *Session) follow(x *Exchange, m *Message) {
 	if s.unique != nil && s.passes(x) {
 		return
 	}
-	if x.delays != nil && s.keepBack(x, m) {
+	if x.byHeader && s.keepBack(x, m) {
 		return
 	}
 	p := s.pacing()

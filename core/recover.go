@@ -330,6 +330,7 @@ func (rc *recovery) will(r *reader) {
 		life := time.Duration(ms) * time.Millisecond
 		will.Lifetime = &life
 	}
+	will.Message.Delay, _ = readOptional[int64](r, "kept_back_ms")
 	if r.err != nil {
 		return
 	}

@@ -344,6 +344,7 @@ func (p *peer) message(d *datadriven.TestData, body string) *core.Message {
 		Persistent: d.HasArg("persistent"), Once: d.HasArg("once"), Retain: d.HasArg("retain"),
 		Priority: uint8(num(d, "priority", 0)),
 	}
+	m.Delay = p.script.duration(d, "later", 0).Milliseconds()
 	if life := p.script.duration(d, "expires", -1); life >= 0 {
 		m.Expires = p.session.ExpiresAfter(life)
 	}
@@ -428,6 +429,7 @@ func (s *script) link(p *peer, d *datadriven.TestData) (err error) {
 			lifetime = &life
 		}
 		spec.Will = &core.Will{Lifetime: lifetime, Message: &core.Message{Exchange: core.TopicExchange, Key: "wills", Body: []byte(body)}, Delay: delay}
+		spec.Will.Message.Delay = s.duration(d, "later", 0).Milliseconds()
 	}
 	var present bool
 	s.flushed(func() { p.link, present, err = p.session.Subscriber(s.t.Context(), spec) })

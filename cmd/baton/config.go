@@ -64,6 +64,7 @@ type Config struct {
 		WildcardsAvailable       bool
 		SubscriptionIDsAvailable bool
 		SharedAvailable          bool
+		Delayed                  bool
 		CheckPayloadFormat       bool
 		ResponseInformation      string
 		ServerReference          string

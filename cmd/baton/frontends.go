@@ -145,9 +145,9 @@ func (f *frontEnds) serveMQTT(n *node, broker *core.Broker, t *ha.Tenure) (err e
 		Elsewhere:   func(tls, webSocket bool) string { return serverReference(t, tls, webSocket) },
 		MaxClientID: cfg.MaxClientID, MaxKeepAlive: cfg.MaxKeepAlive, MaxSessionExpiry: cfg.MaxSessionExpiry, HandshakeTimeout: cfg.HandshakeTimeout,
 		MaximumQoS: qos, NoRetain: !cfg.RetainAvailable, NoWildcards: !cfg.WildcardsAvailable, NoSubscriptionIDs: !cfg.SubscriptionIDsAvailable,
-		NoShared:           !cfg.SharedAvailable,
-		SCRAM:              f.admission.scram,
-		CheckPayloadFormat: cfg.CheckPayloadFormat, ResponseInformation: cfg.ResponseInformation,
+		NoShared:  !cfg.SharedAvailable,
+		SCRAM:     f.admission.scram,
+		NoDelayed: !cfg.Delayed, CheckPayloadFormat: cfg.CheckPayloadFormat, ResponseInformation: cfg.ResponseInformation,
 		Redirect: cfg.ServerReference, Moved: cfg.ServerMoved,
 	})
 	if err != nil {

@@ -285,6 +285,11 @@ func mqttSettings() []setting {
 			bind: func(c *Config) value { return boolean(&c.MQTT.SharedAvailable) },
 		},
 		{
+			key: "mqtt.delayed", def: "true", unit: "true or false",
+			doc:  "What is published to `$delayed/SECONDS/TOPIC` goes to TOPIC when the time is over. Otherwise that is a topic like any other.",
+			bind: func(c *Config) value { return boolean(&c.MQTT.Delayed) },
+		},
+		{
 			key: "mqtt.check_payload_format", def: "false", unit: "true or false",
 			doc:  "Refuse what an MQTT 5 client publishes as UTF-8 (payload format indicator 1) and is not (0x99).",
 			bind: func(c *Config) value { return boolean(&c.MQTT.CheckPayloadFormat) },

@@ -8,6 +8,9 @@ import "net"
 // stack there is. It works where [CanAwait] says so, and nothing is buffered above
 // the connection; one goroutine at a time reads or awaits.
 func Await(conn net.Conn) error {
+	if pending(conn) {
+		return nil
+	}
 	if w := below(conn); w != nil {
 		return w.wait()
 	}

@@ -49,8 +49,8 @@ type conn struct {
 	again   *auth.SCRAMExchange // the client is authenticating anew; nil: it is not
 	left    *wire.Disconnect    // how the client took its leave
 	topic   string              // of the last publication
-	key     string              // its routing key
-	aliases []string            // routing keys, by alias less one
+	to      destination         // that of the last publication
+	aliases []destination       // by alias less one
 	once    map[uint16]struct{} // identifiers of QoS 2 that came on this connection and were not released
 
 	unacked  atomic.Int32   // publications of QoS 1 that are not answered

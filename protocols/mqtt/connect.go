@@ -184,8 +184,12 @@ func (s *Server) newWill(w *wire.Will) (*core.Will, error) {
 	if w == nil {
 		return nil, nil //nolint:nilnil // no will is no error
 	}
-	if !wire.ValidTopic(w.Topic) || tooDeep(w.Topic) {
+	if !wire.ValidTopic(w.Topic) {
 		return nil, wire.Errorf(wire.TopicNameInvalid, "will topic %q", w.Topic)
+	}
+	to, err := s.destination(w.Topic)
+	if err != nil {
+		return nil, err
 	}
 	props, err := wire.ParseProperties(w.Properties)
 	if err != nil {
@@ -196,7 +200,7 @@ func (s *Server) newWill(w *wire.Will) (*core.Will, error) {
 	}
 	will := &core.Will{
 		Message: &core.Message{
-			Exchange: core.TopicExchange, Key: bridge.Key(w.Topic),
+			Exchange: core.TopicExchange, Key: to.key, Delay: to.milliseconds(),
 			Props: bridge.Block(w.QoS, w.Retain, &props), Body: w.Payload,
 			Persistent: w.QoS > 0, Once: w.QoS == 2, Retain: w.Retain,
 		},

@@ -23,6 +23,12 @@
 //     is sent carries what is left of it [MQTT-3.3.2-5] [MQTT-3.3.2-6], across
 //     connections and restarts. A message of QoS 2 that was sent before goes on,
 //     with 0 left, until the client has answered [MQTT-4.3.3-7].
+//   - What is published to $delayed/SECONDS/TOPIC is answered for when it is on
+//     record, and published to TOPIC when it is due: not before, in the order in
+//     which it is due, and once whatever befalls the broker, if it is QoS 1 or 2.
+//     To all that asks about topics, rights included, its topic is TOPIC. Its
+//     expiry interval begins then, and it is retained then; a will's delay begins
+//     when the will is published.
 //   - Topics and properties cross over to AMQP and back as package bridge says.
 //   - A client that breaks the protocol is disconnected with the reason code
 //     that the specification asks for, where its version has one, and with one
@@ -73,6 +79,8 @@
 //   - Options may take from clients what the protocol leaves to servers. MQTT 5
 //     clients are told in CONNACK, and disconnected if they do it all the same;
 //     others are not told, and disconnected, or refused the filter.
+//   - A delayed message of QoS 0 is in memory alone. Who publishes one is not told
+//     whether it will reach anybody.
 //   - A topic or a filter of more than 256 levels is not accepted.
 //   - Enhanced authentication has SCRAM-SHA-256 alone, without channel binding, for
 //     users that have a verifier.

@@ -48,7 +48,7 @@ func (c *conn) rest() {
 	c.alive.stop()
 	c.in.Release()
 	c.in = nil
-	c.topic, c.key = "", ""
+	c.topic, c.to = "", destination{}
 	c.lifeMu.Lock()
 	defer c.lifeMu.Unlock()
 	c.cancel(nil)

@@ -95,6 +95,11 @@ type Options struct {
 	// with wildcards; subscription identifiers; and shared subscriptions.
 	NoRetain, NoWildcards, NoSubscriptionIDs, NoShared bool
 
+	// NoDelayed makes a topic that begins with $delayed/ and seconds one like any
+	// other. Otherwise what is published to it goes to the topic behind that, when
+	// the time is over.
+	NoDelayed bool
+
 	// CheckPayloadFormat refuses a publication or a will whose payload format
 	// indicator says that it is UTF-8, and which is not.
 	CheckPayloadFormat bool

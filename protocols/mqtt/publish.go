@@ -3,7 +3,6 @@ package mqtt
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/protocols/mqtt/bridge"
@@ -18,24 +17,7 @@ const (
 	// piece is how much of a large publication is read at a time, so that it is
 	// noted that the client still sends.
 	piece = 64 << 10
-
-	// maxLevels is how many levels a topic or a filter may have: as many as the
-	// longest routing key that AMQP can have stands for. A level of a retained
-	// message or of a subscription takes hundreds of bytes of memory, and must
-	// not be had for the one of a slash.
-	maxLevels = 256
 )
-
-// tooDeep reports whether a topic or a filter has too many levels.
-func tooDeep(topic string) bool { return strings.Count(topic, "/") >= maxLevels }
-
-// topicKey returns the routing key of a publication's topic.
-func topicKey(topic string) (string, error) {
-	if tooDeep(topic) {
-		return "", wire.Errorf(wire.TopicNameInvalid, "the topic has more than %d levels", maxLevels)
-	}
-	return bridge.Key(topic), nil
-}
 
 // publish acts on a PUBLISH that is in the read buffer.
 func (c *conn) publish(ctx context.Context, p *wire.Publish) error {
@@ -54,12 +36,12 @@ func (c *conn) message(p *wire.Publish, size int) (*core.Message, error) {
 	if err := c.srv.offersMessage(p.QoS, p.Retain); err != nil {
 		return nil, err
 	}
-	key, err := c.routingKey(p)
+	to, err := c.whereTo(p)
 	if err != nil {
 		return nil, err
 	}
 	m := &core.Message{
-		Exchange: core.TopicExchange, Key: key,
+		Exchange: core.TopicExchange, Key: to.key, Delay: to.milliseconds(),
 		Persistent: p.QoS > 0, Once: p.QoS == 2, Retain: p.Retain,
 	}
 	switch {
@@ -77,47 +59,48 @@ func (c *conn) message(p *wire.Publish, size int) (*core.Message, error) {
 	return m, nil
 }
 
-// routingKey resolves the topic of a publication. Topics mostly come as the one
-// before, so that the last is kept with its key.
-func (c *conn) routingKey(p *wire.Publish) (string, error) {
+// whereTo resolves the topic of a publication. Topics mostly come as the one
+// before, so that the last is kept with its destination.
+func (c *conn) whereTo(p *wire.Publish) (*destination, error) {
 	if alias := int(p.Properties.TopicAlias); alias > 0 {
 		return c.aliased(alias, p.Topic)
 	}
 	if string(p.Topic) != c.topic {
 		topic := string(p.Topic)
-		key, err := topicKey(topic)
+		to, err := c.srv.destination(topic)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		c.topic, c.key = topic, key
+		c.topic, c.to = topic, to
 	}
-	return c.key, nil
+	return &c.to, nil
 }
 
 // aliased sets or uses a topic alias (section 3.3.2.3.4).
-func (c *conn) aliased(alias int, topic []byte) (key string, err error) {
+func (c *conn) aliased(alias int, topic []byte) (*destination, error) {
 	if alias > c.srv.opt.TopicAliasMaximum { // [MQTT-3.3.2-9] [MQTT-3.3.2-12]
-		return "", wire.Errorf(wire.TopicAliasInvalid, "topic alias %d, the maximum is %d", alias, c.srv.opt.TopicAliasMaximum)
+		return nil, wire.Errorf(wire.TopicAliasInvalid, "topic alias %d, the maximum is %d", alias, c.srv.opt.TopicAliasMaximum)
 	}
 	if alias > len(c.aliases) {
 		if len(topic) == 0 {
-			return "", unknownAlias(alias)
+			return nil, unknownAlias(alias)
 		}
-		c.aliases = append(c.aliases, make([]string, alias-len(c.aliases))...)
+		c.aliases = append(c.aliases, make([]destination, alias-len(c.aliases))...)
 	}
 	at := &c.aliases[alias-1]
 	if len(topic) > 0 {
-		if key, err = topicKey(string(topic)); err != nil {
-			return "", err
+		to, err := c.srv.destination(string(topic))
+		if err != nil {
+			return nil, err
 		}
-		if *at = key; key == "" { // as no topic's is but that of \x
-			return "", wire.Errorf(wire.TopicNameInvalid, "topic %q cannot have an alias", topic)
+		if *at = to; to.key == "" { // as no topic's is but that of \x
+			return nil, wire.Errorf(wire.TopicNameInvalid, "topic %q cannot have an alias", topic)
 		}
 	}
-	if *at == "" {
-		return "", unknownAlias(alias)
+	if at.key == "" {
+		return nil, unknownAlias(alias)
 	}
-	return *at, nil
+	return at, nil
 }
 
 func unknownAlias(alias int) error {
