@@ -99,7 +99,7 @@ func (l *live) freeze() (*index.Checkpoint, []frozenChunk, map[uint32]uint64) {
 		}
 	}
 	l.changedQueues, l.changedDefs, l.goneQueues = nil, nil, nil
-	clear(l.goneDefs)
+	l.goneDefs = make(map[string]struct{}) // one that was cleared keeps the room of the most that it ever held
 	return cp, frozen, keys
 }
 

@@ -280,7 +280,8 @@ func (x *Index) install(p *plan) {
 	for i := range p.puts {
 		x.cat.set(p.puts[i].id, p.puts[i].ver)
 	}
-	x.root, x.held = &p.root, nil
+	root := p.root // alone: the plan must not stay for its sake
+	x.root, x.held = &root, nil
 }
 
 // deleteStale deletes what the root no longer accounts for, and after all of it the removals, which say until then that it is dead.

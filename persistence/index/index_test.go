@@ -9,9 +9,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"weak"
 )
 
 func data(n int) []byte { return bytes.Repeat([]byte{byte(n)}, 100+n) }
@@ -390,5 +392,20 @@ func TestDefinitionIsFoundByItsKey(t *testing.T) {
 	}
 	if _, found, err := x.Definition("another"); found || err != nil {
 		t.Errorf("one that is not there: %t, %v", found, err)
+	}
+}
+
+// TestApply_LetsGoOfThePlan: what a checkpoint was made of does not stay in memory until the next one.
+func TestApply_LetsGoOfThePlan(t *testing.T) {
+	x := mustOpen(t, testOptions(t, t.TempDir()))
+	p, err := x.plan(&Checkpoint{PutDefinitions: []Definition{{Key: "k", Value: []byte("v"), Order: 1}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	installed := weak.Make(p)
+	x.install(p)
+	runtime.GC()
+	if installed.Value() != nil {
+		t.Error("the plan is still there")
 	}
 }
