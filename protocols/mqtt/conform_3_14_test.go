@@ -146,6 +146,15 @@ func TestConform_3_14_Server(t *testing.T) {
 			b.t.Errorf("the last packet is %s", describe(last, v))
 		}
 	})
+	shows(t, "[MQTT-3.14.4-1] not even what was due before it", five, manual, func(b *bed, v wire.Version) {
+		p := b.dial(v)
+		p.write(connect(v, "p"))
+		b.flushed(p, "CONNACK 0x00"+offered)
+		p.say(append(publishPacket(v, 2, "t", "m", 1), 0xC1, 0))
+		b.store.Flush() // PUBACK was due then
+		synctest.Wait()
+		p.dropped(wire.MalformedPacket)
+	})
 	shows(t, "[MQTT-4.13.2-1] [MQTT-3.14.4-2] the connection of a client that does not read ends, too", five, func(s *setup) {
 		s.server.DrainTimeout = 10 * time.Second
 	}, func(b *bed, v wire.Version) {

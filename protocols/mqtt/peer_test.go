@@ -376,10 +376,21 @@ func (p *peer) frame() (wire.Frame, error) {
 	}
 }
 
+// patience is how long a peer waits for what does not come: in a bubble, where the
+// engine's timers let time pass for ever, it would not be told of otherwise.
+const patience = 25 * time.Hour
+
+// awaited is frame, for who is sure that there is something to come.
+func (p *peer) awaited() (wire.Frame, error) {
+	_ = p.nc.SetReadDeadline(time.Now().Add(patience))
+	defer func() { _ = p.nc.SetReadDeadline(time.Time{}) }()
+	return p.frame()
+}
+
 // next returns the next packet in words.
 func (p *peer) next() string {
 	p.t.Helper()
-	f, err := p.frame()
+	f, err := p.awaited()
 	if err != nil {
 		p.t.Fatalf("peer waits for a packet: %v", err)
 	}
@@ -423,7 +434,7 @@ func (p *peer) silence(d time.Duration) {
 // gone waits for the end of the connection.
 func (p *peer) gone() {
 	p.t.Helper()
-	f, err := p.frame()
+	f, err := p.awaited()
 	if err == nil {
 		p.t.Fatalf("peer wants the end of the connection, got %s", describe(f, p.version))
 	}
