@@ -19,6 +19,7 @@ type Broker struct {
 	lastQueue  atomic.Uint32 // of the ids made in this epoch
 	lastSub    atomic.Uint32 // of the serials of subscribers
 	unroutable atomic.Uint64
+	lapsed     atomic.Uint64 // subscribers that did not come back in time
 	duplicates atomic.Uint64 // messages that an exchange or a queue passed over
 	dropped    atomic.Uint64 // messages that nobody keeps, for subscribers that were away or slow
 	past       pastStats     // of queues that are gone

@@ -434,6 +434,7 @@ type Stats struct {
 
 	QueueStats        // sums over all queues; the counters include queues that are gone
 	Unroutable uint64 // messages that reached nobody
+	Lapsed     uint64 // subscribers that did not come back before their expiry
 	Dropped    uint64 // messages that nobody keeps, for subscribers that were away or slow
 	Duplicates uint64 // messages that an exchange or a queue passed over, as it has had their ids
 	HeldBytes  int64  // of messages that wait in memory
@@ -446,7 +447,7 @@ type Stats struct {
 // Stats counts. Its cost grows with the number of queues.
 func (b *Broker) Stats() Stats {
 	st := Stats{
-		Unroutable: b.unroutable.Load(), Dropped: b.dropped.Load(), Duplicates: b.duplicates.Load(), HeldBytes: b.held.Load(), OpenBytes: b.openBytes.Load(), Blocked: !b.open(),
+		Unroutable: b.unroutable.Load(), Lapsed: b.lapsed.Load(), Dropped: b.dropped.Load(), Duplicates: b.duplicates.Load(), HeldBytes: b.held.Load(), OpenBytes: b.openBytes.Load(), Blocked: !b.open(),
 		Pending: b.store.Pending(), Space: b.store.Space(),
 	}
 	st.QueueStats = b.past.get()

@@ -450,6 +450,7 @@ func (sub *Subscriber) armExpiry(d time.Duration) {
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		if sub.timer == t && !sub.ended {
+			v.broker.lapsed.Add(1)
 			v.commit(true, sub.end()...)
 		}
 	})

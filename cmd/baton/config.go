@@ -65,6 +65,7 @@ type Config struct {
 		SubscriptionIDsAvailable bool
 		SharedAvailable          bool
 		Delayed                  bool
+		SysInterval              time.Duration
 		CheckPayloadFormat       bool
 		ResponseInformation      string
 		ServerReference          string

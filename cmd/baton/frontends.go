@@ -26,6 +26,9 @@ type frontEnds struct {
 
 	compatible string // the version of RabbitMQ that clients are told
 
+	announcing sync.WaitGroup     // of the $SYS tree
+	hush       context.CancelFunc // ends that; nil: there is none
+
 	listeners []*clientListener
 	first     chan error // receives the error of the first listener that cannot go on
 	over      chan struct{}
@@ -147,7 +150,7 @@ func (f *frontEnds) serveMQTT(n *node, broker *core.Broker, t *ha.Tenure) (err e
 		MaximumQoS: qos, NoRetain: !cfg.RetainAvailable, NoWildcards: !cfg.WildcardsAvailable, NoSubscriptionIDs: !cfg.SubscriptionIDsAvailable,
 		NoShared:  !cfg.SharedAvailable,
 		SCRAM:     f.admission.scram,
-		NoDelayed: !cfg.Delayed, CheckPayloadFormat: cfg.CheckPayloadFormat, ResponseInformation: cfg.ResponseInformation,
+		NoDelayed: !cfg.Delayed, SystemInterval: cfg.SysInterval, Version: version(), CheckPayloadFormat: cfg.CheckPayloadFormat, ResponseInformation: cfg.ResponseInformation,
 		Redirect: cfg.ServerReference, Moved: cfg.ServerMoved,
 	})
 	if err != nil {
@@ -188,10 +191,19 @@ func (f *frontEnds) open(ctx context.Context, n *node) error {
 		f.listeners = append(f.listeners, &clientListener{l, &e})
 		go f.report(l)
 	}
+	if f.mqtt != nil {
+		f.announce(ctx)
+	}
 	if len(plain) > 0 {
 		n.log.Info("passwords can be read on the way to these listeners, which are without TLS", slog.Any("listeners", plain))
 	}
 	return nil
+}
+
+// announce has MQTT clients told about the broker until Close.
+func (f *frontEnds) announce(ctx context.Context) {
+	ctx, f.hush = context.WithCancel(context.WithoutCancel(ctx))
+	f.announcing.Go(func() { f.mqtt.Announce(ctx) })
 }
 
 // report passes on that a listener cannot go on.
@@ -213,6 +225,10 @@ func (f *frontEnds) failed() <-chan error { return f.first }
 // stop come first.
 func (f *frontEnds) Close() {
 	close(f.over)
+	if f.hush != nil {
+		f.hush()
+		f.announcing.Wait()
+	}
 	f.admission.Close()
 }
 

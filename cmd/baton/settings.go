@@ -290,6 +290,11 @@ func mqttSettings() []setting {
 			bind: func(c *Config) value { return boolean(&c.MQTT.Delayed) },
 		},
 		{
+			key: "mqtt.sys_interval", def: "10s", unit: "duration",
+			doc:  "How often clients that have subscribed to `$SYS/broker/…` are told what has changed there. `0s` tells nobody anything.",
+			bind: func(c *Config) value { return duration(&c.MQTT.SysInterval, 0, maxWait) },
+		},
+		{
 			key: "mqtt.check_payload_format", def: "false", unit: "true or false",
 			doc:  "Refuse what an MQTT 5 client publishes as UTF-8 (payload format indicator 1) and is not (0x99).",
 			bind: func(c *Config) value { return boolean(&c.MQTT.CheckPayloadFormat) },

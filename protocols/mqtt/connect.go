@@ -191,6 +191,9 @@ func (s *Server) newWill(w *wire.Will) (*core.Will, error) {
 	if err != nil {
 		return nil, err
 	}
+	if isSystem(to.key) { // it would be dropped, as a publication is: see conn.refused
+		return nil, nil //nolint:nilnil // no will is no error
+	}
 	props, err := wire.ParseProperties(w.Properties)
 	if err != nil {
 		return nil, err

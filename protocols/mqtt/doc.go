@@ -29,6 +29,9 @@
 //     To all that asks about topics, rights included, its topic is TOPIC. Its
 //     expiry interval begins then, and it is retained then; a will's delay begins
 //     when the will is published.
+//   - The $SYS tree is told to those who subscribe to it and to nobody else: no
+//     wildcard in its place [MQTT-4.7.2-1], no queue, no disk, and nothing is counted while nobody
+//     has. What clients publish there is dropped.
 //   - Topics and properties cross over to AMQP and back as package bridge says.
 //   - A client that breaks the protocol is disconnected with the reason code
 //     that the specification asks for, where its version has one, and with one

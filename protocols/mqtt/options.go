@@ -100,6 +100,11 @@ type Options struct {
 	// the time is over.
 	NoDelayed bool
 
+	// SystemInterval is how often [Server.Announce] tells what has changed in the
+	// $SYS tree. Zero: there is none. Version is what it says this is.
+	SystemInterval time.Duration
+	Version        string
+
 	// CheckPayloadFormat refuses a publication or a will whose payload format
 	// indicator says that it is UTF-8, and which is not.
 	CheckPayloadFormat bool
@@ -183,6 +188,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("mqtt: response information is not UTF-8 of at most %d bytes", math.MaxUint16)
 	case o.Moved && o.Redirect == "":
 		return errors.New("mqtt: the server has moved, and nothing says where to")
+	case o.SystemInterval < 0:
+		return fmt.Errorf("mqtt: interval %v of the $SYS tree is negative", o.SystemInterval)
 	case o.HandshakeTimeout < 0:
 		return fmt.Errorf("mqtt: handshake timeout %v is negative", o.HandshakeTimeout)
 	case o.DrainTimeout < 0:

@@ -121,8 +121,14 @@ func (c *conn) route(ctx context.Context, m *core.Message, p *wire.Publish) erro
 	}
 	c.count.received[p.QoS].Add(1)
 	malformed := c.srv.checkFormat(p.Properties.PayloadFormat, m.Body)
+	if malformed == nil && isSystem(m.Key) {
+		malformed = errSystemTopic
+	}
 	switch p.QoS {
 	case 0:
+		if errors.Is(malformed, errSystemTopic) {
+			return c.refused(malformed, 0)
+		}
 		if malformed != nil {
 			return malformed
 		}
@@ -204,6 +210,9 @@ func (c *conn) refused(err error, pending uint64) error {
 	if err == nil {
 		return nil
 	}
+	if errors.Is(err, errSystemTopic) { // it harms nobody: bridges of Mosquitto publish there that they have come
+		return c.unauthorized(err, pending, true)
+	}
 	t, id, _ := parts(pending)
 	if e, ok := errors.AsType[*wire.Error](err); ok {
 		c.session.Confirm(c, c.explained(t, id, e.Code, e))
@@ -213,7 +222,7 @@ func (c *conn) refused(err error, pending uint64) error {
 	case kind == core.Internal:
 		return err
 	case kind == core.Refused:
-		return c.unauthorized(err, pending)
+		return c.unauthorized(err, pending, c.srv.opt.KeepUnauthorized)
 	case pending != 0 && c.version == wire.V5:
 		c.session.Confirm(c, c.explained(t, id, reasonCode(kind), err)) // behind the answers that are due before it
 		return nil
@@ -230,12 +239,12 @@ func (c *conn) refused(err error, pending uint64) error {
 // answer of MQTT 5 tells it, where there is one; who cannot be told loses the
 // connection, or where the settings want so, the message alone: then it is
 // answered as if it had been published [MQTT-3.1.1 3.3.5-2].
-func (c *conn) unauthorized(err error, pending uint64) error {
+func (c *conn) unauthorized(err error, pending uint64, keep bool) error {
 	c.count.unauthorized.Add(1)
 	switch t, id, _ := parts(pending); {
 	case c.version == wire.V5 && pending != 0:
 		pending = c.explained(t, id, wire.NotAuthorized, err)
-	case !c.srv.opt.KeepUnauthorized:
+	case !keep:
 		return err
 	}
 	if !c.warned { // a client that goes on and on is told of once

@@ -10,12 +10,13 @@ import (
 )
 
 // A Server speaks MQTT on the connections it is given. It has no goroutines of
-// its own.
+// its own: who wants the $SYS tree told gives it one, see [Server.Announce].
 type Server struct {
 	opt      Options
 	start    time.Time     // of the clock that connections note times by
 	silence  time.Duration // after which a connection dozes
 	sections *sections
+	system   system
 
 	conns listen.Registry[*conn]
 
