@@ -3,12 +3,15 @@ package interop
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -39,6 +42,9 @@ var suite struct {
 	shared func() (*Broker, error)
 	broker *Broker // set by shared
 	log    *os.File
+
+	mqtts, wss string      // host:port of the shared broker's listeners with TLS
+	trust      *tls.Config // of its clients
 }
 
 func TestMain(m *testing.M) {
@@ -84,9 +90,13 @@ func startShared() (*Broker, error) {
 	if suite.log, err = os.Create(filepath.Join(suite.dir, "shared.log")); err != nil {
 		return nil, err
 	}
+	withTLS, err := sharedTLS(bin)
+	if err != nil {
+		return nil, err
+	}
 	b, err := NewBroker(Config{
 		Binary: bin, Dir: filepath.Join(suite.dir, "shared"), Log: suite.log,
-		Env: []string{"BATON_AMQP_HANDSHAKE_TIMEOUT=" + handshakeTimeout.String()},
+		Env: append(withTLS, "BATON_AMQP_HANDSHAKE_TIMEOUT="+handshakeTimeout.String()),
 	})
 	if err != nil {
 		return nil, err
@@ -97,6 +107,31 @@ func startShared() (*Broker, error) {
 		return nil, fmt.Errorf("%w\nits log:\n%s", err, text)
 	}
 	return b, nil
+}
+
+// sharedTLS makes certificates and chooses ports, and returns the settings that use them.
+func sharedTLS(bin string) (env []string, err error) {
+	dir := filepath.Join(suite.dir, "tls")
+	if out, err := exec.CommandContext(context.Background(), bin, "tls", "self-signed", "--out", dir).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("make certificates: %w\n%s", err, out)
+	}
+	ca, err := os.ReadFile(filepath.Join(dir, "ca.crt"))
+	if err != nil {
+		return nil, err
+	}
+	suite.trust = &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
+	if !suite.trust.RootCAs.AppendCertsFromPEM(ca) {
+		return nil, errors.New("the authority's certificate is none")
+	}
+	ports, err := freePorts(2)
+	if err != nil {
+		return nil, err
+	}
+	suite.mqtts, suite.wss = ports[0], ports[1]
+	return []string{
+		"BATON_TLS_CERT_FILE=" + filepath.Join(dir, "server.crt"), "BATON_TLS_KEY_FILE=" + filepath.Join(dir, "server.key"),
+		"BATON_MQTT_TLS_LISTEN=" + suite.mqtts, "BATON_MQTT_WEBSOCKET_TLS=" + suite.wss,
+	}, nil
 }
 
 // sharedURL is a broker that the test must leave as it was.

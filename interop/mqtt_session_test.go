@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,9 +18,13 @@ import (
 
 // options3 are those of a client that makes one connection and no other.
 func options3(broker, clientID string) *paho3.ClientOptions {
-	return paho3.NewClientOptions().AddBroker(broker).SetClientID(clientID).
+	o := paho3.NewClientOptions().AddBroker(broker).SetClientID(clientID).
 		SetUsername("guest").SetPassword("guest").SetProtocolVersion(4).
 		SetAutoReconnect(false).SetConnectTimeout(patience)
+	if strings.HasPrefix(broker, "mqtts:") || strings.HasPrefix(broker, "wss:") {
+		o.SetTLSConfig(suite.trust)
+	}
+	return o
 }
 
 func done3(t *testing.T, what string, token paho3.Token) {
@@ -125,55 +130,38 @@ func (c *mqtt5Client) expect(t *testing.T, payload string) *paho5.Publish {
 	return p
 }
 
-// eachTransport runs a test over TCP and over WebSocket.
-func eachTransport(t *testing.T, test func(t *testing.T, broker string)) {
+func eachQoS3(t *testing.T, broker string) {
 	t.Helper()
-	for _, transport := range []string{"tcp", "ws"} {
-		t.Run(transport, func(t *testing.T) {
-			t.Parallel()
-			test(t, sharedMQTT(t, transport))
-		})
+	c, _ := connect3(t, options3(broker, unique(t)))
+	topic := unique(t)
+	for granted := range byte(3) {
+		filter := fmt.Sprintf("%s/%d/+", topic, granted)
+		in := subscribe3(t, c, filter, granted)
+		for qos := range byte(3) {
+			payload := fmt.Sprintf("%d to %d", qos, granted)
+			done3(t, "publish", c.Publish(fmt.Sprintf("%s/%d/x", topic, granted), qos, false, payload))
+			if m := expect3(t, in, payload); m.Qos() != min(qos, granted) || m.Retained() || m.Duplicate() {
+				t.Errorf("%s: QoS %d, retained %v, dup %v", payload, m.Qos(), m.Retained(), m.Duplicate())
+			}
+		}
+		done3(t, "unsubscribe", c.Unsubscribe(filter))
 	}
 }
 
-func TestMQTT311EachQoS(t *testing.T) {
-	t.Parallel()
-	eachTransport(t, func(t *testing.T, broker string) {
-		t.Helper()
-		c, _ := connect3(t, options3(broker, unique(t)))
-		topic := unique(t)
-		for granted := range byte(3) {
-			filter := fmt.Sprintf("%s/%d/+", topic, granted)
-			in := subscribe3(t, c, filter, granted)
-			for qos := range byte(3) {
-				payload := fmt.Sprintf("%d to %d", qos, granted)
-				done3(t, "publish", c.Publish(fmt.Sprintf("%s/%d/x", topic, granted), qos, false, payload))
-				if m := expect3(t, in, payload); m.Qos() != min(qos, granted) || m.Retained() || m.Duplicate() {
-					t.Errorf("%s: QoS %d, retained %v, dup %v", payload, m.Qos(), m.Retained(), m.Duplicate())
-				}
-			}
-			done3(t, "unsubscribe", c.Unsubscribe(filter))
+func eachQoS5(t *testing.T, broker string) {
+	t.Helper()
+	c := connect5(t, broker, unique(t), nil)
+	topic := unique(t)
+	c.subscribe(t, paho5.SubscribeOptions{Topic: topic, QoS: 2})
+	for qos := range byte(3) {
+		payload := fmt.Sprint("at ", qos)
+		c.publish(t, &paho5.Publish{Topic: topic, QoS: qos, Payload: []byte(payload), Properties: sampleProperties()})
+		p := c.expect(t, payload)
+		if p.QoS != qos {
+			t.Errorf("QoS %d, want %d", p.QoS, qos)
 		}
-	})
-}
-
-func TestMQTT5EachQoSAndProperty(t *testing.T) {
-	t.Parallel()
-	eachTransport(t, func(t *testing.T, broker string) {
-		t.Helper()
-		c := connect5(t, broker, unique(t), nil)
-		topic := unique(t)
-		c.subscribe(t, paho5.SubscribeOptions{Topic: topic, QoS: 2})
-		for qos := range byte(3) {
-			payload := fmt.Sprint("at ", qos)
-			c.publish(t, &paho5.Publish{Topic: topic, QoS: qos, Payload: []byte(payload), Properties: sampleProperties()})
-			p := c.expect(t, payload)
-			if p.QoS != qos {
-				t.Errorf("QoS %d, want %d", p.QoS, qos)
-			}
-			expectProperties(t, p.Properties, sampleProperties())
-		}
-	})
+		expectProperties(t, p.Properties, sampleProperties())
+	}
 }
 
 // sampleProperties are all that a PUBLISH carries from end to end.
@@ -235,122 +223,113 @@ func TestAutopahoOverWebSocket(t *testing.T) {
 	must(t, cm.Disconnect(ctx))
 }
 
-func TestSessionOutlivesItsConnection(t *testing.T) {
-	t.Parallel()
-	eachTransport(t, func(t *testing.T, broker string) {
-		t.Helper()
-		id, topic := unique(t), unique(t)
-		in := make(chan paho3.Message, 10)
-		o := options3(broker, id).SetCleanSession(false).
-			SetDefaultPublishHandler(func(_ paho3.Client, m paho3.Message) { in <- m })
-		c, present := connect3(t, o)
+func sessionStays3(t *testing.T, broker string) {
+	t.Helper()
+	id, topic := unique(t), unique(t)
+	in := make(chan paho3.Message, 10)
+	o := options3(broker, id).SetCleanSession(false).
+		SetDefaultPublishHandler(func(_ paho3.Client, m paho3.Message) { in <- m })
+	c, present := connect3(t, o)
+	if present {
+		t.Error("a session was present before the first connection")
+	}
+	done3(t, "subscribe", c.Subscribe(topic, 1, nil))
+	c.Disconnect(100)
+
+	pub, _ := connect3(t, options3(broker, unique(t)+"p"))
+	for i := range 3 {
+		done3(t, "publish", pub.Publish(topic, 1, false, fmt.Sprint(i)))
+	}
+	c, present = connect3(t, o)
+	if !present {
+		t.Error("the session is gone")
+	}
+	for i := range 3 {
+		expect3(t, in, fmt.Sprint(i))
+	}
+	c.Disconnect(100)
+	// A clean session ends the old one and leaves none behind.
+	for range 2 {
+		c, present = connect3(t, options3(broker, id).SetCleanSession(true))
 		if present {
-			t.Error("a session was present before the first connection")
-		}
-		done3(t, "subscribe", c.Subscribe(topic, 1, nil))
-		c.Disconnect(100)
-
-		pub, _ := connect3(t, options3(broker, unique(t)+"p"))
-		for i := range 3 {
-			done3(t, "publish", pub.Publish(topic, 1, false, fmt.Sprint(i)))
-		}
-		c, present = connect3(t, o)
-		if !present {
-			t.Error("the session is gone")
-		}
-		for i := range 3 {
-			expect3(t, in, fmt.Sprint(i))
+			t.Error("a clean session found an old one")
 		}
 		c.Disconnect(100)
-		// A clean session ends the old one and leaves none behind.
-		for range 2 {
-			c, present = connect3(t, options3(broker, id).SetCleanSession(true))
-			if present {
-				t.Error("a clean session found an old one")
-			}
-			c.Disconnect(100)
-		}
-	})
+	}
 }
 
-func TestRetainedMessage(t *testing.T) {
-	t.Parallel()
-	eachTransport(t, func(t *testing.T, broker string) {
-		t.Helper()
-		c := connect5(t, broker, unique(t), nil)
-		topic := unique(t)
-		for _, payload := range []string{"old", "kept"} {
-			c.publish(t, &paho5.Publish{Topic: topic, QoS: 1, Retain: true, Payload: []byte(payload), Properties: sampleProperties()})
-		}
-		c.subscribe(t, paho5.SubscribeOptions{Topic: topic, QoS: 1})
-		p := c.expect(t, "kept")
-		if !p.Retain {
-			t.Error("a retained message came without RETAIN")
-		}
-		expectProperties(t, p.Properties, sampleProperties())
-		// RETAIN is cleared on what goes to subscriptions that exist, unless asked for.
-		c.publish(t, &paho5.Publish{Topic: topic, QoS: 1, Retain: true, Payload: []byte("live")})
-		if c.expect(t, "live").Retain {
-			t.Error("RETAIN on a live message [MQTT-3.3.1-12]")
-		}
-		c.subscribe(t, paho5.SubscribeOptions{Topic: topic, QoS: 1, RetainAsPublished: true, RetainHandling: 2})
-		c.publish(t, &paho5.Publish{Topic: topic, QoS: 1, Retain: true, Payload: []byte("as published")})
-		if !c.expect(t, "as published").Retain && externalMQTT == "" { // Mosquitto 2.0.11 keeps the first options
-			t.Error("no RETAIN though it was asked for [MQTT-3.3.1-13]")
-		}
-		// An empty payload removes it [MQTT-3.3.1-6].
-		c.publish(t, &paho5.Publish{Topic: topic, QoS: 1, Retain: true})
-		c.expect(t, "")
-		c3, _ := connect3(t, options3(broker, unique(t)+"3"))
-		in := subscribe3(t, c3, topic, 1)
-		done3(t, "publish", c3.Publish(topic, 1, false, "nothing was retained"))
-		expect3(t, in, "nothing was retained")
-	})
+func retained5(t *testing.T, broker string) {
+	t.Helper()
+	c := connect5(t, broker, unique(t), nil)
+	topic := unique(t)
+	for _, payload := range []string{"old", "kept"} {
+		c.publish(t, &paho5.Publish{Topic: topic, QoS: 1, Retain: true, Payload: []byte(payload), Properties: sampleProperties()})
+	}
+	c.subscribe(t, paho5.SubscribeOptions{Topic: topic, QoS: 1})
+	p := c.expect(t, "kept")
+	if !p.Retain {
+		t.Error("a retained message came without RETAIN")
+	}
+	expectProperties(t, p.Properties, sampleProperties())
+	// RETAIN is cleared on what goes to subscriptions that exist, unless asked for.
+	c.publish(t, &paho5.Publish{Topic: topic, QoS: 1, Retain: true, Payload: []byte("live")})
+	if c.expect(t, "live").Retain {
+		t.Error("RETAIN on a live message")
+	}
+	c.subscribe(t, paho5.SubscribeOptions{Topic: topic, QoS: 1, RetainAsPublished: true, RetainHandling: 2})
+	c.publish(t, &paho5.Publish{Topic: topic, QoS: 1, Retain: true, Payload: []byte("as published")})
+	if !c.expect(t, "as published").Retain && externalMQTT == "" { // Mosquitto 2.0.11 keeps the first options
+		t.Error("no RETAIN though it was asked for")
+	}
+	// An empty payload removes it.
+	c.publish(t, &paho5.Publish{Topic: topic, QoS: 1, Retain: true})
+	c.expect(t, "")
+	c3, _ := connect3(t, options3(broker, unique(t)+"3"))
+	in := subscribe3(t, c3, topic, 1)
+	done3(t, "publish", c3.Publish(topic, 1, false, "nothing was retained"))
+	expect3(t, in, "nothing was retained")
 }
 
-func TestWill(t *testing.T) {
-	t.Parallel()
-	eachTransport(t, func(t *testing.T, broker string) {
+func will(t *testing.T, broker string) {
+	t.Helper()
+	c := connect5(t, broker, unique(t), nil)
+	topic := unique(t)
+	c.subscribe(t, paho5.SubscribeOptions{Topic: topic + "/+", QoS: 1})
+	// A client that says goodbye has no will.
+	polite, _ := connect3(t, options3(broker, unique(t)+"a").SetWill(topic+"/polite", "never", 1, false))
+	polite.Disconnect(100)
+	expectWill := func(name string) {
 		t.Helper()
-		c := connect5(t, broker, unique(t), nil)
-		topic := unique(t)
-		c.subscribe(t, paho5.SubscribeOptions{Topic: topic + "/+", QoS: 1})
-		// A client that says goodbye has no will [MQTT-3.14.4-3].
-		polite, _ := connect3(t, options3(broker, unique(t)+"a").SetWill(topic+"/polite", "never", 1, false))
-		polite.Disconnect(100)
-		expectWill := func(name string) {
-			t.Helper()
-			p := c.expect(t, name)
-			if p.Properties.ContentType != "text/plain" || p.Properties.ResponseTopic != "r" || p.Properties.User.Get("k") != "v" {
-				t.Errorf("%s: the will's properties are %+v", name, p.Properties)
-			}
+		p := c.expect(t, name)
+		if p.Properties.ContentType != "text/plain" || p.Properties.ResponseTopic != "r" || p.Properties.User.Get("k") != "v" {
+			t.Errorf("%s: the will's properties are %+v", name, p.Properties)
 		}
-		for _, reason := range []string{"cut", "asked for"} {
-			p := peer(t, broker, 5)
-			_, err := p.Write(withWill(unique(t)+reason, topic+"/will", reason).bytes())
-			must(t, err)
-			ack, err := p.expect(mqttCONNACK)
-			must(t, err)
-			if ack[1] != 0 {
-				t.Fatalf("CONNACK %x", ack)
-			}
-			if reason == "asked for" {
-				must(t, p.send(mqttDISCONNECT, 4)) // with will message
-			}
-			must(t, p.Close())
-			expectWill(reason)
+	}
+	for _, reason := range []string{"cut", "asked for"} {
+		p := peer(t, broker, 5)
+		_, err := p.Write(withWill(unique(t)+reason, topic+"/will", reason).bytes())
+		must(t, err)
+		ack, err := p.expect(mqttCONNACK)
+		must(t, err)
+		if ack[1] != 0 {
+			t.Fatalf("CONNACK %x", ack)
 		}
-		lost, _ := connect3(t, options3(broker, unique(t)+"3").SetWill(topic+"/will", "3.1.1", 1, false).
-			SetCustomOpenConnectionFn(func(*url.URL, paho3.ClientOptions) (net.Conn, error) {
-				nc, err := dialMQTT(t.Context(), broker)
-				if err == nil {
-					time.AfterFunc(200*time.Millisecond, func() { _ = nc.Close() })
-				}
-				return nc, err
-			}))
-		c.expect(t, "3.1.1")
-		lost.Disconnect(0)
-	})
+		if reason == "asked for" {
+			must(t, p.send(mqttDISCONNECT, 4)) // with will message
+		}
+		must(t, p.Close())
+		expectWill(reason)
+	}
+	lost, _ := connect3(t, options3(broker, unique(t)+"3").SetWill(topic+"/will", "3.1.1", 1, false).
+		SetCustomOpenConnectionFn(func(*url.URL, paho3.ClientOptions) (net.Conn, error) {
+			nc, err := dialMQTT(t.Context(), broker)
+			if err == nil {
+				time.AfterFunc(200*time.Millisecond, func() { _ = nc.Close() })
+			}
+			return nc, err
+		}))
+	c.expect(t, "3.1.1")
+	lost.Disconnect(0)
 }
 
 // withWill is a CONNECT of MQTT 5 with a will that has all kinds of properties:
@@ -363,82 +342,72 @@ func withWill(clientID, topic, payload string) mqttPacket {
 		[]byte{byte(len(props))}, props, mqttString(topic), mqttString(payload), mqttString("guest"), mqttString("guest"))}
 }
 
-func TestTakeover(t *testing.T) {
-	t.Parallel()
-	eachTransport(t, func(t *testing.T, broker string) {
-		t.Helper()
-		id := unique(t)
-		first := connect5(t, broker, id, nil)
-		connect5(t, broker, id, nil)
-		if externalMQTT == "" { // Mosquitto 2.0.11 says nothing
-			if d := within(t, "goodbye", first.goodbye); d.ReasonCode != 0x8e {
-				t.Errorf("reason %#x, want 0x8e [MQTT-3.1.4-3]", d.ReasonCode)
-			}
+func takeover(t *testing.T, broker string) {
+	t.Helper()
+	id := unique(t)
+	first := connect5(t, broker, id, nil)
+	connect5(t, broker, id, nil)
+	if externalMQTT == "" { // Mosquitto 2.0.11 says nothing
+		if d := within(t, "goodbye", first.goodbye); d.ReasonCode != 0x8e {
+			t.Errorf("reason %#x, want 0x8e", d.ReasonCode)
 		}
-		lost := make(chan error, 1)
-		id += "3"
-		connect3(t, options3(broker, id).SetConnectionLostHandler(func(_ paho3.Client, err error) { lost <- err }))
-		connect3(t, options3(broker, id))
-		if err := within(t, "the end of the first connection", lost); err == nil {
-			t.Error("the first connection ended without an error")
-		}
-	})
+	}
+	lost := make(chan error, 1)
+	id += "3"
+	connect3(t, options3(broker, id).SetConnectionLostHandler(func(_ paho3.Client, err error) { lost <- err }))
+	connect3(t, options3(broker, id))
+	if err := within(t, "the end of the first connection", lost); err == nil {
+		t.Error("the first connection ended without an error")
+	}
 }
 
-// A client that says nothing for one and a half times its keep alive is gone
-// [MQTT-3.1.2-22].
-func TestKeepAlive(t *testing.T) {
-	t.Parallel()
-	eachTransport(t, func(t *testing.T, broker string) {
-		t.Helper()
-		p := peer(t, broker, 5)
-		cp := connectPacket(5, unique(t), true, 0)
-		const keepAlive = 2 + 4 + 2 // after the protocol's name, the level and the flags
-		cp.body[keepAlive], cp.body[keepAlive+1] = 0, 1
-		_, err := p.Write(cp.bytes())
-		must(t, err)
-		_, err = p.expect(mqttCONNACK)
-		must(t, err)
-		start := time.Now()
-		must(t, p.send(mqttPINGREQ))
-		_, err = p.expect(mqttPINGRESP)
-		must(t, err)
-		got, err := p.rest()
-		must(t, err)
-		if externalMQTT != "" {
-			return // Mosquitto 2.0.11 looks every five seconds and says nothing
-		}
-		if took := time.Since(start); took < 1400*time.Millisecond || took > 4*time.Second {
-			t.Errorf("the connection ended after %v, want 1.5 s", took)
-		}
-		if len(got) != 1 || got[0].head != mqttDISCONNECT || got[0].body[0] != 0x8d {
-			t.Errorf("goodbye %v, want DISCONNECT 0x8d", got)
-		}
-	})
+// keepAlive5: a client that says nothing for one and a half times its keep alive is gone.
+func keepAlive5(t *testing.T, broker string) {
+	t.Helper()
+	p := peer(t, broker, 5)
+	cp := connectPacket(5, unique(t), true, 0)
+	const keepAlive = 2 + 4 + 2 // after the protocol's name, the level and the flags
+	cp.body[keepAlive], cp.body[keepAlive+1] = 0, 1
+	_, err := p.Write(cp.bytes())
+	must(t, err)
+	_, err = p.expect(mqttCONNACK)
+	must(t, err)
+	start := time.Now()
+	must(t, p.send(mqttPINGREQ))
+	_, err = p.expect(mqttPINGRESP)
+	must(t, err)
+	got, err := p.rest()
+	must(t, err)
+	if externalMQTT != "" {
+		return // Mosquitto 2.0.11 looks every five seconds and says nothing
+	}
+	if took := time.Since(start); took < 1400*time.Millisecond || took > 4*time.Second {
+		t.Errorf("the connection ended after %v, want 1.5 s", took)
+	}
+	if len(got) != 1 || got[0].head != mqttDISCONNECT || got[0].body[0] != 0x8d {
+		t.Errorf("goodbye %v, want DISCONNECT 0x8d", got)
+	}
 }
 
-func TestCredentialsAreAskedFor(t *testing.T) {
+func credentials(t *testing.T, broker string) {
+	t.Helper()
 	needOwnMQTT(t)
-	t.Parallel()
-	eachTransport(t, func(t *testing.T, broker string) {
-		t.Helper()
-		for name, o := range map[string]*paho3.ClientOptions{
-			"none":  options3(broker, unique(t)).SetUsername("").SetPassword(""),
-			"wrong": options3(broker, unique(t)).SetPassword("wrong"),
-		} {
-			token := paho3.NewClient(o).Connect()
-			if !token.WaitTimeout(patience) {
-				t.Fatalf("%s: no answer", name)
-			}
-			if code := token.(*paho3.ConnectToken).ReturnCode(); code != 4 && code != 5 {
-				t.Errorf("%s: code %d, %v; want 4 or 5", name, code, token.Error())
-			}
+	for name, o := range map[string]*paho3.ClientOptions{
+		"none":  options3(broker, unique(t)).SetUsername("").SetPassword(""),
+		"wrong": options3(broker, unique(t)).SetPassword("wrong"),
+	} {
+		token := paho3.NewClient(o).Connect()
+		if !token.WaitTimeout(patience) {
+			t.Fatalf("%s: no answer", name)
 		}
-		c, err := tryConnect5(t, broker, unique(t), func(cp *paho5.Connect) { cp.Password = []byte("wrong") })
-		if err == nil || c.ack == nil || c.ack.ReasonCode != 0x86 {
-			t.Errorf("CONNACK %+v, %v; want reason 0x86", c.ack, err)
+		if code := token.(*paho3.ConnectToken).ReturnCode(); code != 4 && code != 5 {
+			t.Errorf("%s: code %d, %v; want 4 or 5", name, code, token.Error())
 		}
-	})
+	}
+	c, err := tryConnect5(t, broker, unique(t), func(cp *paho5.Connect) { cp.Password = []byte("wrong") })
+	if err == nil || c.ack == nil || c.ack.ReasonCode != 0x86 {
+		t.Errorf("CONNACK %+v, %v; want reason 0x86", c.ack, err)
+	}
 }
 
 func TestAnonymousIsLetInWhereItIsAllowed(t *testing.T) {

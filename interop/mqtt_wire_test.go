@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"slices"
@@ -54,15 +56,16 @@ func needOwnMQTT(tb testing.TB) {
 func sharedMQTT(t *testing.T, transport string) string {
 	t.Helper()
 	if externalMQTT != "" {
-		if transport == "ws" && externalWS == "" {
-			t.Skip("BATON_INTEROP_MQTT is given without BATON_INTEROP_WS")
+		broker := map[string]string{"tcp": externalMQTT, "ws": externalWS}[transport]
+		if broker == "" {
+			t.Skip("BATON_INTEROP_MQTT names a broker of which this transport's address is not known")
 		}
-		return map[string]string{"tcp": externalMQTT, "ws": externalWS}[transport]
+		return broker
 	}
 	needOwn(t)
 	b, err := suite.shared()
 	must(t, err)
-	return map[string]string{"tcp": b.MQTTURL(), "ws": b.WSURL()}[transport]
+	return map[string]string{"tcp": b.MQTTURL(), "tls": "mqtts://" + suite.mqtts, "ws": b.WSURL(), "wss": "wss://" + suite.wss + "/ws"}[transport]
 }
 
 // dialMQTT opens the transport that the URL names.
@@ -73,11 +76,18 @@ func dialMQTT(ctx context.Context, broker string) (net.Conn, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if u.Scheme != "ws" {
+	switch u.Scheme {
+	case "ws", "wss":
+	case "mqtts":
+		return (&tls.Dialer{Config: suite.trust}).DialContext(ctx, "tcp", u.Host)
+	default:
 		return new(net.Dialer).DialContext(ctx, "tcp", u.Host)
 	}
-	//nolint:bodyclose // the library closes it
-	ws, _, err := websocket.Dial(ctx, broker, &websocket.DialOptions{Subprotocols: []string{"mqtt"}})
+	o := &websocket.DialOptions{Subprotocols: []string{"mqtt"}}
+	if u.Scheme == "wss" {
+		o.HTTPClient = &http.Client{Transport: &http.Transport{TLSClientConfig: suite.trust}}
+	}
+	ws, _, err := websocket.Dial(ctx, broker, o) //nolint:bodyclose // the library closes it
 	if err != nil {
 		return nil, err
 	}
