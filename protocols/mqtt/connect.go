@@ -62,6 +62,9 @@ func (c *conn) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := c.slowDown(ctx); err != nil {
+		return err
+	}
 	if err := c.attach(&principal); err != nil {
 		return err
 	}

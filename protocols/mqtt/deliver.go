@@ -59,7 +59,10 @@ func (c *conn) discard(f func()) {
 func (c *conn) Release(id uint16) { c.sendAck(wire.PUBREL, id, wire.Success) }
 
 // TakenOver implements core.SubscriberReceiver [MQTT-3.1.4-3].
-func (c *conn) TakenOver() { c.interrupt(takenOver()) }
+func (c *conn) TakenOver() {
+	c.noteFight()
+	c.interrupt(takenOver())
+}
 
 // deliver queues a PUBLISH, unless the client accepts none as large. It has DUP
 // if it may have been sent before, whatever it came with [MQTT-3.3.1-3]

@@ -29,6 +29,9 @@
 //     To all that asks about topics, rights included, its topic is TOPIC. Its
 //     expiry interval begins then, and it is retained then; a will's delay begins
 //     when the will is published.
+//   - Clients that take each other over, having one client identifier, are slowed
+//     after five turns in a row, progressively, and logged once. It costs those that wait
+//     a timer each, which are few, and nobody else anything.
 //   - The $SYS tree is told to those who subscribe to it and to nobody else: no
 //     wildcard in its place [MQTT-4.7.2-1], no queue, no disk, and nothing is counted while nobody
 //     has. What clients publish there is dropped.

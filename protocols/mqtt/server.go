@@ -17,6 +17,7 @@ type Server struct {
 	silence  time.Duration // after which a connection dozes
 	sections *sections
 	system   system
+	fights   fights
 
 	conns listen.Registry[*conn]
 
