@@ -115,6 +115,7 @@ type Config struct {
 		Level, Format string
 		ClientLines   int // 0: no limit
 	}
+	Bridges []*bridgeSettings // by name
 
 	// origin tells, per key, which source set it last.
 	origin map[string]string
@@ -144,10 +145,11 @@ func loadConfig(src source) (*Config, error) {
 		}
 	}
 	if src.file != "" {
-		if err := c.loadFile(src.file, all); err != nil {
+		if err := c.loadFile(src.file); err != nil {
 			return nil, err
 		}
 	}
+	all = c.settings()
 	if err := c.loadEnv(src.env, all); err != nil {
 		return nil, err
 	}
@@ -180,7 +182,7 @@ func (c *Config) set(s setting, texts []string, origin string) error {
 
 // loadFile applies the YAML file. Its keys are those of the settings table, so
 // that a file says the same as variables and flags do.
-func (c *Config) loadFile(path string, all []setting) error {
+func (c *Config) loadFile(path string) error {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("read configuration: %w", err)
@@ -189,6 +191,12 @@ func (c *Config) loadFile(path string, all []setting) error {
 	if err != nil {
 		return err
 	}
+	for _, leaf := range leaves {
+		if err := c.addBridge(leaf.key); err != nil {
+			return err
+		}
+	}
+	all := c.settings()
 	for _, leaf := range leaves {
 		i := slices.IndexFunc(all, func(s setting) bool { return s.key == leaf.key })
 		if i < 0 {
@@ -271,7 +279,7 @@ func (c *Config) complete() error {
 	if c.Data == "" {
 		return errors.New("no data directory: set --data")
 	}
-	for _, check := range []func() error{c.checkUsers, c.Auth.check, c.checkTLS, c.Proxy.check} {
+	for _, check := range []func() error{c.checkUsers, c.Auth.check, c.checkTLS, c.Proxy.check, c.checkBridges} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -353,7 +361,7 @@ func (c *Config) checkFiles() error {
 		}
 		h.Close()
 	}
-	return nil
+	return c.checkBridgeFiles()
 }
 
 // socket is the path of the admin socket, once there is a data directory; empty:

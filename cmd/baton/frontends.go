@@ -15,6 +15,7 @@ import (
 	"github.com/batonmq/baton/protocols/http/api"
 	"github.com/batonmq/baton/protocols/listen"
 	"github.com/batonmq/baton/protocols/mqtt"
+	"github.com/batonmq/baton/protocols/mqtt/remote"
 )
 
 // frontEnds are the protocol servers, their listeners, and who decides whom they
@@ -30,6 +31,7 @@ type frontEnds struct {
 	hush       context.CancelFunc // ends that; nil: there is none
 
 	listeners []*clientListener
+	bridges   []*remote.Bridge
 	first     chan error // receives the error of the first listener that cannot go on
 	over      chan struct{}
 }
@@ -94,6 +96,9 @@ func (n *node) openFrontEnds(ctx context.Context, broker *core.Broker, t *ha.Ten
 	err = f.serveAMQP(n, broker)
 	if err == nil {
 		err = f.serveMQTT(n, broker, t)
+	}
+	if err == nil {
+		err = f.startBridges(ctx, n, broker, t)
 	}
 	if err == nil {
 		err = f.open(ctx, n)
@@ -270,6 +275,7 @@ func (f *frontEnds) refused() (n uint64) {
 
 // cut closes every connection without a word.
 func (f *frontEnds) cut() {
+	f.cutBridges()
 	for _, l := range f.listeners {
 		l.CloseAll()
 	}
@@ -279,6 +285,7 @@ func (f *frontEnds) cut() {
 func (f *frontEnds) stop(ctx context.Context) error {
 	errs := make([]error, len(f.listeners))
 	var leaving sync.WaitGroup
+	leaving.Go(func() { f.stopBridges(ctx) })
 	for i, l := range f.listeners {
 		leaving.Go(func() { errs[i] = l.leave(ctx) })
 	}

@@ -13,16 +13,18 @@ const mask = "********"
 // the source of each beside it. A set secret is masked.
 func (c *Config) yaml() string {
 	var b strings.Builder
-	section := ""
-	for _, s := range settings() {
-		name, indent := s.key, ""
-		if parent, child, ok := strings.Cut(s.key, "."); ok {
-			if parent != section {
-				section = parent
-				fmt.Fprintf(&b, "%s:\n", parent)
+	var open []string // the sections that the last key is in
+	for _, s := range c.settings() {
+		parts := strings.Split(s.key, ".")
+		for i, part := range parts[:len(parts)-1] {
+			if i < len(open) && open[i] == part {
+				continue
 			}
-			name, indent = child, "  "
+			open = append(open[:i:i], part)
+			fmt.Fprintf(&b, "%s%s:\n", strings.Repeat("  ", i), part)
 		}
+		open = open[:len(parts)-1]
+		name, indent := parts[len(parts)-1], strings.Repeat("  ", len(parts)-1)
 		texts := s.bind(c).texts()
 		if s.secret && texts[0] != "" {
 			texts = []string{mask}
@@ -61,12 +63,39 @@ func configurationPage() string {
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | `%s` | %s | %s | %s |\n", s.key, flag, s.env(), def, s.unit, s.doc)
 	}
+	b.WriteString(bridgesHead)
+	b.WriteString("\n| key | default | value | meaning |\n|---|---|---|---|\n")
+	for _, s := range bridgeRows("NAME") {
+		def := ""
+		if s.def != "" {
+			def = "`" + s.def + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", s.key, def, s.unit, s.doc)
+	}
 	b.WriteString("\n## Exit codes\n\n| code | meaning |\n|---|---|\n")
 	for _, e := range exitCodes() {
 		fmt.Fprintf(&b, "| %d | %s |\n", e.Code, e.Doc)
 	}
 	return b.String()
 }
+
+const bridgesHead = `
+## Bridges
+
+Connections to other MQTT brokers, each under a name of lower case letters, digits, ` + "`-` and `_`" + `; [bridge.md](bridge.md) tells what
+they do. They are in the file; what is in it may be replaced by a variable, such as ` + "`BATON_BRIDGES_CLOUD_PASSWORD`" + `.
+
+` + "```yaml" + `
+bridges:
+  cloud:
+    address: mqtts://broker.example.com
+    username: site-7
+    # password_file: /etc/baton/cloud.password
+    topics:
+      - sensors/# out 1 "" site-7/
+      - commands/# in 2 "" site-7/
+` + "```" + `
+`
 
 const pageHead = `<!-- Written by go generate ./cmd/baton from the table in cmd/baton/settings.go. Change it there. -->
 

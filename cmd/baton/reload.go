@@ -35,7 +35,10 @@ func reloadLoop(ctx context.Context, reload <-chan os.Signal, load func() (*Conf
 // changed returns the keys whose new values wait for the next start.
 func changed(running, c *Config) []string {
 	keys := []string{}
-	for _, s := range settings() {
+	for _, s := range slices.Concat(c.settings(), running.settings()) { // a bridge may be in one alone
+		if slices.Contains(keys, s.key) {
+			continue
+		}
 		if !s.live && !slices.Equal(s.bind(running).texts(), s.bind(c).texts()) {
 			keys = append(keys, s.key)
 		}

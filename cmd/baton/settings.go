@@ -46,9 +46,10 @@ type setting struct {
 	bind   func(*Config) value
 }
 
-// env is the one rule from key to variable: upper case, dots become underscores.
+// env is the one rule from key to variable: upper case, dots become underscores, and so
+// do the hyphens of bridges' names.
 func (s setting) env() string {
-	return envPrefix + strings.ToUpper(strings.ReplaceAll(s.key, ".", "_"))
+	return envPrefix + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(s.key))
 }
 
 // Values of mqtt.anonymous_from.

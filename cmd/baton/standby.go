@@ -167,7 +167,7 @@ func (n *node) hash() string {
 // Secrets are left out: it is written where others read it.
 func (c *Config) hash() string {
 	h := sha256.New()
-	for _, s := range settings() {
+	for _, s := range c.settings() {
 		if !s.own && !s.secret {
 			fmt.Fprintf(h, "%s=%q\n", s.key, s.bind(c).texts()) // a hash takes everything
 		}

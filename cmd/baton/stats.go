@@ -60,6 +60,7 @@ func (n *node) stats() (admin.Stats, bool) {
 		DiskFreeBytes: b.Space.Free, DiskLimitBytes: store.FreeLow,
 		Store: storeStats(&store),
 	}
+	s.Bridges = parts.clients.bridgeStats()
 	s.ConnectionsRefusedTotal = parts.clients.refused()
 	if server := parts.clients.amqp091; server != nil {
 		addAMQP(&s, server.Stats())

@@ -8,6 +8,8 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"github.com/batonmq/baton/protocols/mqtt/remote"
 )
 
 // A leaf is a scalar or a sequence of scalars of a YAML file, with its path.
@@ -87,7 +89,7 @@ func (w *yamlWalk) mapping(path string, node ast.Node) error {
 		if !ok {
 			return w.at(it.Key().GetToken(), path).errorf("a key must be a plain name")
 		}
-		if !isName(name.Value) {
+		if !isName(name.Value) && (path != bridgesKey || !remote.IsName(name.Value)) {
 			return w.at(name.GetToken(), path).errorf("unknown key %q", name.Value)
 		}
 		key := name.Value

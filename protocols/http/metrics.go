@@ -47,7 +47,8 @@ type Stats struct {
 	ProcessLimitBytes                   int64 // memory there is for it; 0: not known
 	DiskFreeBytes, DiskLimitBytes       int64 // of the data directory, and where publishers begin to wait
 
-	Store StoreStats
+	Store   StoreStats
+	Bridges []BridgeStats
 }
 
 // one is how Prometheus spells a truth.
@@ -133,6 +134,8 @@ type collector struct {
 	ready   *prometheus.Desc
 	epoch   *prometheus.Desc
 
+	bridges []bridgeMetric
+
 	takeover                    func() map[string]time.Duration
 	role, phase                 *prometheus.Desc
 	eligible, caughtUp          *prometheus.Desc
@@ -156,6 +159,7 @@ func newCollector(opt *Options) *collector {
 		late:          prometheus.NewDesc("baton_standby_behind_seconds", "For how long a standby has not read all that is known to be promised", nil, nil),
 		configDiffers: prometheus.NewDesc("baton_standby_config_differs", "1 on a standby whose configuration is not the primary's, else 0", nil, nil),
 	}
+	c.bridges = bridgeMetrics()
 	for _, m := range c.metrics {
 		c.descs = append(c.descs, prometheus.NewDesc(m.name, m.help, nil, nil))
 	}
@@ -175,6 +179,9 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range c.descs {
 		ch <- d
 	}
+	for _, m := range c.bridges {
+		ch <- m.desc
+	}
 }
 
 // Collect implements prometheus.Collector.
@@ -193,6 +200,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for i, h := range c.spreads {
 		v := h.value(&stats)
 		ch <- prometheus.MustNewConstHistogram(c.descs[len(c.metrics)+i], v.Count, v.Sum, v.Buckets)
+	}
+	for i := range stats.Bridges {
+		for _, m := range c.bridges {
+			ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(&stats.Bridges[i]), stats.Bridges[i].Name)
+		}
 	}
 }
 

@@ -40,6 +40,7 @@ type conn struct {
 	version   wire.Version
 	sent      *sentAliases // nil: the client takes none
 	byMethod  bool         // the client has authenticated by SCRAM-SHA-256, and may again
+	bridge    bool         // the client says that it is another broker, see wire.BridgeBit
 	explains  bool         // answers may have reason strings
 	connected bool         // CONNACK was sent, and it was not a refusal
 	outlives  bool         // the session may outlive the connection

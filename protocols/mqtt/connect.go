@@ -145,6 +145,7 @@ func (c *conn) accept(p *wire.Connect) *wire.Connack {
 		NoShared:          opt.NoShared,
 	}
 	c.sent = newSentAliases(p.TopicAliasMaximum)
+	c.bridge = p.Bridge
 	c.explains = c.version == wire.V5 && p.RequestProblemInfo
 	if p.ClientID == "" { // [MQTT-3.1.3-6] [MQTT-3.1.3-7] [MQTT-3.2.2-16]
 		c.clientID = core.GeneratedName("baton-")

@@ -60,6 +60,9 @@
 //     and 32 KiB of password.
 //   - An idle connection costs one parked goroutine, with the smallest stack there
 //     is. It holds no buffers on TCP, two small ones on WebSocket.
+//   - A client before MQTT 5 that says it is another broker, as Mosquitto's bridges do
+//     (wire.BridgeBit), gets RETAIN as it was published, and not what it has published
+//     itself.
 //
 // # What it does not guarantee
 //

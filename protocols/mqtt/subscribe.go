@@ -46,7 +46,8 @@ func (c *conn) subscribe(ctx context.Context, f wire.Frame) error {
 		_, topics, _ := wire.SplitShared(s.Filter)
 		specs = append(specs, core.SubscriptionSpec{
 			Key: filter.Key, Share: filter.Share, Queue: sharedQueue(filter), Level: core.Level(qos), // [MQTT-4.8.2-3]
-			NoLocal: s.NoLocal, AsPublished: s.RetainAsPublished, NoSystem: bridge.LeadingWildcard(topics), ID: p.Identifier,
+			NoLocal: s.NoLocal || c.bridge && filter.Share == "", AsPublished: s.RetainAsPublished || c.bridge,
+			NoSystem: bridge.LeadingWildcard(topics), ID: p.Identifier,
 		})
 		asked = append(asked, i)
 	}

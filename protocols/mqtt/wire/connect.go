@@ -13,6 +13,7 @@ type Connect struct {
 	Version    Version
 	CleanStart bool // Clean Session before MQTT 5
 	KeepAlive  uint16
+	Bridge     bool   // a client before MQTT 5 that is another broker: see BridgeBit
 	ClientID   string // may be empty: the server makes one up
 	Will       *Will  // nil for none
 
@@ -34,6 +35,11 @@ type Connect struct {
 	AuthenticationData   []byte // nil if not given
 	UserProperties       []UserProperty
 }
+
+// BridgeBit is added to the version, 3.1 or 3.1.1, by a client that is another broker:
+// Mosquitto's invention, which others have taken over. Such a client wants RETAIN as it
+// was published, and not what it has published itself, for which MQTT 5 has words.
+const BridgeBit = 0x80
 
 // Will is the message to be published when the connection ends badly.
 type Will struct {
@@ -83,6 +89,7 @@ func newConnect(pk *packets.Packet, check *connectCheck) Connect {
 	p, props := &pk.Connect, &pk.Properties
 	c := Connect{
 		Version:              check.version,
+		Bridge:               check.bridge,
 		CleanStart:           p.Clean,
 		KeepAlive:            p.Keepalive,
 		ClientID:             strings.Clone(p.ClientIdentifier),
@@ -123,6 +130,7 @@ func newConnect(pk *packets.Packet, check *connectCheck) Connect {
 type connectCheck struct {
 	bodyCheck
 	version Version
+	bridge  bool
 	flags   uint8 // as they apply
 	flagsAt int
 	will    []byte // the will's property section
@@ -153,10 +161,11 @@ func (c *connectCheck) run() {
 // protocol checks the protocol's name [MQTT-3.1.2-1] and level [MQTT-3.1.2-2].
 func (c *connectCheck) protocol() {
 	name, level := string(c.data()), Version(c.octet())
+	plain := level &^ BridgeBit
 	switch {
 	case c.err != nil:
-	case name == "MQTT" && (level == V311 || level == V5), name == "MQIsdp" && level == V31:
-		c.version = level
+	case name == "MQTT" && (plain == V311 || level == V5), name == "MQIsdp" && plain == V31:
+		c.version, c.bridge = plain, level != plain
 	case name == "MQTT" || name == "MQIsdp":
 		c.fail(Errorf(UnsupportedVersion, "%s %d", name, level))
 	default:
