@@ -40,6 +40,7 @@ type Broker struct {
 	stops     atomic.Uint32 // why publishers wait; 0: they need not
 	gate      gate
 	doubt     doubt
+	waiting   *QueueSettings // of subscribers' queues without a policy; nil: none
 	arriving  arriving
 	replies   replies
 
@@ -61,6 +62,7 @@ func Open(ctx context.Context, store Store, opt Options) (*Broker, error) {
 		return nil, err
 	}
 	b := &Broker{opt: opt, store: store, draining: make(chan struct{}), failed: make(chan struct{})}
+	b.waiting = settingsOf(governArgs(nil, b.opt.Waiting.terms()))
 	b.vhosts.Store(&pmap[*VHost]{})
 	b.loads.signal = make(chan struct{}, 1)
 	b.shows.todo.signal = make(chan struct{}, 1)

@@ -82,11 +82,11 @@ func (sub *Subscriber) sentOnce(at Seq) bool {
 // discarded tells that what waited at the places first to last is gone, undelivered. A client may hold the id of a message that went
 // out exactly once: the next link asks for its release [MQTT-4.3.3-13]. queue.mu is held.
 func (sub *Subscriber) discarded(first, last Seq) {
-	if l := sub.link.Load(); l != nil {
-		l.served(0)
-	}
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
+	if l := sub.link.Load(); l != nil {
+		l.served(0) // perhaps there is more: then it declines again
+	}
 	if len(sub.carried) == 0 {
 		return
 	}

@@ -36,6 +36,10 @@ type Options struct {
 	// Subscriptions is how many subscriptions one subscriber may have. 0 means 10,000.
 	Subscriptions int
 
+	// Waiting limits what waits in the queue of each subscriber, and of each shared subscription. A policy that applies to such a queue limits
+	// it, too: the lower number counts, and what the policy says happens when the queue is full.
+	Waiting WaitingLimits
+
 	// CompilePattern makes the pattern of a policy ready to tell which names it matches. nil: patterns are Go's regular expressions.
 	CompilePattern func(pattern string) (matches func(name string) bool, err error)
 
@@ -47,6 +51,12 @@ type Options struct {
 	Logger *slog.Logger
 }
 
+// WaitingLimits limit a queue. Zero is no limit.
+type WaitingLimits struct {
+	Messages, Bytes int64 // as QueueSettings.MaxLength and MaxBytes
+	Overflow        OverflowMode
+}
+
 // OpenFloor is how many deliveries a consumer without a prefetch limit, or a link, may have outstanding whatever others have.
 const OpenFloor = 256
 
@@ -54,7 +64,7 @@ func (o *Options) validate() error {
 	for name, v := range map[string]int64{
 		"memory budget": o.MemoryBudget, "page-at": o.PageAt, "pending limit": o.PendingLimit,
 		"open window": int64(o.OpenWindow), "open bytes": o.OpenBytes, "arriving bytes": o.ArrivingBytes,
-		"subscriptions": int64(o.Subscriptions),
+		"subscriptions": int64(o.Subscriptions), "waiting messages": o.Waiting.Messages, "waiting bytes": o.Waiting.Bytes,
 	} {
 		if v < 0 {
 			return fmt.Errorf("core options: %s is %d and may not be negative", name, v)

@@ -41,10 +41,10 @@ func (l *Link) Cancelled(*Consumer) {}
 func (l *Link) Deliver(d Delivery) {
 	sub := l.sub
 	match, may := sub.matchNext(&d)
-	l.served(sub.queue.stats.Ready)
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
 	c, known := sub.uncarry(d.Seq)
+	l.served(sub.queue.stats.Ready)
 	switch {
 	case known && c.shared != nil:
 		match = *c.shared

@@ -1,8 +1,42 @@
 package core
 
+import "github.com/batonmq/baton/core/field"
+
 // A queue may have a limit to the messages that are ready in it, or to the bytes of their bodies. Where it is full, either the oldest
 // messages go, at the moment at which a new one could not be handed out, or new ones are refused: their publisher is told, whatever other
 // queues did.
+
+// terms are the limits as a policy has them; nil: there are none.
+func (w *WaitingLimits) terms() (t field.Table) {
+	if w.Messages > 0 {
+		t = append(t, field.Field{Key: "max-length", Value: w.Messages})
+	}
+	if w.Bytes > 0 {
+		t = append(t, field.Field{Key: "max-length-bytes", Value: w.Bytes})
+	}
+	if len(t) > 0 && w.Overflow == RejectPublish {
+		t = append(t, field.Field{Key: "overflow", Value: "reject-publish"})
+	}
+	return t
+}
+
+// waitingUnder returns the settings of subscribers' queues under a pair of policies, which they share, as there may be very many. The
+// policies' word counts as that of arguments does elsewhere. vhost.mu is held, unless g is nil.
+func (b *Broker) waitingUnder(g *governed) *QueueSettings {
+	if g == nil {
+		return b.waiting
+	}
+	if g.waiting == nil {
+		g.waiting = settingsOf(governArgs(governArgs(nil, g.terms()), b.opt.Waiting.terms()))
+	}
+	return g.waiting
+}
+
+// settingsOf returns what arguments that have been looked at amount to.
+func settingsOf(args field.Table) *QueueSettings {
+	st, _ := parseQueueArgs(args, func(string, string) error { return nil })
+	return st
+}
 
 // tooLong reports whether the queue would be too long with so much more.
 func (q *Queue) tooLong(st *QueueSettings, messages int, bytes int64) bool {
@@ -20,6 +54,7 @@ func (q *Queue) admits(m *Message, stays bool) error {
 		q.account(entryCost + m.held())
 		q.die(nil, entry{msg: m, size: uint32(len(m.Body))}, maxlen)
 	}
+	q.stats.Overflowed++
 	object := q.vhost.queueName(q.spec.Name)
 	return &Error{Kind: Overflow, Op: "publish", Name: object, Text: object + " is full"}
 }

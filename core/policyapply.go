@@ -10,11 +10,12 @@ import (
 // How policies come to queues and exchanges. Each of them holds the pair of policies that governs it; those that the same pair governs share
 // it, and what it amounts to, so that an idle queue pays for a pointer.
 
-// governed is the pair of policies of a queue or an exchange. Nothing of it changes but plain, which vhost.mu guards.
+// governed is the pair of policies of a queue or an exchange. Nothing of it changes but plain and waiting, which vhost.mu guards.
 type governed struct {
 	policy, operator *policy // nil: none
 	definition       field.Table
 	plain            *QueueSettings // of queues without arguments
+	waiting          *QueueSettings // of subscribers' queues; nil: not asked for yet
 }
 
 // effect is told of a pair; nil is none.
@@ -146,10 +147,13 @@ func (q *Queue) govern() {
 // settingsUnder returns what the queue's arguments amount to under a pair of policies. Arguments that have no meaning for this version were
 // told of when they were read first.
 func (q *Queue) settingsUnder(g *governed) *QueueSettings {
+	if q.isSubscribers() {
+		return q.vhost.broker.waitingUnder(g)
+	}
 	if len(q.spec.Args) == 0 && g != nil && g.plain != nil {
 		return g.plain
 	}
-	st, _ := parseQueueArgs(governArgs(q.spec.Args, g.terms()), func(string, string) error { return nil })
+	st := settingsOf(governArgs(q.spec.Args, g.terms()))
 	if len(q.spec.Args) == 0 && g != nil {
 		g.plain = st
 	}

@@ -345,8 +345,12 @@ func (r reason) String() string {
 func (q *Queue) discard(l *lane, e entry, why reason) {
 	q.discarded(e.seq, e.seq)
 	q.ready(-1, -int64(e.size))
-	if why == expired {
+	switch why {
+	case expired:
 		q.stats.Expired++
+	case maxlen:
+		q.stats.Overflowed++
+	default:
 	}
 	if why > missing && q.buries() {
 		q.die(l, e, why)

@@ -13,6 +13,7 @@ type QueueStats struct {
 	Redone     uint64 // of Delivered, those that may have been delivered before
 	Settled    uint64
 	Expired    uint64 // of Settled, those whose time was over
+	Overflowed uint64 // that went, or were refused, because the queue was full
 }
 
 func (s *QueueStats) add(o QueueStats) {
@@ -25,6 +26,7 @@ func (s *QueueStats) add(o QueueStats) {
 	s.Redone += o.Redone
 	s.Settled += o.Settled
 	s.Expired += o.Expired
+	s.Overflowed += o.Overflowed
 }
 
 // pastStats sums the counters of queues that are gone. Its lock is a leaf.

@@ -76,6 +76,7 @@ func (v *VHost) newShare(spec *SubscriptionSpec, id QueueID) *share {
 		vhost: v, lane: lane{id: id, next: 1},
 		spec: QueueSpec{Name: spec.Queue, Durable: id != 0, Exclusive: true},
 	}
+	g.queue.settings.Store(v.broker.waiting)
 	g.edge = subscription{
 		binding: binding{key: spec.Key, source: v.exchange(TopicExchange), queue: g.queue},
 		spec:    SubscriptionSpec{Key: spec.Key, NoSystem: spec.NoSystem}, share: g,

@@ -83,13 +83,11 @@ func (x *sharing) send(d Delivery, match Match) {
 		x.decline(d)
 		return
 	}
-	id, o := sub.newID(), &outgoing{delivery: d, match: match}
-	sub.keep(id, o)
-	x.link.send(id, o)
+	x.link.handOver(&outgoing{delivery: d, match: match}, sub.newID(), nil)
 }
 
-// shortOfIDs reports whether what has an id, and what waits with one in the subscriber's own queue, may be all that there are. What waits
-// there goes out first, so that newID ends. mu is held.
+// shortOfIDs reports whether what is out, and what waits with an id in the subscriber's own queue, has all ids that there are. What waits
+// there goes out first: it has its credit from the same window, which has no more than there are ids. mu is held.
 func (sub *Subscriber) shortOfIDs() bool { return len(sub.out)+len(sub.reserved) >= math.MaxUint16 }
 
 // move makes a message the subscriber's own, in one unit with its id, and hands it over. It keeps its credit.
@@ -146,7 +144,7 @@ func (l *Link) returnCredit() {
 }
 
 // served tells that the subscriber's own queue has handed out, or dropped, something: whoever has declined looks again when nothing is
-// left. queue.mu is held.
+// left. The queue's lock and sub.mu are held, one of which is held by who declines, too.
 func (l *Link) served(left int) {
 	if left == 0 && l.declined.Load() && l.declined.Swap(false) {
 		l.session.broker.resumes.add(l.session)

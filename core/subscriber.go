@@ -281,6 +281,7 @@ func (sub *Subscriber) giveQueue(queue string, id QueueID) {
 		vhost: sub.vhost, lane: lane{id: id, next: 1}, subscriber: sub,
 		spec: QueueSpec{Name: queue, Durable: sub.durable, Exclusive: true},
 	}
+	sub.queue.settings.Store(sub.vhost.broker.waiting)
 	sub.table.Store(noSubscriptions)
 	sub.serial = sub.vhost.broker.lastSub.Add(1)
 }

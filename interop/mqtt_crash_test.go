@@ -53,28 +53,34 @@ func TestKilledBrokerKeepsMQTTSessions(t *testing.T) {
 	for _, c := range mqttCrashCases() {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			b, log := ownBroker(t)
-			r := newMQTTCrash(t, c, map[string]string{"tcp": b.MQTTURL(), "ws": b.WSURL()}[c.transport])
-			begin := func(life int) {
-				if life > 0 {
-					if _, err := b.life.wait(patience); err != nil {
-						t.Fatalf("life %d: the clients' connections ended, not the broker: %v", life, err)
-					}
-				}
-				start(t, b, log)
-			}
-			t.Cleanup(func() {
-				if t.Failed() {
-					t.Logf("the broker's log:\n%s", log.text())
-				}
-			})
-			r.run(t, begin, func() {
-				if err := b.Kill(); err != nil {
-					t.Error(err)
-				}
-			})
+			killMQTT(t, c, newMQTTCrash)
 		})
 	}
+}
+
+// killMQTT has clients live through a broker's deaths.
+func killMQTT(t *testing.T, c mqttCrashCase, clients func(t *testing.T, c mqttCrashCase, broker string) *mqttCrash) {
+	t.Helper()
+	b, log := ownBroker(t)
+	r := clients(t, c, map[string]string{"tcp": b.MQTTURL(), "ws": b.WSURL()}[c.transport])
+	begin := func(life int) {
+		if life > 0 {
+			if _, err := b.life.wait(patience); err != nil {
+				t.Fatalf("life %d: the clients' connections ended, not the broker: %v", life, err)
+			}
+		}
+		start(t, b, log)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the broker's log:\n%s", log.text())
+		}
+	})
+	r.run(t, begin, func() {
+		if err := b.Kill(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // The same with connections that break while the broker lives on: what is found
@@ -163,6 +169,8 @@ type mqttCrash struct {
 	mqttCrashCase
 	broker string
 	prefix string                  // of topics and client identifiers
+	filter string                  // of the subscriber
+	order  int                     // as CheckMQTT's topics
 	onOpen func(net.Conn) net.Conn // may be nil
 	rng    *rand.Rand
 	rec    Recorder
@@ -180,9 +188,10 @@ func newMQTTCrash(t *testing.T, c mqttCrashCase, broker string) *mqttCrash {
 	t.Helper()
 	r := &mqttCrash{
 		mqttCrashCase: c, broker: broker, prefix: unique(t),
-		rng:  rand.New(rand.NewPCG(seed(t), uint64(c.version)<<8|uint64(c.qos))),
-		ends: make(map[int]bool), ended: make(chan struct{}),
+		rng:   rand.New(rand.NewPCG(seed(t), uint64(c.version)<<8|uint64(c.qos))),
+		order: mqttCrashTopics, ends: make(map[int]bool), ended: make(chan struct{}),
 	}
+	r.filter = r.prefix + "/+"
 	r.out = newOutstanding(&r.rec)
 	if c.version == 5 {
 		pub, sub := state.New(store5{memory.New(), r.out}, memory.New()), state.NewInMemory()
@@ -234,7 +243,7 @@ func (r *mqttCrash) run(t *testing.T, begin func(life int), disturb func()) {
 	if n := h.Count(Published); n != mqttCrashLast {
 		t.Errorf("%d messages were published, want %d", n, mqttCrashLast)
 	}
-	for i, v := range h.CheckMQTT(r.qos, mqttCrashTopics) {
+	for i, v := range h.CheckMQTT(r.qos, r.order) {
 		if i == 20 {
 			t.Error("… and more")
 			break
@@ -286,7 +295,7 @@ func (r *mqttCrash) live(t *testing.T, life int, disturb func()) (bool, error) {
 		err = fmt.Errorf("%w: the subscriber's session is present: %v", errProtocol, present)
 	}
 	if err == nil && life == 0 {
-		err = sub.subscribe(r.prefix+"/+", r.qos)
+		err = sub.subscribe(r.filter, r.qos)
 	}
 	if err != nil {
 		return false, fmt.Errorf("subscriber: %w", err)

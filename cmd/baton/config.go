@@ -57,6 +57,10 @@ type Config struct {
 		MaxClientID       int
 		HandshakeTimeout  time.Duration
 
+		SessionMaxMessages int64
+		SessionMaxBytes    int64
+		SessionOverflow    string
+
 		DisconnectOnUnauthorized bool
 
 		MaxQoS                   int

@@ -124,3 +124,28 @@ func TestServe_MQTTAnonymous(t *testing.T) {
 		}
 	}
 }
+
+// TestServe_SessionLimits fills the session of a client that is away: the next
+// message is refused, and counted.
+func TestServe_SessionLimits(t *testing.T) {
+	file := writeFile(t, "baton.yaml", "mqtt: {session_max_messages: 2, session_max_bytes: 1KiB, session_overflow: refuse-new}\n")
+	r := startServe(t, t.TempDir(), "--config", file)
+	away := r.dialMQTT(t, "mqtt")
+	exchange(t, away, []byte("\x10\x21\x00\x04MQTT\x05\xc0\x00\x00\x05\x11\x00\x00\x0e\x10\x00\x01a\x00\x05guest\x00\x05guest"))
+	exchange(t, away, mqttSubscribe)
+	_ = away.Close()
+	conn := r.dialMQTT(t, "mqtt")
+	exchange(t, conn, mqttLogin)
+	for i, want := range []byte{0, 0, 0x97} {
+		ack := exchange(t, conn, mqttPublish)
+		if len(ack) == 2 {
+			ack = append(ack, 0)
+		}
+		if ack[2] != want {
+			t.Errorf("message %d: PUBACK % x", i+1, ack)
+		}
+	}
+	if _, metrics := r.get(t, "/metrics"); !strings.Contains(metrics, "\nbaton_messages_overflowed_total 1\n") {
+		t.Error("the metrics do not count what was refused")
+	}
+}

@@ -285,12 +285,21 @@ func storeError(ctx context.Context, err error) error {
 	return &exitError{exitData, err} // serve adds what to do about a full disk
 }
 
+// waitingLimits are what may wait for an MQTT session.
+func waitingLimits(cfg *Config) core.WaitingLimits {
+	w := core.WaitingLimits{Messages: cfg.MQTT.SessionMaxMessages, Bytes: cfg.MQTT.SessionMaxBytes}
+	if cfg.MQTT.SessionOverflow == refuseNew {
+		w.Overflow = core.RejectPublish
+	}
+	return w
+}
+
 // openBroker opens the engine and makes the epoch primary. From then on this
 // node's journal is history.
 func (n *node) openBroker(ctx context.Context, t *ha.Tenure, store *persistence.Store) (*core.Broker, error) {
 	broker, err := core.Open(ctx, store, core.Options{
 		Epoch: uint32(t.Epoch()), MemoryBudget: n.cfg.Memory.Budget, Subscriptions: n.cfg.MQTT.MaxSubscriptions, Logger: n.log,
-		CompilePattern: auth.PolicyPatterns(n.log), GiveWay: listen.GiveWay,
+		CompilePattern: auth.PolicyPatterns(n.log), GiveWay: listen.GiveWay, Waiting: waitingLimits(n.cfg),
 	})
 	if err != nil {
 		return nil, storeError(ctx, err)

@@ -52,6 +52,12 @@ func (s setting) env() string {
 	return envPrefix + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(s.key))
 }
 
+// Values of mqtt.session_overflow.
+const (
+	dropOldest = "drop-oldest"
+	refuseNew  = "refuse-new"
+)
+
 // Values of mqtt.anonymous_from.
 const (
 	fromLoopback = "loopback"
@@ -319,6 +325,21 @@ func mqttSettings() []setting {
 			key: "mqtt.max_subscriptions", def: "10000", unit: "subscriptions",
 			doc:  "How many subscriptions one session may have; one more is refused.",
 			bind: func(c *Config) value { return integer(&c.MQTT.MaxSubscriptions, 1, math.MaxInt32) },
+		},
+		{
+			key: "mqtt.session_max_messages", def: "0", unit: "messages",
+			doc:  "How many messages of QoS 1 and 2 may wait for a session, and for a shared subscription. 0 is no limit. A policy may set a lower one.",
+			bind: func(c *Config) value { return integer(&c.MQTT.SessionMaxMessages, 0, math.MaxInt32) },
+		},
+		{
+			key: "mqtt.session_max_bytes", def: "0B", unit: "size",
+			doc:  "How many bytes of payload may wait for a session, and for a shared subscription. 0B is no limit. A policy may set a lower one.",
+			bind: func(c *Config) value { return size(&c.MQTT.SessionMaxBytes, 0, math.MaxInt64) },
+		},
+		{
+			key: "mqtt.session_overflow", def: dropOldest, unit: dropOldest + " or " + refuseNew,
+			doc:  "What happens when as much waits for a session as may: the oldest messages go, or new ones are refused, and an MQTT 5 client that publishes one is told (0x97), whoever else gets it.",
+			bind: func(c *Config) value { return oneOf(&c.MQTT.SessionOverflow, dropOldest, refuseNew) },
 		},
 		{
 			key: "mqtt.max_client_id", def: "1024", unit: "bytes",

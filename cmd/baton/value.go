@@ -93,7 +93,7 @@ func boolean(p *bool) value {
 }
 
 // integer is a whole number from lo to hi.
-func integer[T ~int | ~uint16 | ~uint32](p *T, lo, hi int64) value {
+func integer[T ~int | ~int64 | ~uint16 | ~uint32](p *T, lo, hi int64) value {
 	return single[T]{
 		p,
 		func(s string) (T, error) {

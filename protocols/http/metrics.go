@@ -37,6 +37,7 @@ type Stats struct {
 	ExpiredTotal                                           uint64 // of SettledTotal
 	DuplicatesTotal                                        uint64 // passed over for their ids
 	DroppedTotal                                           uint64 // that nobody keeps, for subscribers that were away or slow
+	OverflowedTotal                                        uint64
 
 	PublishersBlocked bool // publishers wait until memory or disk space is free
 	MemoryAlarm       bool // if they do, it is for want of memory: of the budget, or above the watermark
@@ -105,6 +106,7 @@ func brokerMetrics() []metric {
 		{"baton_exchanges", "Exchanges, predeclared ones included", gauge, func(s *Stats) float64 { return float64(s.Exchanges) }},
 		{"baton_messages_settled_total", "Messages that queues are done with: acknowledged, dropped, purged or expired", counter, func(s *Stats) float64 { return float64(s.SettledTotal) }},
 		{"baton_messages_expired_total", "Messages that queues dropped because their time was over, once for each queue", counter, func(s *Stats) float64 { return float64(s.ExpiredTotal) }},
+		{"baton_messages_overflowed_total", "Messages that full queues dropped or refused, once for each queue", counter, func(s *Stats) float64 { return float64(s.OverflowedTotal) }},
 		{"baton_queue_messages_resting", "Messages that came back from consumers and are not ready again yet, because of x-delayed-retry-type", gauge, func(s *Stats) float64 { return float64(s.Resting) }},
 		{"baton_messages_delayed", "Messages that exchanges of the type x-delayed-message keep back", gauge, func(s *Stats) float64 { return float64(s.Delayed) }},
 		{"baton_messages_duplicate_total", "Messages that an exchange or a queue passed over, as it has had one of that id, once for each of them", counter, func(s *Stats) float64 { return float64(s.DuplicatesTotal) }},
