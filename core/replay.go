@@ -68,13 +68,17 @@ type cause struct {
 	id          uint32
 }
 
-// SendRetained sends the retained messages that match a subscription which Subscribe has made, behind those of other subscriptions. If
-// the subscription is still being sent some, it begins anew.
-func (l *Link) SendRetained(spec SubscriptionSpec) {
+// SendRetained sends the retained messages that match a subscription which Subscribe has made, behind those of other subscriptions: those
+// there were when it was made, by Subscribed.Retained; with 0, those there are. If the subscription is still being sent some, it begins
+// anew.
+func (l *Link) SendRetained(spec SubscriptionSpec, upto Seq) {
 	sub := l.sub
-	upto, n := sub.vhost.retained.end()
+	next, n := sub.vhost.retained.end()
 	if n == 0 {
 		return
+	}
+	if upto == 0 {
+		upto = next
 	}
 	rs := &sub.replays
 	rs.mu.Lock()

@@ -164,7 +164,28 @@ func (c *client) subscribe(t *testing.T, spec core.SubscriptionSpec) {
 	if results[0].Err != nil {
 		t.Fatal(results[0].Err)
 	}
-	c.link.SendRetained(spec)
+	c.link.SendRetained(spec, results[0].Retained)
+}
+
+// What is retained between a subscription and the sending of what is retained has come as it was published, and comes no second time.
+func TestRetainedAfterTheSubscriptionComesOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := keeper(t, core.Options{}, value("a", "before", core.AtMostOnce))
+		c := linkClient(t, b, "c", core.SubscriberSpec{})
+		spec := core.SubscriptionSpec{Key: "#", Level: core.AtMostOnce}
+		results, err := c.link.Subscribe(t.Context(), []core.SubscriptionSpec{spec})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := value("b", "after", core.AtMostOnce)
+		m.Exchange, m.Retain = core.TopicExchange, true
+		if _, err := c.session.Publish(m, nil, 0); err != nil {
+			t.Fatal(err)
+		}
+		c.expect(t, "b=after")
+		c.link.SendRetained(spec, results[0].Retained)
+		c.expect(t, "b=after", "a=before")
+	})
 }
 
 func value(key, body string, level core.Level) *core.Message {

@@ -375,7 +375,7 @@ func (s *script) runLink(p *peer, d *datadriven.TestData) (err error) {
 		})
 		s.printf("existed=%t", existed[0])
 	case "retained":
-		p.link.SendRetained(subscription(s.t, d))
+		p.link.SendRetained(subscription(s.t, d), 0)
 	case "ack":
 		s.printf("known=%t", p.link.Ack(id))
 	case "received":

@@ -60,8 +60,9 @@ var noSubscriptions = new(subscriptionTable)
 
 // Subscribed is what became of one subscription that was asked for.
 type Subscribed struct {
-	Existed bool  // it replaced one of the same key
-	Err     error // it was refused: there is what there was before
+	Existed  bool  // it replaced one of the same key
+	Retained Seq   // what is retained from there on comes as it is published
+	Err      error // it was refused: there is what there was before
 }
 
 // Subscribe adds subscriptions, replacing those of the same key, and tells what became of each. It returns when they have passed.
@@ -93,6 +94,10 @@ func (l *Link) Subscribe(ctx context.Context, specs []SubscriptionSpec) ([]Subsc
 		if sub.durable {
 			ops = append(ops, sub.subscriptionDefinition(spec))
 		}
+	}
+	upto, _ := v.retained.end()
+	for i := range results {
+		results[i].Retained = upto
 	}
 	p := v.commit(false, append(ops, Op{Kind: OpNone})...)
 	v.mu.Unlock()

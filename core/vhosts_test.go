@@ -161,7 +161,7 @@ func busyClient(t *testing.T, s *core.Session, i int, begun func(), ended chan e
 		if err == nil {
 			_, _ = l.Subscribe(ctx, []core.SubscriptionSpec{{Key: "k", Level: core.ExactlyOnce}})
 			l.Start()
-			l.SendRetained(core.SubscriptionSpec{Key: "k", Level: core.ExactlyOnce})
+			l.SendRetained(core.SubscriptionSpec{Key: "k", Level: core.ExactlyOnce}, 0)
 			m := core.Message{Exchange: core.TopicExchange, Key: "k", Body: []byte("m"), Persistent: true, Once: true, Retain: true}
 			_ = l.PublishOnce(&m, uint16(round%100)+1, nil, 0, 0)
 		} else if last && core.KindOf(err) != core.Closing {

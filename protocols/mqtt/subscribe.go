@@ -79,7 +79,7 @@ func (c *conn) subscribe(ctx context.Context, f wire.Frame) error {
 			continue
 		}
 		if results[i].Err == nil && (handling == sendRetained || handling == sendRetainedIfNew && !results[i].Existed) { // [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11] [MQTT-3.8.4-4]
-			c.link.SendRetained(spec)
+			c.link.SendRetained(spec, results[i].Retained)
 			c.greet(p.Subscriptions[asked[i]].Filter, &spec)
 		}
 	}

@@ -147,7 +147,7 @@ func (c *conn) open(ctx context.Context) (err error) {
 	c.keepAlive()
 	c.link.Start()
 	for _, spec := range b.fresh {
-		c.link.SendRetained(spec)
+		c.link.SendRetained(spec, 0)
 	}
 	b.fresh = nil
 	c.notify(connected)
