@@ -95,6 +95,9 @@ func (s *Session) alarms() (alarms Alarms, shorter <-chan struct{}) {
 		return alarms, nil
 	}
 	share := b.share()
+	if s.scratch == nil {
+		return alarms, nil
+	}
 	for _, q := range s.targets {
 		if shorter = q.long(share); shorter != nil {
 			alarms.Memory = true

@@ -263,6 +263,7 @@ func (n *unique) held() bool {
 // dedups.mu is held, until u is committed.
 func (s *Session) uniqueIn(u *unit, n *unique, m *Message, route func() error) (routed int, err error) {
 	n.now = s.broker.now()
+	s.prepare()
 	s.unique = n
 	err = route()
 	if err == nil {

@@ -20,6 +20,7 @@ func (l *Link) PublishOnce(m *Message, id uint16, c Completion, tag, unrouted ui
 		return nil
 	}
 	if sub.durable {
+		s.prepare()
 		s.extra = append(s.extra, sub.receivedDefinition(id))
 	}
 	routed, err := s.publish(m, c, tag)
@@ -29,8 +30,10 @@ func (l *Link) PublishOnce(m *Message, id uint16, c Completion, tag, unrouted ui
 			s.Confirm(c, unrouted)
 		}
 	}
-	clear(s.extra)
-	s.extra = s.extra[:0]
+	if sub.durable {
+		clear(s.extra)
+		s.extra = s.extra[:0]
+	}
 	return err
 }
 

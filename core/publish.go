@@ -57,13 +57,14 @@ func (s *Session) publish(m *Message, c Completion, tag uint64) (routed int, err
 
 // Confirm completes c after everything published before it, with no record of its own.
 func (s *Session) Confirm(c Completion, tag uint64) {
-	if c != nil || len(s.extra) > 0 {
+	if c != nil || s.scratch != nil && len(s.extra) > 0 {
 		s.commit(Op{Kind: OpNone, Done: c, Tag: tag})
 	}
 }
 
 // commit hands op over, and what is to be recorded with it.
 func (s *Session) commit(op Op) {
+	s.prepare()
 	s.ops = append(append(s.ops[:0], op), s.extra...)
 	s.broker.store.Commit(s.ops)
 	clear(s.ops) // an idle session must not keep its last message
@@ -132,7 +133,10 @@ func (s *Session) put(u *unit, kept *Pair, m *Message) (routed int, err error) {
 }
 
 // unit begins one with the session's scratch.
-func (s *Session) unit() unit { return unit{broker: s.broker, ops: s.ops[:0]} }
+func (s *Session) unit() unit {
+	s.prepare()
+	return unit{broker: s.broker, ops: s.ops[:0]}
+}
 
 // publishRetained keeps m for its key, or clears what was kept, and publishes it, in one unit. It is routed only then: who subscribes
 // meanwhile gets m in one way or the other.
@@ -219,6 +223,7 @@ func (s *Session) routeOn(m *Message) bool {
 
 // reset forgets what the last message reached.
 func (s *Session) reset() {
+	s.prepare()
 	s.targets, s.pushes, s.shared, s.keepers = s.targets[:0], s.pushes[:0], s.shared[:0], s.keepers[:0]
 }
 

@@ -39,15 +39,15 @@ type Queue struct {
 	settings atomic.Pointer[QueueSettings] // nil: none. It changes under mu
 
 	mu        sync.Mutex
-	lane      lane    // where its messages lie
-	ladder    *ladder // the lanes of higher priorities; nil: there are no priorities
+	lane      lane        // where its messages lie
+	ladder    *ladder     // the lanes of higher priorities; nil: there are no priorities
+	consumers []*Consumer // all, in the order of their making
+	listed    []*Consumer // those that may have credit, the highest priority first
+	active    *Consumer   // the one of a single queue, also when it is retired; nil: there is none
+	turn      int         // index in listed of the one to be served next
 	deleted   bool
-	consumers []*Consumer   // all, in the order of their making
-	listed    []*Consumer   // those that may have credit, the highest priority first
-	turn      int           // index in listed of the one to be served next
 	exclusive bool          // the one consumer is exclusive
 	single    bool          // one consumer is active at a time; never changed
-	active    *Consumer     // that one, also when it is retired; nil: there is none
 	used      bool          // it is on record that it has had a consumer; of durable auto-delete queues alone
 	loading   bool          // the loader has the queue on its list
 	unsaid    int64         // bytes in memory that the broker's sum does not show yet

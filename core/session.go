@@ -10,7 +10,7 @@ import (
 
 // SessionOptions say whose session it is.
 type SessionOptions struct {
-	Conn string   // the connection's name, for logs
+	Conn string   // the connection's name, of a session without Info
 	User string   // who authenticated
 	Tags []string // the user's
 
@@ -74,7 +74,12 @@ type Session struct {
 	disowned atomic.Bool // its user is deleted
 	paced    bool        // routing is divided
 
-	// scratch of Publish and Settle
+	*scratch // nil until something is published, and after Rest
+}
+
+// scratch is what verbs keep from one to the next: a publisher's room for lists, and whom its last message reached. Of a hundred thousand
+// sessions most publish nothing.
+type scratch struct {
 	matched []*binding
 	targets []*Queue
 	pushes  []push
@@ -93,6 +98,16 @@ type push struct {
 	sub   *Subscriber
 	match Match
 }
+
+// prepare sees to it that there is scratch.
+func (s *Session) prepare() {
+	if s.scratch == nil {
+		s.scratch = new(scratch)
+	}
+}
+
+// Rest lets go of what only a session that publishes needs. It is made anew when it does.
+func (s *Session) Rest() { s.scratch, s.rights = nil, nil }
 
 // HasTag reports whether the session's user has a tag.
 func (s *Session) HasTag(tag string) bool { return slices.Contains(s.opt.Tags, tag) }

@@ -19,7 +19,7 @@ func (l *Link) share(m *member) {
 	noAck := m.spec.Level == AtMostOnce
 	x.consumer = &Consumer{
 		session: l.session, queue: q, open: !noAck, final: true,
-		spec: ConsumerSpec{Queue: q.spec.Name, Receiver: x, NoAck: noAck, Window: l.window},
+		spec: ConsumerSpec{Queue: q.spec.Name, Receiver: x, NoAck: noAck, Window: &l.window},
 	}
 	l.sharings = append(l.sharings, x)
 	l.shares.Store(true)

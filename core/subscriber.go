@@ -124,8 +124,9 @@ type Link struct {
 	sub      *Subscriber
 	session  *Session
 	receiver SubscriberReceiver
-	window   *Window
-	consumer *Consumer   // from Start on; guarded by sub.gate
+	window   Window
+	own      Consumer    // in the queue
+	consumer *Consumer   // own, from Start on; guarded by sub.gate
 	sharings []*sharing  // in what shares it takes part; guarded by sub.gate
 	accepted bool        // the link was on record while it held the subscriber; guarded by vhost.mu
 	allowed  uint64      // the generation of the rights by which it has its will; guarded by vhost.mu
@@ -247,7 +248,8 @@ func (s *Session) newLink(spec *SubscriberSpec, silenced *Link, lost lost) (l *L
 	if window == 0 {
 		window = math.MaxUint16
 	}
-	l = &Link{sub: sub, session: s, receiver: spec.Receiver, window: NewWindow(window)}
+	l = &Link{sub: sub, session: s, receiver: spec.Receiver}
+	l.window.limit.Store(int64(window))
 	s.link = l
 	ops = append(ops, sub.attach(l, spec)...)
 	return l, present, append(ops, Op{Kind: OpNone})
@@ -316,10 +318,8 @@ func (l *Link) Start() {
 func (l *Link) startOwn(q *Queue) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	l.consumer = &Consumer{
-		session: l.session, queue: q, open: true, final: true,
-		spec: ConsumerSpec{Queue: q.spec.Name, Receiver: l, Window: l.window},
-	}
+	l.own = Consumer{session: l.session, queue: q, open: true, final: true, spec: ConsumerSpec{Receiver: l, Window: &l.window}}
+	l.consumer = &l.own
 	l.started.Store(true)
 	l.sub.releaseAgain(l)
 	q.consumers = append(q.consumers, l.consumer)

@@ -23,6 +23,9 @@ func TestIdleMQTTConnections(t *testing.T) {
 	before := settle(t, b, footprint{goroutines: math.MaxInt, heap: math.MaxInt})
 	peers := openIdle(t, b.MQTTURL(), n)
 	during := measure(t, b)
+	if again := measure(t, b); again.heap < during.heap { // a buffer of the store may have been there
+		during = again
+	}
 	closeIdle(t, peers)
 	// The store's buffers and the index's come and go meanwhile; the allowance for them is small beside what 10,000 connections would leave.
 	allowed := footprint{goroutines: before.goroutines + 5, heap: before.heap + n<<10 + 4<<20}
@@ -42,8 +45,8 @@ func TestIdleMQTTConnections(t *testing.T) {
 	if during.goroutines > before.goroutines+n+32 {
 		t.Errorf("%d connections have %d goroutines", n, during.goroutines-before.goroutines)
 	}
-	if kib := perConn(during.heap, before.heap); kib > 8 {
-		t.Errorf("%.1f KiB of heap per idle connection, want at most 8", kib)
+	if kib := perConn(during.heap, before.heap); kib > 6 {
+		t.Errorf("%.1f KiB of heap per idle connection, want at most 6", kib)
 	}
 }
 

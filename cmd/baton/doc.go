@@ -25,7 +25,8 @@
 //   - A store that has never had a user gets its first one before clients get in.
 //
 //   - Publishers wait while the process uses more memory than its watermark
-//     allows, garbage not counted (memory.go).
+//     allows, garbage not counted (memory.go). When a rush is over, what it has
+//     left behind in memory goes back to the system within seconds (lull.go).
 //
 //   - With --ha: a standby opens no client port, follows the primary's journal,
 //     and says in /readyz and metrics why it could not take over, if so. What its

@@ -177,6 +177,7 @@ func (n *node) active(ctx context.Context, t *ha.Tenure) error {
 	}
 	defer clients.Close()
 	defer n.memory.start(broker.SetMemoryAlarm)()
+	defer watchLulls()()
 	took.lap(&took.listen)
 	n.live.set(n.cfg, broker, store, clients)
 	defer n.live.clear()

@@ -100,7 +100,7 @@ func (c *conn) received(a wire.Ack) error {
 // identifier is free [MQTT-4.3.3-11] [MQTT-4.3.3-12]. An identifier that was not in use is free,
 // too: PUBCOMP says so (section 3.7.2.1), and the client may go on.
 func (c *conn) released(a wire.Ack) error {
-	delete(c.once, a.PacketID)
+	c.pub.released(a.PacketID)
 	return c.link.ReleaseReceived(a.PacketID, c,
 		answer(wire.PUBCOMP, a.PacketID, wire.Success), answer(wire.PUBCOMP, a.PacketID, wire.PacketIDNotFound))
 }

@@ -26,7 +26,6 @@ type conn struct {
 	from  *source
 	entry *listen.Registration[*conn] // nil: it was one too many
 	over  func()                      // tells who has started the connection that it is closed
-	dozes bool                        // it does when its client is silent
 
 	// Agreed on in the handshake, and read by whoever delivers from then on.
 	session   *core.Session
@@ -34,32 +33,29 @@ type conn struct {
 	user      string
 	vhost     string
 	clientID  string
-	interval  time.Duration // the keep alive; 0: none
-	acceptMax uint32        // the largest packet the client accepts
-	sendMax   uint32        // the largest packet the client may send
-	version   wire.Version
 	sent      *sentAliases // nil: the client takes none
-	byMethod  bool         // the client has authenticated by SCRAM-SHA-256, and may again
-	bridge    bool         // the client says that it is another broker, see wire.BridgeBit
-	explains  bool         // answers may have reason strings
-	connected bool         // CONNACK was sent, and it was not a refusal
-	outlives  bool         // the session may outlive the connection
+	acceptMax uint32       // the largest packet the client accepts
+	sendMax   uint32       // the largest packet the client may send
+	version   wire.Version
+	dozes     bool // the connection does when its client is silent
+	byMethod  bool // the client has authenticated by SCRAM-SHA-256, and may again
+	bridge    bool // the client says that it is another broker, see wire.BridgeBit
+	explains  bool // answers may have reason strings
+	connected bool // CONNACK was sent, and it was not a refusal
+	outlives  bool // the session may outlive the connection
 
 	// Owned by the reader.
-	in      *listen.Reader      // nil while the connection dozes
-	again   *auth.SCRAMExchange // the client is authenticating anew; nil: it is not
-	left    *wire.Disconnect    // how the client took its leave
-	topic   string              // of the last publication
-	to      destination         // that of the last publication
-	aliases []destination       // by alias less one
-	once    map[uint16]struct{} // identifiers of QoS 2 that came on this connection and were not released
+	warned bool                // of publications that are not allowed
+	in     *listen.Reader      // nil while the connection dozes
+	pub    *publisher          // nil until the client publishes
+	again  *auth.SCRAMExchange // the client is authenticating anew; nil: it is not
+	left   *wire.Disconnect    // how the client took its leave
 
 	unacked  atomic.Int32   // publications of QoS 1 that are not answered
 	discards sync.WaitGroup // deliveries that are being given up; see discard
 	alive    keepAlive
 	expiry   *time.Timer // of the login; nil: none
 	blocked  atomic.Bool // the reader waits for alarms to end
-	warned   bool        // of publications that are not allowed; owned by the reader
 	told     bool        // DISCONNECT is in the outbox; owned by who appends to that
 	count    counters
 
@@ -67,9 +63,9 @@ type conn struct {
 	reasons   map[uint64]string // reason strings of answers to come, by their tags
 
 	lifeMu  sync.Mutex              // below the engine's locks
+	leaving bool                    // read deadlines are for the goodbye from now on, and what is delivered is not answered
 	cancel  context.CancelCauseFunc // of the reader's context; nil while the connection dozes
 	reason  error                   // why the connection is to end; nil: it is not
-	leaving bool                    // read deadlines are for the goodbye from now on, and what is delivered is not answered
 }
 
 var (
@@ -148,6 +144,9 @@ func (c *conn) run(ctx context.Context) error {
 		}
 		if err == nil {
 			err = c.out.AwaitRoom(ctx)
+		}
+		if err == nil && n > 0 && f.Type == wire.PINGREQ && c.isDrained() {
+			err = errSilent // who has anything else to say does not ping
 		}
 		if err != nil {
 			return err

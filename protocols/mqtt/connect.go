@@ -36,7 +36,7 @@ func (c *conn) handshake(ctx context.Context) error {
 	if err := c.connect(ctx); err != nil {
 		return err
 	}
-	c.alive.begin(c.srv.start, c.interval)
+	c.alive.begin(c.srv.start)
 	c.link.Start()
 	return nil
 }
@@ -157,7 +157,7 @@ func (c *conn) accept(p *wire.Connect) *wire.Connack {
 	if limit := uint16(opt.MaxKeepAlive / time.Second); limit > 0 && (p.KeepAlive == 0 || p.KeepAlive > limit) {
 		ack.HasServerKeepAlive, ack.ServerKeepAlive = true, limit
 	}
-	c.interval = time.Duration(serverKeepAlive(ack, p)) * time.Second
+	c.alive.interval = time.Duration(serverKeepAlive(ack, p)) * time.Second
 	return ack
 }
 

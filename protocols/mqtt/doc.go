@@ -160,6 +160,7 @@
 // them: a connection that has said nothing for a few seconds dozes. Its reader ends
 // and leaves a new goroutine that waits for the socket in its place, because
 // a stack that has grown with a packet stays as large: 4 to 8 KiB in place of 2.
+// A client that pings has nothing else to say: its connection dozes at once.
 // Buffers, the reader's context and its timer go with it. On systems other than unix
 // nothing dozes.
 //

@@ -48,12 +48,13 @@ func (c *conn) rest() {
 	c.alive.stop()
 	c.in.Release()
 	c.in = nil
-	c.topic, c.to = "", destination{}
+	c.pub.rest()
+	c.session.Rest()
 	c.lifeMu.Lock()
 	defer c.lifeMu.Unlock()
 	c.cancel(nil)
 	c.cancel = nil
-	if c.alive.limit > 0 {
+	if c.alive.interval > 0 {
 		c.deadlineLocked(time.Now().Add(c.alive.left(time.Since(c.srv.start))))
 	}
 }
@@ -94,7 +95,7 @@ func (c *conn) awaitSocket() error {
 // over. waited is how the wait has ended; all but the deadline shows again.
 func (c *conn) work(waited error) {
 	ctx := c.wake()
-	if errors.Is(waited, os.ErrDeadlineExceeded) && c.alive.limit > 0 && c.alive.left(time.Since(c.srv.start)) <= 0 {
+	if errors.Is(waited, os.ErrDeadlineExceeded) && c.alive.interval > 0 && c.alive.left(time.Since(c.srv.start)) <= 0 {
 		c.interrupt(c.alive.over()) // if it is not already, for another reason
 	}
 	c.alive.watch(c)

@@ -24,11 +24,11 @@ func TestIdleConnections(t *testing.T) {
 		webSocket bool
 		connect   func(p *peer, i int)
 	}{
-		{"clean", 9 << 10, false, func(p *peer, i int) {
+		{"clean", 7680, false, func(p *peer, i int) {
 			p.write(connect(wire.V311, fmt.Sprint("client-", i)))
 			p.next()
 		}},
-		{"session with a subscription", 12 << 10, false, func(p *peer, i int) {
+		{"session with a subscription", 10 << 10, false, func(p *peer, i int) {
 			p.write(connect(wire.V5, fmt.Sprint("client-", i), durable, keepAlive(60)))
 			p.next()
 			p.subscribe(1, 1, fmt.Sprintf("dev/%d/#", i))

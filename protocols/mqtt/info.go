@@ -17,7 +17,7 @@ func (c *conn) info() core.ConnectionInfo {
 		Protocol: c.protocol(), User: c.user, VHost: c.vhost, State: "running",
 		ClientID:         c.clientID,
 		ClientProperties: field.Table{{Key: "client_id", Value: c.clientID}},
-		Timeout:          c.interval,
+		Timeout:          c.alive.interval,
 		ConnectedAt:      c.entry.Opened,
 		BytesIn:          c.count.bytesRead.Load(),
 		BytesOut:         c.out.Written(),

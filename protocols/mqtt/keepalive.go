@@ -15,7 +15,8 @@ import (
 // note, for the first one of each read, when that was. A connection that dozes has no
 // timer: its read deadline is when the keep alive is over.
 type keepAlive struct {
-	limit time.Duration // one and a half times the keep alive; 0: none. Not changed from start on
+	interval time.Duration // as agreed on in the handshake; 0: none (section 3.1.2.10)
+
 	read  time.Duration // when bytes came last, since Server.start; 0 if they are accounted for; owned by the reader
 	heard atomic.Int64  // when a packet was complete last, since Server.start
 	waits atomic.Int32  // what for, see below
@@ -51,16 +52,15 @@ func (k *keepAlive) excuse(start time.Time) {
 	k.heard.Store(int64(time.Since(start)))
 }
 
-// begin sets the keep alive of a client that has just spoken. Zero turns it off
-// (section 3.1.2.10).
-func (k *keepAlive) begin(start time.Time, interval time.Duration) {
-	k.limit = interval + interval/2
-	k.heard.Store(int64(time.Since(start)))
-}
+// begin notes that the client has just spoken for the first time.
+func (k *keepAlive) begin(start time.Time) { k.heard.Store(int64(time.Since(start))) }
+
+// limit is for how long the client may say nothing; 0: for ever.
+func (k *keepAlive) limit() time.Duration { return k.interval + k.interval/2 }
 
 // left is how long the client may go on saying nothing.
 func (k *keepAlive) left(now time.Duration) time.Duration {
-	return k.limit - (now - time.Duration(k.heard.Load()))
+	return k.limit() - (now - time.Duration(k.heard.Load()))
 }
 
 // watch begins to look.
@@ -78,11 +78,11 @@ func (k *keepAlive) watch(c *conn) {
 // next is how long it takes until there can be something to see; 0: there never is.
 func (k *keepAlive) next(c *conn, now time.Duration) time.Duration {
 	switch left := max(k.left(now), 1); {
-	case !c.dozes && k.limit == 0:
+	case !c.dozes && k.interval == 0:
 		return 0
 	case !c.dozes:
 		return left
-	case k.limit == 0:
+	case k.interval == 0:
 		return c.srv.silence
 	default:
 		return min(left, c.srv.silence)
@@ -105,7 +105,7 @@ func (k *keepAlive) look(c *conn) {
 		return
 	}
 	now := time.Since(c.srv.start)
-	overdue := k.limit > 0 && k.left(now) <= 0
+	overdue := k.interval > 0 && k.left(now) <= 0
 	switch heard := k.heard.Load(); {
 	case overdue && k.waiting():
 		c.interrupt(k.over())
@@ -125,5 +125,5 @@ func (k *keepAlive) look(c *conn) {
 
 // over is the end of a connection whose client was silent for too long.
 func (k *keepAlive) over() error {
-	return wire.Errorf(wire.KeepAliveTimeout, "no packet was received for %v", k.limit)
+	return wire.Errorf(wire.KeepAliveTimeout, "no packet was received for %v", k.limit())
 }

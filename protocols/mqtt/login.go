@@ -116,7 +116,7 @@ func (c *conn) loginRefused(ctx context.Context, code wire.ReasonCode, reason er
 // attach opens the principal's session.
 func (c *conn) attach(principal *auth.Principal) error {
 	opt := core.SessionOptions{
-		Conn: c.nc.RemoteAddr().String(), User: c.user, Tags: principal.Tags,
+		User: c.user, Tags: principal.Tags,
 		Info: c.info, End: c.end, Blocked: c.noteBlocked,
 	}
 	opt.MessageRate, opt.ByteRate = c.srv.opt.Rates()

@@ -59,21 +59,51 @@ func (c *conn) message(p *wire.Publish, size int) (*core.Message, error) {
 	return m, nil
 }
 
+// publisher is what the reader knows of a client that publishes; most do not.
+type publisher struct {
+	topic   string              // of the last publication
+	to      destination         // that of the last publication
+	aliases []destination       // by alias less one
+	once    map[uint16]struct{} // identifiers of QoS 2 that came on this connection and were not released
+}
+
+func (c *conn) publisher() *publisher {
+	if c.pub == nil {
+		c.pub = new(publisher)
+	}
+	return c.pub
+}
+
+// released notes that an identifier of QoS 2 is free.
+func (p *publisher) released(id uint16) {
+	if p != nil {
+		delete(p.once, id)
+	}
+}
+
+// rest lets go of what was kept for the next publication.
+func (p *publisher) rest() {
+	if p != nil {
+		p.topic, p.to = "", destination{}
+	}
+}
+
 // whereTo resolves the topic of a publication. Topics mostly come as the one
 // before, so that the last is kept with its destination.
 func (c *conn) whereTo(p *wire.Publish) (*destination, error) {
 	if alias := int(p.Properties.TopicAlias); alias > 0 {
 		return c.aliased(alias, p.Topic)
 	}
-	if string(p.Topic) != c.topic {
+	pub := c.publisher()
+	if string(p.Topic) != pub.topic {
 		topic := string(p.Topic)
 		to, err := c.srv.destination(topic)
 		if err != nil {
 			return nil, err
 		}
-		c.topic, c.to = topic, to
+		pub.topic, pub.to = topic, to
 	}
-	return &c.to, nil
+	return &pub.to, nil
 }
 
 // aliased sets or uses a topic alias (section 3.3.2.3.4).
@@ -81,13 +111,14 @@ func (c *conn) aliased(alias int, topic []byte) (*destination, error) {
 	if alias > c.srv.opt.TopicAliasMaximum { // [MQTT-3.3.2-9] [MQTT-3.3.2-12]
 		return nil, wire.Errorf(wire.TopicAliasInvalid, "topic alias %d, the maximum is %d", alias, c.srv.opt.TopicAliasMaximum)
 	}
-	if alias > len(c.aliases) {
+	pub := c.publisher()
+	if alias > len(pub.aliases) {
 		if len(topic) == 0 {
 			return nil, unknownAlias(alias)
 		}
-		c.aliases = append(c.aliases, make([]destination, alias-len(c.aliases))...)
+		pub.aliases = append(pub.aliases, make([]destination, alias-len(pub.aliases))...)
 	}
-	at := &c.aliases[alias-1]
+	at := &pub.aliases[alias-1]
 	if len(topic) > 0 {
 		to, err := c.srv.destination(string(topic))
 		if err != nil {
@@ -147,7 +178,7 @@ func (c *conn) route(ctx context.Context, m *core.Message, p *wire.Publish) erro
 // it caused is on record [MQTT-4.3.2-4]; its identifier is not noted, so that it
 // may name another one then [MQTT-4.3.2-5]. One that is malformed is refused.
 func (c *conn) routeAtLeastOnce(m *core.Message, id uint16, malformed error) error {
-	if int(c.unacked.Add(1))+len(c.once) > c.receiveMaximum() {
+	if int(c.unacked.Add(1))+len(c.pub.once) > c.receiveMaximum() {
 		return c.tooMany()
 	}
 	puback := answer(wire.PUBACK, id, wire.Success)
@@ -173,16 +204,16 @@ func (c *conn) routeOnce(m *core.Message, id uint16, malformed error) error {
 	if malformed != nil {
 		return c.refused(malformed, pubrec)
 	}
-	if c.once == nil {
-		c.once = make(map[uint16]struct{})
+	if c.pub.once == nil {
+		c.pub.once = make(map[uint16]struct{})
 	}
-	c.once[id] = struct{}{}
-	if int(c.unacked.Load())+len(c.once) > c.receiveMaximum() {
+	c.pub.once[id] = struct{}{}
+	if int(c.unacked.Load())+len(c.pub.once) > c.receiveMaximum() {
 		return c.tooMany()
 	}
 	err := c.link.PublishOnce(m, id, c, pubrec, answer(wire.PUBREC, id, wire.NoMatchingSubscribers))
 	if err != nil {
-		delete(c.once, id)
+		delete(c.pub.once, id)
 	}
 	return c.refused(err, pubrec)
 }

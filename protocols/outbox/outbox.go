@@ -98,9 +98,14 @@ type Outbox struct {
 	err      error         // the write error that ended it
 	largest  int64         // of what was appended since no more than the low mark waited: the longest piece above the high mark
 	deadline time.Time     // the write deadline in force; zero for none
-	final    time.Time     // set by Close: no deadline is later
 	room     chan struct{} // made by awaitReady, closed when Room is called
-	done     chan struct{} // made by Close when it must wait for the writer
+	closing  *closing      // made by Close when it must wait for the writer
+}
+
+// closing is what a Close waits for.
+type closing struct {
+	final time.Time // no deadline is later
+	done  chan struct{}
 }
 
 // New returns the outbox of conn.
@@ -246,14 +251,11 @@ func (o *Outbox) Close(drain time.Duration) error {
 		defer o.mu.Unlock()
 		return o.err
 	}
-	if o.final.IsZero() {
-		o.final = time.Now().Add(drain)
-		o.setDeadlineLocked(o.final)
+	if o.closing == nil {
+		o.closing = &closing{final: time.Now().Add(drain), done: make(chan struct{})}
+		o.setDeadlineLocked(o.closing.final)
 	}
-	if o.done == nil {
-		o.done = make(chan struct{})
-	}
-	done := o.done
+	done := o.closing.done
 	o.mu.Unlock()
 	<-done // the deadline bounds it
 	o.mu.Lock()
@@ -321,9 +323,9 @@ func (o *Outbox) swap(empty *Buffer) *Buffer {
 
 func (o *Outbox) endLocked() {
 	o.writing = false
-	if o.done != nil {
-		close(o.done)
-		o.done = nil
+	if o.closing != nil {
+		close(o.closing.done)
+		o.closing = nil
 	}
 }
 
@@ -361,7 +363,7 @@ func (o *Outbox) arm() {
 }
 
 func (o *Outbox) armLocked() {
-	if !o.final.IsZero() {
+	if o.closing != nil {
 		return
 	}
 	if now := time.Now(); o.deadline.Sub(now) < o.opt.StallTimeout {
@@ -381,9 +383,9 @@ func (o *Outbox) extend(progress bool) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch now := time.Now(); {
-	case !o.final.IsZero() && !now.Before(o.final):
+	case o.closing != nil && !now.Before(o.closing.final):
 		return ErrDrain
-	case !o.final.IsZero():
+	case o.closing != nil:
 		return nil // Close has moved the deadline meanwhile
 	case !progress:
 		return fmt.Errorf("%w for %v", ErrStalled, o.opt.StallTimeout)
