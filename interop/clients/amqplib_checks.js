@@ -7,22 +7,12 @@ const path = require('path');
 const assert = require('assert/strict');
 const amqp = require('amqplib');
 const callbacks = require('amqplib/callback_api');
+const { check, sleep, eventually, run } = require('./checks');
 const { version } = JSON.parse(fs.readFileSync(path.join(path.dirname(require.resolve('amqplib')), 'package.json')));
 
 const { AMQP_URL = 'amqp://guest:guest@127.0.0.1:5672/', RESTART, RABBITMQCTL } = process.env;
 const baton = (process.env.BROKER || 'baton') === 'baton';
 const client = `amqplib ${version}`;
-const all = [];
-const check = (requirement, f, ...needs) => all.push({ requirement, f, needs });
-const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
-
-async function eventually(f, ms = 10000) {
-  for (const end = Date.now() + ms; ; await sleep(20)) {
-    const got = await f();
-    if (got) return got;
-    assert(Date.now() < end, `not within ${ms} ms: ${f}`);
-  }
-}
 
 // withChannel gives f a channel of a connection of its own. What closes either is kept, and thrown by nobody.
 async function withChannel(f, kind = 'createChannel', options = {}) {
@@ -364,25 +354,4 @@ check('after kill -9: the connection ends with an error, and what was confirmed 
   });
 }, RESTART);
 
-async function run() {
-  let passed = 0, failed = 0;
-  for (const { requirement, f, needs } of all) {
-    if (!needs.every(Boolean)) { console.log(`left out  ${client}: ${requirement}`); continue; }
-    let timer;
-    const late = new Promise((_, fail) => { timer = setTimeout(() => fail(new Error('takes too long')), 30000); });
-    try {
-      await Promise.race([f(), late]);
-      passed++;
-      if (process.env.VERBOSE) console.log(`ok    ${client}: ${requirement}`);
-    } catch (e) {
-      failed++;
-      console.log(`FAIL  ${client}: ${requirement}\n${e.stack}`);
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-  console.log(`${client}: ${passed} of ${passed + failed} checks passed`);
-  process.exit(failed ? 1 : 0);
-}
-
-run();
+run(client);

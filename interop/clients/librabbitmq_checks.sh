@@ -4,30 +4,10 @@ set -uo pipefail
 
 url=${AMQP_URL:-amqp://guest:guest@127.0.0.1:5672}
 url=${url%/} # which would be the virtual host ""
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-passed=0 failed=0
 name="librabbitmq's tools $(dpkg-query -W -f='${Version}' amqp-tools 2>/dev/null)"
 
-# check REQUIREMENT COMMAND... runs the command in a subshell: it holds if that succeeds.
-check() {
-	local requirement=$1
-	shift
-	( # not in a condition: there bash would switch -e off inside
-		set -e
-		"$@"
-	) >"$scratch/out" 2>&1
-	local rc=$?
-	if ((rc == 0)); then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "FAIL  $name: $requirement"
-		cat "$scratch/out"
-	fi
-}
+. ./checks.sh
 
-same() { [[ $1 == "$2" ]] || { echo "got '$1', want '$2'" && return 1; }; }
 publish() { amqp-publish -u "$url" "$@"; }
 get() { amqp-get -u "$url" "$@"; }
 declare_queue() { amqp-declare-queue -u "$url" "$@"; }
@@ -138,5 +118,4 @@ fi
 cleanup() { delete_queue -q "$queue" >/dev/null; }
 check "the queue is deleted" cleanup
 
-echo "$name: $passed of $((passed + failed)) checks passed"
-((failed == 0))
+score

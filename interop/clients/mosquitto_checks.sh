@@ -4,37 +4,18 @@
 set -uo pipefail
 
 url=${MQTT_URL:-mqtt://guest:guest@127.0.0.1:1883}
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-passed=0 failed=0
 name="mosquitto's clients $(dpkg-query -W -f='${Version}' mosquitto-clients 2>/dev/null)"
 prefix=clients/mosquitto
 
-# check REQUIREMENT COMMAND... runs the command in a subshell: it holds if that succeeds.
-check() {
-	local requirement=$1
-	shift
-	( # not in a condition: there bash would switch -e off inside
-		set -e
-		"$@"
-	) >"$scratch/out" 2>&1
-	local rc=$?
-	if ((rc == 0)); then
-		passed=$((passed + 1))
-	else
-		failed=$((failed + 1))
-		echo "FAIL  $name: $requirement"
-		cat "$scratch/out"
-	fi
-}
+. ./checks.sh
 
-same() { [[ $1 == "$2" ]] || { echo "got '$1', want '$2'" && return 1; }; }
 publish() { mosquitto_pub -L "$url/$1" "${@:2}"; }
 receive() { timeout 20 stdbuf -oL mosquitto_sub -L "$url/$1" "${@:2}"; }
 
 # listening FILE FILTER OPTIONS... starts a subscriber that writes to the file, and returns when it is subscribed. Its process is $subscriber.
 listening() {
 	local file=$1
+	: >"$file.all" # what an earlier one wrote there is not this one's
 	timeout 20 stdbuf -oL mosquitto_sub -L "$url/$2" -d "${@:3}" >"$file.all" 2>&1 &
 	subscriber=$!
 	for _ in {1..500}; do
@@ -204,5 +185,4 @@ if [[ -n ${RESTART:-} ]]; then
 	check "after kill -9 the session, its messages and what was retained are there" killed
 fi
 
-echo "$name: $passed of $((passed + failed)) checks passed"
-((failed == 0))
+score

@@ -7,22 +7,12 @@ const fs = require('fs');
 const assert = require('assert/strict');
 const { randomBytes } = require('crypto');
 const mqtt = require('mqtt');
+const { check, sleep, eventually, run } = require('./checks');
 const { version } = JSON.parse(fs.readFileSync(require.resolve('mqtt/package.json')));
 
 const { MQTT_URL = 'mqtt://guest:guest@127.0.0.1:1883', WS_URL, MQTTS_URL, WSS_URL, MQTT_CA, RESTART } = process.env;
 const prefix = 'clients/mqttjs';
 const client = `MQTT.js ${version}`;
-const all = [];
-const check = (requirement, f, ...needs) => all.push({ requirement, f, needs });
-const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
-
-async function eventually(f, ms = 10000) {
-  for (const end = Date.now() + ms; ; await sleep(20)) {
-    const got = await f();
-    if (got) return got;
-    assert(Date.now() < end, `not within ${ms} ms: ${f}`);
-  }
-}
 
 async function connect(options = {}, url = MQTT_URL) {
   const login = new URL(MQTT_URL);
@@ -213,22 +203,4 @@ check('after kill -9 the client connects again by itself; what it published mean
   }
 }, RESTART);
 
-(async () => {
-  let passed = 0;
-  let failed = 0;
-  for (const { requirement, f, needs } of all) {
-    if (!needs.every(Boolean)) {
-      console.log(`left out  ${client}: ${requirement}`);
-      continue;
-    }
-    try {
-      await f();
-      passed++;
-    } catch (e) {
-      failed++;
-      console.log(`FAIL  ${client}: ${requirement}\n${e.stack}`);
-    }
-  }
-  console.log(`${client}: ${passed} of ${passed + failed} checks passed`);
-  process.exit(failed ? 1 : 0);
-})();
+run(client);

@@ -38,7 +38,7 @@ func isSystem(key string) bool {
 }
 
 // loadAverages are over so many minutes, each.
-var loadAverages = [...]float64{1, 5, 15} //nolint:gochecknoglobals // a constant, as Go has it
+var loadAverages = [...]float64{1, 5, 15}
 
 // system is what is told, and what it is made of.
 type system struct {

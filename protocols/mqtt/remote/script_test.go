@@ -431,8 +431,8 @@ func TestBridge_WaitsLongerEachTime(t *testing.T) {
 		for range 8 {
 			waits = append(waits, between(0))
 		}
-		for i, longest := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
-			if longest *= time.Second; waits[i] < longest/2 || waits[i] > longest {
+		for i, seconds := range []int{1, 2, 4, 8, 16, 32, 60, 60} {
+			if longest := time.Duration(seconds) * time.Second; waits[i] < longest/2 || waits[i] > longest {
 				local.t.Errorf("wait %d is %v, want %v at most and half of it at least", i, waits[i], longest)
 			}
 		}
