@@ -13,26 +13,27 @@ import (
 
 // Broker is the engine: it owns the vhosts, and the memory and disk budgets that they share.
 type Broker struct {
-	opt        Options
-	store      Store
-	vhosts     atomic.Pointer[pmap[*VHost]]
-	lastQueue  atomic.Uint32 // of the ids made in this epoch
-	lastSub    atomic.Uint32 // of the serials of subscribers
-	unroutable atomic.Uint64
-	lapsed     atomic.Uint64 // subscribers that did not come back in time
-	duplicates atomic.Uint64 // messages that an exchange or a queue passed over
-	dropped    atomic.Uint64 // messages that nobody keeps, for subscribers that were away or slow
-	past       pastStats     // of queues that are gone
-	loads      todo[*Queue]
-	shows      shows
-	deaths     todo[*Queue] // with dead letters
-	replays    todo[*Subscriber]
-	watched    todo[*Subscriber] // whose replays the minder has go on
-	resumes    todo[*Session]
-	dues       todo[*delays]
-	expiries   expiries
-	draining   chan struct{}
-	drainOnce  sync.Once
+	opt           Options
+	store         Store
+	vhosts        atomic.Pointer[pmap[*VHost]]
+	lastQueue     atomic.Uint32 // of the ids made in this epoch
+	lastSub       atomic.Uint32 // of the serials of subscribers
+	unroutable    atomic.Uint64
+	retainedBytes atomic.Int64  // of retained messages in memory: see retainedCache
+	lapsed        atomic.Uint64 // subscribers that did not come back in time
+	duplicates    atomic.Uint64 // messages that an exchange or a queue passed over
+	dropped       atomic.Uint64 // messages that nobody keeps, for subscribers that were away or slow
+	past          pastStats     // of queues that are gone
+	loads         todo[*Queue]
+	shows         shows
+	deaths        todo[*Queue] // with dead letters
+	replays       todo[*Subscriber]
+	watched       todo[*Subscriber] // whose replays the minder has go on
+	resumes       todo[*Session]
+	dues          todo[*delays]
+	expiries      expiries
+	draining      chan struct{}
+	drainOnce     sync.Once
 
 	held      atomic.Int64  // bytes of messages in memory, give or take a few KiB per queue
 	openBytes atomic.Int64  // of deliveries outstanding with consumers without a prefetch limit

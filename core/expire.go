@@ -201,7 +201,8 @@ func (r *retained) expire(at *retainedMessage) {
 	if at.over {
 		return
 	}
-	at.over, at.msg = true, nil
+	at.over = true
+	r.letGo(at)
 	r.n--
 	r.root.remove(strings.Split(at.key, topicSeparator))
 	r.vhost.broker.store.Commit([]Op{

@@ -430,7 +430,8 @@ func (b *Broker) allQueues() func(yield func(*Queue) bool) {
 type Stats struct {
 	VHosts, Exchanges, Queues, Consumers int
 	Subscribers, Subscriptions, Retained int
-	Delayed                              int // messages that exchanges keep back
+	Delayed                              int   // messages that exchanges keep back
+	RetainedBytes                        int64 // of retained messages in memory; HeldBytes is without them
 
 	QueueStats        // sums over all queues; the counters include queues that are gone
 	Unroutable uint64 // messages that reached nobody
@@ -448,7 +449,7 @@ type Stats struct {
 func (b *Broker) Stats() Stats {
 	st := Stats{
 		Unroutable: b.unroutable.Load(), Lapsed: b.lapsed.Load(), Dropped: b.dropped.Load(), Duplicates: b.duplicates.Load(), HeldBytes: b.held.Load(), OpenBytes: b.openBytes.Load(), Blocked: !b.open(),
-		Pending: b.store.Pending(), Space: b.store.Space(),
+		Pending: b.store.Pending(), Space: b.store.Space(), RetainedBytes: b.retainedBytes.Load(),
 	}
 	st.QueueStats = b.past.get()
 	for _, v := range b.vhosts.Load().all() {

@@ -188,6 +188,65 @@ func TestRetainedAfterTheSubscriptionComesOnce(t *testing.T) {
 	})
 }
 
+// However many messages are retained, no more than some megabytes of them are in memory, and all come to who subscribes: after they were
+// published, after they were read, after some were replaced and cleared, and after a restart.
+func TestRetainedMessagesLeaveMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n, size, limit = 96, 1 << 20, 32<<20 + 2<<20
+		store := memstore.Open(memstore.Options{})
+		b, err := core.Open(t.Context(), store, core.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		bounded := func(when string, least int64) {
+			t.Helper()
+			if bytes := b.Stats().RetainedBytes; bytes > limit || bytes < least {
+				t.Errorf("%d bytes are in memory %s", bytes, when)
+			}
+		}
+		all := func(name string, want int) {
+			t.Helper()
+			c := linkClient(t, b, name, core.SubscriberSpec{})
+			c.subscribe(t, core.SubscriptionSpec{Key: "#", Level: core.AtMostOnce})
+			synctest.Wait()
+			if got := len(c.taken()); got != want {
+				t.Errorf("%d messages came, want %d", got, want)
+			}
+			c.link.Detach(false, nil)
+		}
+		s := attach(t, b)
+		set := func(i, size int) {
+			m := value("k"+strconv.Itoa(i), strings.Repeat("v", size), core.AtMostOnce)
+			m.Exchange, m.Retain = core.TopicExchange, true
+			publish(t, s, m)
+			flush(t, s)
+		}
+		for i := range n {
+			set(i, size)
+		}
+		bounded("when all are published", 16<<20)
+		all("first", n)
+		bounded("when all were read", 16<<20)
+		for i := range n / 2 {
+			set(i, 0)
+		}
+		for range 1000 {
+			set(n, 10) // one that changes often leaves nothing behind
+		}
+		bounded("when half are cleared", 1<<20)
+		all("second", n/2+1)
+		b.Close()
+		if b, err = core.Open(t.Context(), store, core.Options{Epoch: 2}); err != nil {
+			t.Fatal(err)
+		}
+		bounded("after a restart", 0)
+		all("third", n/2+1)
+		bounded("when they were read back", 16<<20)
+		b.Close()
+		_ = store.Close()
+	})
+}
+
 func value(key, body string, level core.Level) *core.Message {
 	return &core.Message{
 		Exchange: core.TopicExchange, Key: key, Body: []byte(body), Retain: true,

@@ -20,8 +20,8 @@ type retained struct {
 	next  Seq
 	root  retainedNode
 	n     int
-	ended bool                    // the vhost was deleted: nothing is kept any more
-	big   deque[*retainedMessage] // with messages too large to stay in memory, oldest first
+	ended bool // the vhost was deleted: nothing is kept any more
+	cache retainedCache
 }
 
 // retainedNode is a word of a key.
@@ -47,9 +47,6 @@ func (at *retainedMessage) missing(level Level) bool {
 	return at.missed && min(at.level, level) == AtMostOnce
 }
 
-// retainCached is the largest message that stays in memory.
-const retainCached = 1 << 10
-
 // set makes m the message of its key [MQTT-3.3.1-5], or clears that if m is empty [MQTT-3.3.1-6] [MQTT-3.3.1-7]. publish publishes it, with its place and what is to be recorded
 // with it, and tells whether somebody missed it. The lock is held throughout: keys and records change in one order, and who is sent
 // what is kept and who is sent what is published see that order, too.
@@ -64,7 +61,8 @@ func (r *retained) set(m *Message, publish func(at *Pair, ops []Op) (missed bool
 	n := r.node(m.Key, len(m.Body) > 0)
 	if n != nil && n.at != nil {
 		ops = append(ops, Op{Kind: OpSettle, Queue: r.id, Ranges: []Range{{First: n.at.seq, Last: n.at.seq}}})
-		n.at.over, n.at.msg = true, nil // a replay may hold on to it for long
+		n.at.over = true
+		r.letGo(n.at) // a replay may hold on to at for long
 		r.unwatch(n.at)
 		r.n--
 	}
@@ -83,9 +81,10 @@ func (r *retained) set(m *Message, publish func(at *Pair, ops []Op) (missed bool
 	r.n++
 	at := Pair{Queue: r.id, Seq: r.next}
 	r.next++
-	n.at = &retainedMessage{key: m.Key, seq: at.Seq, msg: m, level: m.Level(), expires: m.Expires}
+	n.at = &retainedMessage{key: m.Key, seq: at.Seq, level: m.Level(), expires: m.Expires}
+	r.keep(n.at, m)
 	r.watch(n.at)
-	r.shed(n.at)
+	r.shed()
 	n.at.missed = publish(&at, append(ops, r.placeDefinition(n.at)))
 }
 
@@ -108,19 +107,6 @@ func (r *retained) successor(at *retainedMessage) *retainedMessage {
 		return n.at
 	}
 	return nil
-}
-
-// shed lets go of large messages that can be read back, and notes one more that will be.
-func (r *retained) shed(at *retainedMessage) {
-	for r.big.len() > 0 {
-		if m := (*r.big.at(0)).msg; m != nil && !m.Stored() {
-			break
-		}
-		r.big.popFront().msg = nil
-	}
-	if at.msg.Size() > retainCached {
-		r.big.pushBack(at)
-	}
 }
 
 // node finds the node of a key, and makes it if asked to.
@@ -232,7 +218,7 @@ func (r *retained) read(batch []*retainedMessage) ([]*Message, error) {
 		}
 		messages = append(messages, m)
 	}
-	r.cache(batch, messages)
+	r.keepRead(batch, messages)
 	return messages, nil
 }
 
@@ -257,15 +243,4 @@ func (r *retained) inMemory(batch []*retainedMessage) (messages []*Message, miss
 		missing++
 	}
 	return nil, missing, r.id
-}
-
-// cache keeps small messages that were read.
-func (r *retained) cache(batch []*retainedMessage, messages []*Message) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for i, m := range messages {
-		if m != nil && m.Size() <= retainCached && !batch[i].over {
-			batch[i].msg = m
-		}
-	}
 }

@@ -250,12 +250,13 @@ func (r *retained) clear(u *units) {
 		if at.over {
 			return // met twice
 		}
-		at.over, at.msg = true, nil
+		at.over = true
+		r.letGo(at)
 		r.unwatch(at)
 		u.add(Op{Kind: OpRemove, Key: r.key(at.key)})
 	})
 	if r.id != 0 {
 		u.add(removeOp(r.definition()))
 	}
-	r.root, r.n, r.id = retainedNode{}, 0, 0
+	r.root, r.n, r.id, r.cache = retainedNode{}, 0, 0, retainedCache{}
 }

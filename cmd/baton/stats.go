@@ -52,7 +52,7 @@ func (n *node) stats() (admin.Stats, bool) {
 	s := admin.Stats{
 		VHosts: b.VHosts, Exchanges: b.Exchanges, Queues: b.Queues, Consumers: b.Consumers,
 		Ready: int64(b.Ready), Unacked: int64(b.Unsettled), Resting: int64(b.Resting), Delayed: int64(b.Delayed),
-		Subscribers: b.Subscribers, Subscriptions: b.Subscriptions, Retained: b.Retained,
+		Subscribers: b.Subscribers, Subscriptions: b.Subscriptions, Retained: b.Retained, RetainedBytes: b.RetainedBytes,
 		RoutedTotal: b.Published, SettledTotal: b.Settled, ExpiredTotal: b.Expired, OverflowedTotal: b.Overflowed, DuplicatesTotal: b.Duplicates, DroppedTotal: b.Dropped,
 		PublishersBlocked: b.Blocked, MemoryAlarm: parts.broker.Alarms().Memory, DiskLow: b.Space.Level != core.SpaceOK,
 		MemoryBytes: b.HeldBytes, MemoryLimitBytes: parts.cfg.Memory.Budget,

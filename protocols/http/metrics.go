@@ -19,6 +19,7 @@ type Stats struct {
 	Resting, Delayed int64 // messages that came back and are not ready yet, and those that exchanges keep back
 
 	Subscribers, Subscriptions, Retained int
+	RetainedBytes                        int64 // of retained messages in memory
 
 	ConnectionsOpenedTotal, ConnectionsClosedTotal uint64
 	ConnectionsRefusedTotal                        uint64 // by the connection limit
@@ -114,6 +115,7 @@ func brokerMetrics() []metric {
 		{"baton_subscribers", "MQTT sessions, those of clients that are away included", gauge, func(s *Stats) float64 { return float64(s.Subscribers) }},
 		{"baton_subscriptions", "Subscriptions of MQTT sessions", gauge, func(s *Stats) float64 { return float64(s.Subscriptions) }},
 		{"baton_messages_retained", "Retained messages", gauge, func(s *Stats) float64 { return float64(s.Retained) }},
+		{"baton_messages_retained_memory_bytes", "Bytes of retained messages in memory", gauge, func(s *Stats) float64 { return float64(s.RetainedBytes) }},
 		{"baton_logins_refused_total", "Logins refused", counter, func(s *Stats) float64 { return float64(s.LoginsRefusedTotal) }},
 		{"baton_received_bytes_total", "Bytes read from clients", counter, func(s *Stats) float64 { return float64(s.BytesReadTotal) }},
 		{"baton_sent_bytes_total", "Bytes written to clients", counter, func(s *Stats) float64 { return float64(s.BytesWrittenTotal) }},
