@@ -27,6 +27,7 @@ func TestFailoverStartsAtOnce(t *testing.T) {
 	for n := range *failoverStarts {
 		c := newCluster(t, 2+n%2, *failoverTTL)
 		c.form()
+		c.awaitEpoch(0) // the log says so a moment after the primary is ready
 		c.mu.Lock()
 		claims := 0
 		for _, node := range c.nodes {
