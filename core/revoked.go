@@ -25,11 +25,12 @@ type lost struct {
 }
 
 // lostSubscriptions asks about the subscriptions that a session would find of its client's, and returns those that it may not have any
-// more. The first answer that cannot be found out ends the questions: a backend that is down would be waited for once a subscription. What
-// is not known to be denied stays, as it was allowed when it was made. No lock is held.
+// more, or that are outside of what its link is for. The first answer that cannot be found out ends the questions: a backend that is
+// down would be waited for once a subscription. What is not known to be denied stays, as it was allowed when it was made. No lock is
+// held.
 func (s *Session) lostSubscriptions(spec *SubscriberSpec) (l lost) {
 	const op = "link"
-	if s.opt.Access == nil || spec.Fresh {
+	if s.opt.Access == nil && spec.Outside == nil || spec.Fresh {
 		return l
 	}
 	own, shared := s.vhost.keptFor(spec.Name, s.opt.User)
@@ -38,28 +39,29 @@ func (s *Session) lostSubscriptions(spec *SubscriberSpec) (l lost) {
 	}
 	err := s.allow(op, ExchangeClass, Read, TopicExchange, "")
 	all := errors.Is(err, ErrDenied)
-	if err != nil && !all {
-		return l
-	}
+	unknown := err != nil && !all
 	denied := func(key string) bool {
-		if !all {
-			err = s.allowTopic(op, Read, TopicExchange, key)
+		switch {
+		case all, spec.Outside != nil && spec.Outside(key):
+			return true
+		case unknown:
+			return false
 		}
-		return errors.Is(err, ErrDenied)
+		err := s.allowTopic(op, Read, TopicExchange, key)
+		denied := errors.Is(err, ErrDenied)
+		unknown = err != nil && !denied
+		return denied
 	}
 	for _, m := range shared {
 		if denied(m.spec.Key) {
 			l.shared = append(l.shared, m)
-		} else if err != nil {
-			return l
 		}
 	}
 	own.all(func(b *binding) bool {
 		if denied(b.key) {
 			l.own = append(l.own, b)
-			return true
 		}
-		return err == nil
+		return true
 	})
 	return l
 }
@@ -89,7 +91,7 @@ func (sub *Subscriber) lose(l lost) (ops []Op) {
 	sub.lostAt = q.lane.next
 	q.mu.Unlock()
 	v := sub.vhost
-	v.broker.opt.Logger.Info("subscriptions ended, since their user may not read what they ask for any more", slog.String("vhost", v.name),
+	v.broker.opt.Logger.Info("subscriptions ended that their client may not have any more", slog.String("vhost", v.name),
 		slog.String("subscriber", sub.name), slog.String("user", sub.user), slog.Int("subscriptions", n))
 	return ops
 }

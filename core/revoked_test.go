@@ -44,6 +44,7 @@ func resumed(g *guarded, spec core.SubscriberSpec, change func(*recorder)) (*cli
 func TestResumedSessionKeepsOnlyTheSubscriptionsThatAreStillAllowed(t *testing.T) {
 	exchange, open, secret := "read exchange amq.topic", "read topic open.# of amq.topic", "read topic secret.# of amq.topic"
 	down := errors.New("backend is down")
+	isSecret := func(key string) bool { return strings.HasPrefix(key, "secret.") }
 	for _, tt := range []struct {
 		name   string
 		spec   core.SubscriberSpec
@@ -90,6 +91,22 @@ func TestResumedSessionKeepsOnlyTheSubscriptionsThatAreStillAllowed(t *testing.T
 			[]string{exchange},
 			[]string{"open.#", "secret.#"},
 			[]string{"secret.before=", "open.before=", "secret.after=", "open.after="},
+		},
+		{
+			"one not for the link", // which is not asked about
+			core.SubscriberSpec{Outside: isSecret},
+			func(*recorder) {},
+			[]string{exchange, open},
+			[]string{"open.#"},
+			[]string{"open.before=", "open.after="},
+		},
+		{
+			"one not for the link, and nobody knows of others",
+			core.SubscriberSpec{Outside: isSecret},
+			func(r *recorder) { r.deny, r.err = exchange, down },
+			[]string{exchange},
+			[]string{"open.#"},
+			[]string{"open.before=", "open.after="},
 		},
 		{
 			"a session begun anew", core.SubscriberSpec{Fresh: true}, func(r *recorder) { r.deny = secret }, nil, nil, nil,

@@ -93,6 +93,10 @@ type SubscriberSpec struct {
 	Window   int           // messages on their way at most [MQTT-3.3.4-9]; 0: 65,535
 	Will     *Will
 	Receiver SubscriberReceiver
+
+	// Outside reports that a subscription of that key is not for this link: one that there is ends, as one does that its user may not
+	// have any more. Nil: none is.
+	Outside func(key string) bool
 }
 
 // Match says how a message reaches a subscriber, by all its subscriptions that match, taken together.

@@ -47,6 +47,7 @@ type Config struct {
 		Anonymous         bool
 		AnonymousFrom     string
 		AnonymousUser     string
+		MountPoints       []string
 		MaxConnections    int
 		MaxPacketSize     int64
 		ReceiveMaximum    uint16

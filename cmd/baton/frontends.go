@@ -156,7 +156,7 @@ func (f *frontEnds) serveMQTT(n *node, broker *core.Broker, t *ha.Tenure) (err e
 		NoShared:  !cfg.SharedAvailable,
 		SCRAM:     f.admission.scram,
 		NoDelayed: !cfg.Delayed, SystemInterval: cfg.SysInterval, Version: version(), CheckPayloadFormat: cfg.CheckPayloadFormat, ResponseInformation: cfg.ResponseInformation,
-		Redirect: cfg.ServerReference, Moved: cfg.ServerMoved,
+		Redirect: cfg.ServerReference, Moved: cfg.ServerMoved, MountPoint: mountPointOf(cfg.MountPoints),
 	})
 	if err != nil {
 		return &exitError{exitUsage, err}

@@ -232,6 +232,11 @@ func mqttSettings() []setting {
 			bind: func(c *Config) value { return text(&c.MQTT.AnonymousUser) },
 		},
 		{
+			key: "mqtt.mount_point", def: off, unit: "TOPIC/, LISTENER=TOPIC/ or off", list: true,
+			doc:  "What is put before all topics of MQTT clients, which do not see it: for all, and for one of `mqtt`, `mqtts`, `ws`, `wss` and `socket` in its place, where `socket=` has none. The levels `{username}` and `{client_id}` are the client's. See mqtt.md.",
+			bind: func(c *Config) value { return mountPoints(&c.MQTT.MountPoints) },
+		},
+		{
 			key: "mqtt.disconnect_on_unauthorized", def: "true", unit: "true or false",
 			doc:  "End the connection of a client that publishes where it may not and cannot be told: one before MQTT 5, or at QoS 0. `false` drops the message alone. MQTT 5 clients are told at QoS 1 and 2 (0x87), and go on, either way.",
 			bind: func(c *Config) value { return boolean(&c.MQTT.DisconnectOnUnauthorized) },

@@ -33,6 +33,7 @@ type conn struct {
 	user      string
 	vhost     string
 	clientID  string
+	mount     *mount       // nil: the client has no mount point
 	sent      *sentAliases // nil: the client takes none
 	acceptMax uint32       // the largest packet the client accepts
 	sendMax   uint32       // the largest packet the client may send

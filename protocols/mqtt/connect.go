@@ -58,7 +58,10 @@ func (c *conn) connect(ctx context.Context) error {
 	if err := c.srv.stays(p.Will); err != nil {
 		return err
 	}
-	will, err := c.srv.newWill(p.Will)
+	if c.mount, err = c.mountPoint(); err != nil {
+		return err
+	}
+	will, err := c.newWill(p.Will)
 	if err != nil {
 		return err
 	}
@@ -92,11 +95,15 @@ func (c *conn) takeLink(ctx context.Context, p *wire.Connect, will *core.Will, a
 		expiry = c.srv.opt.MaxSessionExpiry
 	}
 	c.outlives = expiry > 0
-	// [MQTT-3.1.3-2] [MQTT-3.1.4-4] [MQTT-3.2.2-2] [MQTT-3.2.2-3]
-	c.link, ack.SessionPresent, err = c.session.Subscriber(ctx, core.SubscriberSpec{
+	spec := core.SubscriberSpec{
 		Name: c.clientID, Queue: queuePrefix + c.clientID, Fresh: p.CleanStart, Expiry: expiry,
 		Window: int(p.ReceiveMaximum), Will: will, Receiver: c,
-	})
+	}
+	if c.mount != nil {
+		spec.Outside = c.mount.outside
+	}
+	// [MQTT-3.1.3-2] [MQTT-3.1.4-4] [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+	c.link, ack.SessionPresent, err = c.session.Subscriber(ctx, spec)
 	if err != nil {
 		return noEntry(err)
 	}
@@ -184,25 +191,25 @@ func (s *Server) sessionExpiry(seconds uint32) time.Duration {
 }
 
 // newWill makes the engine's will of a client's; nil of none.
-func (s *Server) newWill(w *wire.Will) (*core.Will, error) {
+func (c *conn) newWill(w *wire.Will) (*core.Will, error) {
 	if w == nil {
 		return nil, nil //nolint:nilnil // no will is no error
 	}
 	if !wire.ValidTopic(w.Topic) {
 		return nil, wire.Errorf(wire.TopicNameInvalid, "will topic %q", w.Topic)
 	}
-	to, err := s.destination(w.Topic)
+	to, err := c.destination(w.Topic)
 	if err != nil {
 		return nil, err
 	}
-	if isSystem(to.key) { // it would be dropped, as a publication is: see conn.refused
+	if !c.mayOwn(to.key) { // it would be dropped, as a publication is: see conn.refused
 		return nil, nil //nolint:nilnil // no will is no error
 	}
 	props, err := wire.ParseProperties(w.Properties)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.checkFormat(props.PayloadFormat, w.Payload); err != nil {
+	if err := c.srv.checkFormat(props.PayloadFormat, w.Payload); err != nil {
 		return nil, err
 	}
 	will := &core.Will{

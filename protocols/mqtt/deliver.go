@@ -64,13 +64,20 @@ func (c *conn) TakenOver() {
 	c.interrupt(takenOver())
 }
 
-// deliver queues a PUBLISH, unless the client accepts none as large. It has DUP
+// deliver queues a PUBLISH, unless the client accepts none as large, or has no topic
+// for it below its mount point. It has DUP
 // if it may have been sent before, whatever it came with [MQTT-3.3.1-3]
 // [MQTT-4.3.2-2] [MQTT-4.3.3-2].
 func (c *conn) deliver(m *core.Message, id uint16, match *core.Match, qos uint8, again bool) (ok bool) {
-	var topic [topicScratch]byte
+	var scratch [topicScratch]byte
+	topic := bridge.AppendTopic(scratch[:0], m.Key)
+	if c.mount != nil {
+		if topic, ok = c.mount.visible(topic); !ok {
+			return false
+		}
+	}
 	d := wire.Delivery{
-		Topic: bridge.AppendTopic(topic[:0], m.Key), QoS: qos, Dup: again, Retain: match.Retain, PacketID: id,
+		Topic: topic, QoS: qos, Dup: again, Retain: match.Retain, PacketID: id,
 		Payload: m.Body,
 	}
 	if c.version == wire.V5 {

@@ -29,6 +29,11 @@
 //     To all that asks about topics, rights included, its topic is TOPIC. Its
 //     expiry interval begins then, and it is retained then; a will's delay begins
 //     when the will is published.
+//   - A client with a mount point (Options.MountPoint) has all of its topics below
+//     that, wills, delayed and retained messages and shared filters included, does
+//     not see it, and reaches nothing else: what is published elsewhere is never sent
+//     to it, whatever its session has subscribed to before. It has no topics that
+//     begin with $ but $SYS, which is that of all.
 //   - Clients that take each other over, having one client identifier, are slowed
 //     after five turns in a row, progressively, and logged once. It costs those that wait
 //     a timer each, which are few, and nobody else anything.
@@ -82,6 +87,11 @@
 //     PUBREC, where the broker knows more than the reason code says: in the latter
 //     three unless the client does not want any, in all where the packet does not
 //     become larger than the client accepts. There are no user properties.
+//   - Response topics are not translated by mount points: they are the business of
+//     clients that have the same one.
+//   - A mount point does not keep client identifiers apart, as a vhost does, and its
+//     messages that cannot be shown to a member of a shared subscription (below $, or
+//     of a/b and a/b/ for a/b/#) go to no other.
 //   - Topic aliases are sent to clients that take some, up to 128, for topics of 4
 //     to 256 bytes, in the order in which these come first. A topic that comes
 //     after all are given away has none: aliases do not change hands.

@@ -3,7 +3,6 @@ package mqtt
 import (
 	"strings"
 
-	"github.com/batonmq/baton/protocols/listen"
 	"github.com/batonmq/baton/protocols/mqtt/wire"
 )
 
@@ -70,9 +69,8 @@ func hasWildcard(filter string) bool { return strings.ContainsAny(filter, "+#") 
 func (c *conn) elsewhere(code wire.ReasonCode) (reason wire.ReasonCode, reference string) {
 	switch code {
 	case wire.ServerShuttingDown:
-		_, overWebSocket := c.nc.(*webSocket)
-		_, overTLS := listen.TLSState(c.nc)
-		if reference = c.srv.opt.Elsewhere(overTLS, overWebSocket); reference != "" {
+		way := c.way()
+		if reference = c.srv.opt.Elsewhere(way.TLS, way.WebSocket); reference != "" {
 			return wire.UseAnotherServer, reference
 		}
 	case wire.UseAnotherServer, wire.ServerMoved:

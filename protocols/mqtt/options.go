@@ -65,6 +65,13 @@ type Options struct {
 	// ("vhost:user"). Zero is the default vhost, "/".
 	VHost string
 
+	// MountPoint returns the mount point of the clients that come in that way: what
+	// is put before all of their topics, but those that begin with $. CheckMountPoint
+	// has to have nothing against it. It is asked when a client has logged in; the levels
+	// {username} and {client_id} are replaced then, and who has a name that cannot be
+	// a level is refused. Nil, or an empty one: there is none.
+	MountPoint func(Way) string
+
 	// MaxPacketSize is the largest packet accepted from a client, in bytes with
 	// its fixed header. Zero is 16 MiB. Before its CONNECT has been accepted a
 	// client may send no more than 64 KiB at a time.

@@ -97,7 +97,7 @@ func (c *conn) whereTo(p *wire.Publish) (*destination, error) {
 	pub := c.publisher()
 	if string(p.Topic) != pub.topic {
 		topic := string(p.Topic)
-		to, err := c.srv.destination(topic)
+		to, err := c.destination(topic)
 		if err != nil {
 			return nil, err
 		}
@@ -120,7 +120,7 @@ func (c *conn) aliased(alias int, topic []byte) (*destination, error) {
 	}
 	at := &pub.aliases[alias-1]
 	if len(topic) > 0 {
-		to, err := c.srv.destination(string(topic))
+		to, err := c.destination(string(topic))
 		if err != nil {
 			return nil, err
 		}
@@ -152,12 +152,12 @@ func (c *conn) route(ctx context.Context, m *core.Message, p *wire.Publish) erro
 	}
 	c.count.received[p.QoS].Add(1)
 	malformed := c.srv.checkFormat(p.Properties.PayloadFormat, m.Body)
-	if malformed == nil && isSystem(m.Key) {
-		malformed = errSystemTopic
+	if malformed == nil {
+		malformed = c.reserved(m.Key)
 	}
 	switch p.QoS {
 	case 0:
-		if errors.Is(malformed, errSystemTopic) {
+		if isReserved(malformed) {
 			return c.refused(malformed, 0)
 		}
 		if malformed != nil {
@@ -241,7 +241,7 @@ func (c *conn) refused(err error, pending uint64) error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, errSystemTopic) { // it harms nobody: bridges of Mosquitto publish there that they have come
+	if isReserved(err) { // it harms nobody: bridges of Mosquitto publish there that they have come
 		return c.unauthorized(err, pending, true)
 	}
 	t, id, _ := parts(pending)

@@ -23,7 +23,7 @@ type Stats struct {
 	Unauthorized      uint64 // publications that were refused because their user may not
 	Redelivered       uint64 // of Delivered, those sent with DUP
 	Acknowledged      uint64 // PUBACK and PUBREC of subscribers
-	TooLarge          uint64 // deliveries above their client's maximum packet size, dropped
+	TooLarge          uint64 // deliveries above their client's maximum packet size, or without a topic below its mount point, dropped
 }
 
 // counters count for one connection, so that connections do not share cache

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -34,7 +35,7 @@ func (c *conn) subscribe(ctx context.Context, f wire.Frame) error {
 	asked := make([]int, 0, len(p.Subscriptions)) // index of specs in Subscriptions
 	for i := range p.Subscriptions {
 		s := &p.Subscriptions[i]
-		filter, reason := coreFilter(s.Filter)
+		filter, reason := c.coreFilter(s.Filter)
 		if reason == wire.Success {
 			reason = c.srv.offersFilter(s.Filter)
 		}
@@ -116,13 +117,17 @@ func (d *denials) log(c *conn) {
 
 // coreFilter returns what the engine knows a filter by, or why it cannot be
 // subscribed to.
-func coreFilter(filter string) (f core.Filter, reason wire.ReasonCode) {
+func (c *conn) coreFilter(filter string) (f core.Filter, reason wire.ReasonCode) {
 	if !wire.ValidFilter(filter) || tooDeep(filter) { // [MQTT-4.8.2-1] [MQTT-4.8.2-2]
 		return f, wire.TopicFilterInvalid
 	}
 	share, topics, _ := wire.SplitShared(filter)
+	topics, ok := c.mounted(topics)
+	if !ok {
+		return f, wire.TopicFilterInvalid
+	}
 	pattern, err := bridge.Pattern(topics)
-	if err != nil {
+	if err != nil || errors.Is(c.reserved(pattern), errMounted) {
 		return f, wire.TopicFilterInvalid
 	}
 	return core.Filter{Share: share, Key: pattern}, wire.Success
@@ -163,7 +168,7 @@ func (c *conn) unsubscribe(ctx context.Context, f wire.Frame) error {
 	filters := make([]core.Filter, 0, len(p.Filters))
 	asked := make([]int, 0, len(p.Filters)) // index of filters in Filters
 	for i, filter := range p.Filters {
-		f, reason := coreFilter(filter)
+		f, reason := c.coreFilter(filter)
 		if ack.Reasons[i] = reason; reason == wire.Success {
 			filters = append(filters, f)
 			asked = append(asked, i)

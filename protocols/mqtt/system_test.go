@@ -12,9 +12,14 @@ import (
 )
 
 // inSystem runs f with a bed that tells the $SYS tree every ten seconds.
-func inSystem(t *testing.T, f func(b *bed)) {
+func inSystem(t *testing.T, f func(b *bed), changes ...func(*setup)) {
 	t.Helper()
-	inBubble(t, func(s *setup) { s.server.SystemInterval, s.server.Version = 10*time.Second, "v1.2.3" }, func(b *bed) {
+	inBubble(t, func(s *setup) {
+		s.server.SystemInterval, s.server.Version = 10*time.Second, "v1.2.3"
+		for _, change := range changes {
+			change(s)
+		}
+	}, func(b *bed) {
 		ctx, cancel := context.WithCancel(b.ctx)
 		defer cancel()
 		b.serving.Go(func() { b.server.Announce(ctx) })

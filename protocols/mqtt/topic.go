@@ -36,16 +36,20 @@ type destination struct {
 func (d *destination) milliseconds() int64 { return int64(d.delay) * 1000 }
 
 // destination reads the topic of a publication or a will.
-func (s *Server) destination(topic string) (to destination, err error) {
+func (c *conn) destination(topic string) (to destination, err error) {
 	if tooDeep(topic) {
 		return to, wire.Errorf(wire.TopicNameInvalid, "the topic has more than %d levels", maxLevels)
 	}
-	if rest, ok := strings.CutPrefix(topic, delayedPrefix); ok && !s.opt.NoDelayed {
+	if rest, ok := strings.CutPrefix(topic, delayedPrefix); ok && !c.srv.opt.NoDelayed {
 		if topic, to.delay, err = splitDelay(rest); err != nil {
 			return to, err
 		}
 	}
-	to.key = bridge.Key(topic)
+	full, ok := c.mounted(topic)
+	if !ok {
+		return to, wire.Errorf(wire.TopicNameInvalid, "the topic is too long below the mount point")
+	}
+	to.key = bridge.Key(full)
 	return to, nil
 }
 
