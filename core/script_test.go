@@ -30,10 +30,28 @@ func TestScripts(t *testing.T) {
 			datadriven.RunTest(t, path, func(_ *testing.T, d *datadriven.TestData) string {
 				s.run(d)
 				synctest.Wait() // what the loader brings belongs to the directive that needed it
-				return cmp.Or(s.take(), "ok\n")
+				out := s.take()
+				if d.Cmd == "commit" {
+					out = promisesFirst(out)
+				}
+				return cmp.Or(out, "ok\n")
 			})
 		})
 	})
+}
+
+// promisesFirst moves what was confirmed before what was delivered: messages that are shown once they are on record are shown by a
+// goroutine of the engine's, while the store goes on confirming.
+func promisesFirst(out string) string {
+	var promises, rest strings.Builder
+	for line := range strings.Lines(out) {
+		if strings.HasPrefix(line, "confirmed ") {
+			promises.WriteString(line)
+		} else {
+			rest.WriteString(line)
+		}
+	}
+	return promises.String() + rest.String()
 }
 
 // script is one engine with its sessions. Everything happens on the test's goroutine, so that the output has one order.
