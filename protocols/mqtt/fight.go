@@ -27,6 +27,8 @@ const (
 
 // fights are the identifiers of sessions that were taken over lately.
 type fights struct {
+	free int // turns that nobody waits for
+
 	mu     sync.Mutex // a leaf
 	recent map[fightKey]*fight
 }
@@ -53,7 +55,7 @@ func (f *fights) turn(key fightKey, now time.Time) (first bool) {
 	}
 	at.turns++
 	at.last = now
-	return at.turns == freeTurns
+	return at.turns == f.free
 }
 
 // wait returns for how long a client has to wait that connects now; it is
@@ -62,11 +64,11 @@ func (f *fights) wait(key fightKey, now time.Time) time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	at := f.recent[key]
-	if at == nil || at.turns < freeTurns || now.Sub(at.last) >= fightOver {
+	if at == nil || at.turns < f.free || now.Sub(at.last) >= fightOver {
 		return 0
 	}
 	pause := lastWait
-	if n := at.turns - freeTurns; n < 10 {
+	if n := at.turns - f.free; n < 10 {
 		pause = min(firstWait<<n, lastWait)
 	}
 	if at.next.Before(now) {
@@ -101,6 +103,6 @@ func (c *conn) slowDown(ctx context.Context) error {
 // noteFight is told that another connection has taken the session over.
 func (c *conn) noteFight() {
 	if c.srv.fights.turn(fightKey{c.vhost, c.clientID}, time.Now()) {
-		c.log().Warn("clients take each other over: several have this client identifier", slog.Int("turns", freeTurns))
+		c.log().Warn("clients take each other over: several have this client identifier", slog.Int("turns", c.srv.fights.free))
 	}
 }

@@ -50,6 +50,7 @@ func New(opt Options) (*Server, error) {
 		start:    time.Now(),
 		silence:  dozeAfter,
 		sections: newSections(),
+		fights:   fights{free: freeTurns},
 	}, nil
 }
 

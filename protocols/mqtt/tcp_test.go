@@ -242,6 +242,7 @@ func TestWebSocketRequests(t *testing.T) {
 // has it, whole; the others are gone.
 func TestTakeoverStorm(t *testing.T) {
 	b := newBed(t, func(s *setup) { s.server.Log = slog.New(slog.DiscardHandler) })
+	b.server.LetFight() // all at once, and not one after the other
 	_, addr := listenOn(t, b.server.Start)
 	var wg sync.WaitGroup
 	for range 8 {
