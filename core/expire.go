@@ -201,8 +201,7 @@ func (r *retained) expire(at *retainedMessage) {
 	if at.over {
 		return
 	}
-	at.over = true
-	r.letGo(at)
+	r.close(at)
 	r.n--
 	r.root.remove(strings.Split(at.key, topicSeparator))
 	r.vhost.broker.store.Commit([]Op{

@@ -61,8 +61,7 @@ func (r *retained) set(m *Message, publish func(at *Pair, ops []Op) (missed bool
 	n := r.node(m.Key, len(m.Body) > 0)
 	if n != nil && n.at != nil {
 		ops = append(ops, Op{Kind: OpSettle, Queue: r.id, Ranges: []Range{{First: n.at.seq, Last: n.at.seq}}})
-		n.at.over = true
-		r.letGo(n.at) // a replay may hold on to at for long
+		r.close(n.at)
 		r.unwatch(n.at)
 		r.n--
 	}

@@ -31,6 +31,12 @@ func (r *retained) letGo(at *retainedMessage) {
 	r.cache.n--
 }
 
+// close says that at is no longer what its key holds. A replay may hold on to at for long, and needs no message of it. mu is held.
+func (r *retained) close(at *retainedMessage) {
+	at.over = true
+	r.letGo(at)
+}
+
 // shed lets go of the oldest messages beyond what may be in memory that can be read back. mu is held.
 func (r *retained) shed() {
 	c := &r.cache

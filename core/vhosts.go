@@ -250,8 +250,7 @@ func (r *retained) clear(u *units) {
 		if at.over {
 			return // met twice
 		}
-		at.over = true
-		r.letGo(at)
+		r.close(at)
 		r.unwatch(at)
 		u.add(Op{Kind: OpRemove, Key: r.key(at.key)})
 	})
