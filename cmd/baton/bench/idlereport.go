@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"runtime"
@@ -66,11 +65,7 @@ func (r resident) per(before resident, n int) *float64 {
 }
 
 // WriteJSON writes the report as indented JSON.
-func (r *IdleReport) WriteJSON(w io.Writer) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(r)
-}
+func (r *IdleReport) WriteJSON(w io.Writer) error { return writeJSON(w, r) }
 
 // WriteTable writes the report for people.
 func (r *IdleReport) WriteTable(w io.Writer) error {

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"math"
@@ -57,9 +56,7 @@ Device bytes are those of the whole disk, so that other work on it shows.`,
 			}
 			rep := storeReport{CPUs: runtime.NumCPU(), Duration: o.Duration.Seconds(), Report: found}
 			if asJSON {
-				enc := json.NewEncoder(cmd.OutOrStdout())
-				enc.SetIndent("", "  ")
-				return enc.Encode(rep)
+				return writeJSON(cmd.OutOrStdout(), rep)
 			}
 			return rep.writeTable(cmd.OutOrStdout())
 		},
