@@ -3,7 +3,6 @@ package main
 import (
 	"runtime/debug"
 	"runtime/metrics"
-	"sync"
 	"time"
 )
 
@@ -64,24 +63,7 @@ func readHeap() heapFigures {
 // watchLulls looks for lulls until stop is called.
 func watchLulls() (stop func()) {
 	l := &lull{read: readHeap, release: debug.FreeOSMemory}
-	done := make(chan struct{})
-	var watch sync.WaitGroup
-	watch.Go(func() {
-		tick := time.NewTicker(lullPoll)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-				l.look()
-			}
-		}
-	})
-	return func() {
-		close(done)
-		watch.Wait()
-	}
+	return every(lullPoll, l.look)
 }
 
 // look releases what is left behind when it is calm.

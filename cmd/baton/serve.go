@@ -219,17 +219,22 @@ func (n *node) watchDoubt(t *ha.Tenure, broker *core.Broker) (stop func()) {
 	if !n.boot.HA.Enabled {
 		return func() {}
 	}
+	return every(n.boot.HA.TTL/doubtShare, func() { broker.Doubt(!t.Fresh()) })
+}
+
+// every calls f once in an interval, until stop is called, which waits for it.
+func every(interval time.Duration, f func()) (stop func()) {
 	done := make(chan struct{})
 	var watch sync.WaitGroup
 	watch.Go(func() {
-		tick := time.NewTicker(n.boot.HA.TTL / doubtShare)
+		tick := time.NewTicker(interval)
 		defer tick.Stop()
 		for {
 			select {
 			case <-done:
 				return
 			case <-tick.C:
-				broker.Doubt(!t.Fresh())
+				f()
 			}
 		}
 	})
