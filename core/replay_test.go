@@ -167,25 +167,34 @@ func (c *client) subscribe(t *testing.T, spec core.SubscriptionSpec) {
 	c.link.SendRetained(spec, results[0].Retained)
 }
 
-// What is retained between a subscription and the sending of what is retained has come as it was published, and comes no second time.
+// What is retained between a subscription and the sending of what is retained has come as it was published, and comes no second time:
+// not if it is the first of all, either.
 func TestRetainedAfterTheSubscriptionComesOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b, _ := keeper(t, core.Options{}, value("a", "before", core.AtMostOnce))
-		c := linkClient(t, b, "c", core.SubscriberSpec{})
-		spec := core.SubscriptionSpec{Key: "#", Level: core.AtMostOnce}
-		results, err := c.link.Subscribe(t.Context(), []core.SubscriptionSpec{spec})
-		if err != nil {
-			t.Fatal(err)
-		}
-		m := value("b", "after", core.AtMostOnce)
-		m.Exchange, m.Retain = core.TopicExchange, true
-		if _, err := c.session.Publish(m, nil, 0); err != nil {
-			t.Fatal(err)
-		}
-		c.expect(t, "b=after")
-		c.link.SendRetained(spec, results[0].Retained)
-		c.expect(t, "b=after", "a=before")
-	})
+	for name, before := range map[string][]*core.Message{"none before": nil, "one before": {value("a", "before", core.AtMostOnce)}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, _ := keeper(t, core.Options{}, before...)
+				c := linkClient(t, b, "c", core.SubscriberSpec{})
+				spec := core.SubscriptionSpec{Key: "#", Level: core.AtMostOnce}
+				results, err := c.link.Subscribe(t.Context(), []core.SubscriptionSpec{spec})
+				if err != nil {
+					t.Fatal(err)
+				}
+				m := value("b", "after", core.AtMostOnce)
+				m.Exchange, m.Retain = core.TopicExchange, true
+				if _, err := c.session.Publish(m, nil, 0); err != nil {
+					t.Fatal(err)
+				}
+				c.expect(t, "b=after")
+				c.link.SendRetained(spec, results[0].Retained)
+				want := []string{"b=after"}
+				for range before {
+					want = append(want, "a=before")
+				}
+				c.expect(t, want...)
+			})
+		})
+	}
 }
 
 // However many messages are retained, no more than some megabytes of them are in memory, and all come to who subscribes: after they were

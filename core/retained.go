@@ -93,11 +93,11 @@ func (r *retained) len() int {
 	return r.n
 }
 
-// end returns the place of the next message, and how many there are.
+// end returns the place of the next message, which is the first of all before the queue is made, and how many there are.
 func (r *retained) end() (next Seq, n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.next, r.n
+	return max(r.next, 1), r.n
 }
 
 // successor returns the message that the key of one holds now, nil if there is none. mu is held.

@@ -209,7 +209,6 @@ func TestConform_3_3_2_Properties(t *testing.T) {
 				away.disconnect()
 				s, p := b.connect(wire.V5, "s"), b.connect(wire.V5, "p")
 				s.subscribe(1, 1, "t")
-				s.lives() // what is retained from now on comes once
 				p.publish("t", "m", 0, 0, property)
 				s.expectBytes(string(publishPacket(wire.V5, 0, "t", "m", 0, property)))
 				p.publishFlags(3, "t", "m", 1, property)
