@@ -102,9 +102,9 @@ type SubscriberSpec struct {
 // Match says how a message reaches a subscriber, by all its subscriptions that match, taken together.
 type Match struct {
 	Level  Level
-	Retain bool   // show the message as a retained one
-	ID     uint32 // of a matching subscription that has one; 0: none
-	More   []uint32
+	Retain bool     // show the message as a retained one
+	ID     uint32   // of a matching subscription that has one; 0: none
+	More   []uint32 // those of the others: an identifier as often as subscriptions that match have it
 }
 
 // SubscriberReceiver is where a front-end takes what a subscriber is given. Its methods may be called by any goroutine, with locks

@@ -327,12 +327,13 @@ func (t *subscriptionTable) match(m *Message) (match Match, wanted bool) {
 }
 
 // add takes one more matching subscription into account: the highest level counts [MQTT-3.3.4-2], and what the message was published
-// with is shown to who asked for it [MQTT-3.3.1-12] [MQTT-3.3.1-13].
+// with is shown to who asked for it [MQTT-3.3.1-12] [MQTT-3.3.1-13]. An identifier that several subscriptions have is told as often
+// (section 3.3.4).
 func (x *Match) add(spec *SubscriptionSpec, m *Message) {
 	x.Level = max(x.Level, spec.Level)
 	x.Retain = x.Retain || spec.AsPublished && m.Retain
 	switch {
-	case spec.ID == 0 || spec.ID == x.ID || slices.Contains(x.More, spec.ID):
+	case spec.ID == 0:
 	case x.ID == 0:
 		x.ID = spec.ID
 	default:

@@ -388,6 +388,9 @@ func TestConform_3_3_4(t *testing.T) {
 				}
 			}
 		}
+		s.subscribeWith(3, id(3), 0, "w", "w/#") // section 3.3.4: identical ones, as often as there are
+		p.publish("w", "m", 0, 0)
+		s.expect(`PUBLISH w id=3 id=3 "m"`)
 		s.subscribeWith(4, id(9), 0, "v") // [MQTT-3.8.4-3]
 		p.publish("v", "m", 0, 0)
 		s.expect(`PUBLISH v id=9 "m"`)
