@@ -21,6 +21,7 @@ type Broker struct {
 	unroutable    atomic.Uint64
 	retainedBytes atomic.Int64  // of retained messages in memory: see retainedCache
 	lapsed        atomic.Uint64 // subscribers that did not come back in time
+	churn         churn
 	duplicates    atomic.Uint64 // messages that an exchange or a queue passed over
 	dropped       atomic.Uint64 // messages that nobody keeps, for subscribers that were away or slow
 	past          pastStats     // of queues that are gone

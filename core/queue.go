@@ -421,6 +421,7 @@ func (q *Queue) end(ifUnused, ifEmpty bool) (messages int, err error) {
 	}
 	q.say()
 	q.vhost.broker.past.add(q.stats)
+	q.vhost.broker.churn.deleted.Add(1)
 	q.stats = QueueStats{}
 	if q.shorter != nil {
 		q.tellShorter()

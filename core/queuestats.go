@@ -1,6 +1,14 @@
 package core
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// churn counts queues that come and go. A queue of before the start was not created since.
+type churn struct {
+	declared, created, deleted atomic.Uint64
+}
 
 // QueueStats counts what passed through a queue.
 type QueueStats struct {

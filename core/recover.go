@@ -438,11 +438,16 @@ type Stats struct {
 	Lapsed     uint64 // subscribers that did not come back before their expiry
 	Dropped    uint64 // messages that nobody keeps, for subscribers that were away or slow
 	Duplicates uint64 // messages that an exchange or a queue passed over, as it has had their ids
-	HeldBytes  int64  // of messages that wait in memory
-	OpenBytes  int64  // of messages outstanding with consumers without a prefetch limit
-	Blocked    bool   // publishers must wait
-	Pending    int64  // bytes that are not durable yet
-	Space      Space
+
+	QueuesDeclared uint64 // those that were there already included
+	QueuesCreated  uint64
+	QueuesDeleted  uint64
+
+	HeldBytes int64 // of messages that wait in memory
+	OpenBytes int64 // of messages outstanding with consumers without a prefetch limit
+	Blocked   bool  // publishers must wait
+	Pending   int64 // bytes that are not durable yet
+	Space     Space
 }
 
 // Stats counts. Its cost grows with the number of queues.
@@ -451,6 +456,7 @@ func (b *Broker) Stats() Stats {
 		Unroutable: b.unroutable.Load(), Lapsed: b.lapsed.Load(), Dropped: b.dropped.Load(), Duplicates: b.duplicates.Load(), HeldBytes: b.held.Load(), OpenBytes: b.openBytes.Load(), Blocked: !b.open(),
 		Pending: b.store.Pending(), Space: b.store.Space(), RetainedBytes: b.retainedBytes.Load(),
 	}
+	st.QueuesDeclared, st.QueuesCreated, st.QueuesDeleted = b.churn.declared.Load(), b.churn.created.Load(), b.churn.deleted.Load()
 	st.QueueStats = b.past.get()
 	for _, v := range b.vhosts.Load().all() {
 		st.VHosts++

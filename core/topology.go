@@ -203,6 +203,9 @@ func (s *Session) DeclareQueue(ctx context.Context, spec QueueSpec) (QueueInfo, 
 		if err != nil {
 			return QueueInfo{}, err
 		}
+		if !spec.Passive {
+			s.vhost.broker.churn.declared.Add(1)
+		}
 		return q.info(), nil
 	}
 }

@@ -95,6 +95,7 @@ func (v *VHost) addExchange(x *Exchange) {
 
 func (v *VHost) addQueue(q *Queue) {
 	q.govern()
+	v.broker.churn.created.Add(1)
 	next := v.queues.Load().with(q.spec.Name, q)
 	v.queues.Store(&next)
 }

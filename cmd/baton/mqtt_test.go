@@ -98,7 +98,8 @@ func TestServe_ProtocolsMeet(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, metrics := r.get(t, "/metrics"); !strings.Contains(metrics, "\nrabbitmq_global_messages_received_total 4\n") {
+	if _, metrics := r.get(t, "/metrics"); !strings.Contains(metrics, "\nrabbitmq_global_messages_received_total{protocol=\"amqp091\"} 2\n") ||
+		!strings.Contains(metrics, "\nrabbitmq_global_messages_received_total{protocol=\"mqtt\"} 2\n") {
 		t.Error("the metrics do not count both protocols")
 	}
 	conn := r.dialMQTT(t, "mqtt")

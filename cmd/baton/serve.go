@@ -62,7 +62,7 @@ func serve(ctx context.Context, cfg *Config, load func() (*Config, error), share
 	server, err := admin.Start(ctx, admin.Options{
 		Admin: cfg.Admin.Listen, AdminTLS: cfg.Admin.TLSListen, TLS: shared.tls, Socket: cfg.socket(), SocketOptional: cfg.Admin.Socket == auto, Metrics: cfg.Metrics.Listen,
 		MaxConns: cfg.Admin.MaxConnections, Rate: shared.rate, Proxy: cfg.Proxy.of,
-		Health: &n.health, Primary: n.primary, Stats: n.stats, Takeover: func() map[string]time.Duration { return n.took.Load().phases() }, Node: cfg.Node, Version: version(), Log: log,
+		Health: &n.health, Primary: n.primary, Stats: n.stats, Takeover: func() map[string]time.Duration { return n.took.Load().phases() }, Node: cfg.Node, Version: version(), Compatible: cfg.AMQP.Version, Log: log,
 	})
 	if err != nil {
 		return err

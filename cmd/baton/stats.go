@@ -53,6 +53,7 @@ func (n *node) stats() (admin.Stats, bool) {
 		VHosts: b.VHosts, Exchanges: b.Exchanges, Queues: b.Queues, Consumers: b.Consumers,
 		Ready: int64(b.Ready), Unacked: int64(b.Unsettled), Resting: int64(b.Resting), Delayed: int64(b.Delayed),
 		Subscribers: b.Subscribers, Subscriptions: b.Subscriptions, Retained: b.Retained, RetainedBytes: b.RetainedBytes,
+		QueuesDeclaredTotal: b.QueuesDeclared, QueuesCreatedTotal: b.QueuesCreated, QueuesDeletedTotal: b.QueuesDeleted,
 		RoutedTotal: b.Published, SettledTotal: b.Settled, ExpiredTotal: b.Expired, OverflowedTotal: b.Overflowed, DuplicatesTotal: b.Duplicates, DroppedTotal: b.Dropped,
 		PublishersBlocked: b.Blocked, MemoryAlarm: parts.broker.Alarms().Memory, DiskLow: b.Space.Level != core.SpaceOK,
 		MemoryBytes: b.HeldBytes, MemoryLimitBytes: parts.cfg.Memory.Budget,
@@ -62,11 +63,15 @@ func (n *node) stats() (admin.Stats, bool) {
 	}
 	s.Bridges = parts.clients.bridgeStats()
 	s.ConnectionsRefusedTotal = parts.clients.refused()
+	others := b.Consumers
 	if server := parts.clients.amqp091; server != nil {
-		addAMQP(&s, server.Stats())
+		a := server.Stats()
+		others -= a.Consumers
+		addAMQP(&s, &a)
 	}
 	if server := parts.clients.mqtt; server != nil {
-		addMQTT(&s, server.Stats())
+		m := server.Stats()
+		addMQTT(&s, &m, max(others, 0)) // the counts are not of one moment
 	}
 	return s, true
 }
@@ -82,47 +87,40 @@ func storeStats(s *persistence.Stats) admin.StoreStats {
 	}
 }
 
-func addAMQP(s *admin.Stats, a amqp091.Stats) {
+func addAMQP(s *admin.Stats, a *amqp091.Stats) {
 	s.Connections += a.Connections
 	s.Channels += a.Channels
 	s.ConnectionsOpenedTotal += a.ConnectionsOpened
 	s.ConnectionsClosedTotal += a.ConnectionsClosed
-	s.LoginsRefusedTotal += a.LoginsRefused
 	s.ChannelsOpenedTotal += a.ChannelsOpened
 	s.ChannelsClosedTotal += a.ChannelsClosed
 	s.BytesReadTotal += a.BytesRead
 	s.BytesWrittenTotal += a.BytesWritten
-	s.ReceivedTotal += a.Received
-	s.ReceivedConfirmTotal += a.ReceivedConfirm
-	s.ConfirmedTotal += a.Confirmed
-	s.UnroutableDroppedTotal += a.UnroutableDropped
-	s.UnroutableReturnedTotal += a.Returned
-	s.DeliveredConsumeAutoTotal += a.DeliveredNoAck
-	s.DeliveredConsumeManualTotal += a.DeliveredAck
-	s.DeliveredGetAutoTotal += a.GotNoAck
-	s.DeliveredGetManualTotal += a.GotAck
-	s.DeliveredTotal += a.DeliveredNoAck + a.DeliveredAck + a.GotNoAck + a.GotAck
-	s.GetEmptyTotal += a.GetEmpty
-	s.RedeliveredTotal += a.Redelivered
-	s.AcknowledgedTotal += a.Acknowledged
+	s.Add(&admin.Protocol{Name: "amqp091", Publishers: a.Publishers, Consumers: a.Consumers, Traffic: admin.Traffic{
+		LoginsAcceptedTotal: a.LoginsAccepted, LoginsRefusedTotal: a.LoginsRefused,
+		ReceivedTotal: a.Received, ReceivedConfirmTotal: a.ReceivedConfirm, ConfirmedTotal: a.Confirmed,
+		UnroutableDroppedTotal: a.UnroutableDropped, UnroutableReturnedTotal: a.Returned,
+		DeliveredConsumeAutoTotal: a.DeliveredNoAck, DeliveredConsumeManualTotal: a.DeliveredAck,
+		DeliveredGetAutoTotal: a.GotNoAck, DeliveredGetManualTotal: a.GotAck,
+		DeliveredTotal: a.DeliveredNoAck + a.DeliveredAck + a.GotNoAck + a.GotAck,
+		GetEmptyTotal:  a.GetEmpty, RedeliveredTotal: a.Redelivered, AcknowledgedTotal: a.Acknowledged,
+	}})
 }
 
 // addMQTT counts a QoS 0 delivery as one with automatic acknowledgement, and a
 // publication with a QoS as one that asks for a confirm.
-func addMQTT(s *admin.Stats, m mqtt.Stats) {
+func addMQTT(s *admin.Stats, m *mqtt.Stats, consumers int) {
 	s.Connections += m.Connections
 	s.ConnectionsOpenedTotal += m.ConnectionsOpened
 	s.ConnectionsClosedTotal += m.ConnectionsClosed
-	s.LoginsRefusedTotal += m.LoginsRefused
 	s.BytesReadTotal += m.BytesRead
 	s.BytesWrittenTotal += m.BytesWritten
-	s.ReceivedTotal += m.Received[0] + m.Received[1] + m.Received[2]
-	s.ReceivedConfirmTotal += m.Received[1] + m.Received[2]
-	s.ConfirmedTotal += m.Confirmed
-	s.UnroutableDroppedTotal += m.UnroutableDropped
-	s.DeliveredConsumeAutoTotal += m.Delivered[0]
-	s.DeliveredConsumeManualTotal += m.Delivered[1] + m.Delivered[2]
-	s.DeliveredTotal += m.Delivered[0] + m.Delivered[1] + m.Delivered[2]
-	s.RedeliveredTotal += m.Redelivered
-	s.AcknowledgedTotal += m.Acknowledged
+	s.Add(&admin.Protocol{Name: "mqtt", Publishers: m.Publishers, Consumers: consumers, Traffic: admin.Traffic{
+		LoginsAcceptedTotal: m.LoginsAccepted, LoginsRefusedTotal: m.LoginsRefused,
+		ReceivedTotal: m.Received[0] + m.Received[1] + m.Received[2], ReceivedConfirmTotal: m.Received[1] + m.Received[2],
+		ConfirmedTotal: m.Confirmed, UnroutableDroppedTotal: m.UnroutableDropped,
+		DeliveredConsumeAutoTotal: m.Delivered[0], DeliveredConsumeManualTotal: m.Delivered[1] + m.Delivered[2],
+		DeliveredTotal:   m.Delivered[0] + m.Delivered[1] + m.Delivered[2],
+		RedeliveredTotal: m.Redelivered, AcknowledgedTotal: m.Acknowledged,
+	}})
 }

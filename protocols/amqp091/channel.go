@@ -16,6 +16,7 @@ type channel struct {
 	c       *conn
 	id      uint16
 	closing bool          // channel.close was sent: all but its answer is dropped
+	counted bool          // as a publisher
 	method  wire.MethodID // the one being acted on, for errors
 
 	queue    string       // declared last: what an empty queue name means
@@ -219,6 +220,19 @@ func (ch *channel) forget() {
 	ch.c.last = nil
 	ch.c.session.CloseChannel()
 	ch.c.count.channelsClosed.Add(1)
+	ch.countPublisher(false)
+}
+
+// countPublisher has the statistics know whether the channel is open and has published.
+func (ch *channel) countPublisher(is bool) {
+	switch {
+	case is == ch.counted:
+	case is:
+		ch.c.count.publishers.Add(1)
+	default:
+		ch.c.count.publishers.Add(-1)
+	}
+	ch.counted = is
 }
 
 // release gives back what the channel holds: outstanding deliveries return to

@@ -184,6 +184,7 @@ func TestStats(t *testing.T) {
 		p.send(1, &wire.BasicAck{DeliveryTag: 3, Multiple: true})
 		p.call(1, &wire.BasicGet{Queue: "q", NoAck: true}, &wire.BasicGetEmpty{})
 		quitter.openChannel(2)
+		quitter.publish(2, wire.BasicPublish{RoutingKey: "nowhere"}, field.Properties{}, "m") // publishes no more
 		quitter.call(0, &wire.ConnectionClose{ReplyCode: 200}, &wire.ConnectionCloseOK{})
 		quitter.gone()
 		synctest.Wait()
@@ -194,9 +195,9 @@ func TestStats(t *testing.T) {
 		}
 		got.BytesRead, got.BytesWritten = 0, 0
 		want := amqp091.Stats{
-			Connections: 1, Channels: 1, Consumers: 1,
+			Connections: 1, Channels: 1, Consumers: 1, Publishers: 1, LoginsAccepted: 2,
 			ConnectionsOpened: 2, ConnectionsClosed: 1, ChannelsOpened: 3, ChannelsClosed: 2,
-			Received: 5, ReceivedConfirm: 2, Confirmed: 2, Returned: 1, UnroutableDropped: 1,
+			Received: 6, ReceivedConfirm: 2, Confirmed: 2, Returned: 1, UnroutableDropped: 2,
 			DeliveredAck: 3, GotAck: 1, GetEmpty: 1, Redelivered: 1, Acknowledged: 2,
 		}
 		if got != want {

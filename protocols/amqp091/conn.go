@@ -262,6 +262,7 @@ func (c *conn) release() {
 	var outstanding []core.Delivery
 	for _, ch := range c.channels {
 		outstanding = ch.surrender(outstanding)
+		ch.countPublisher(false)
 	}
 	c.count.channelsClosed.Add(uint64(len(c.channels)))
 	c.channelsMu.Lock()

@@ -60,6 +60,7 @@ func (c *conn) login(ctx context.Context) (p auth.Principal, err error) {
 	if err != nil {
 		return p, c.loginFailed(ctx, ok.Mechanism, said.Username, err)
 	}
+	c.srv.accepted.Add(1)
 	c.user, c.mechanism = p.Name, ok.Mechanism
 	if p.Access != nil {
 		c.rights = auth.NewRenewable(p.Access(auth.Variables{}))

@@ -293,6 +293,9 @@ func (ch *channel) publish(ctx context.Context) error {
 	}
 	count := &ch.c.count
 	count.received.Add(1)
+	if !ch.counted {
+		ch.countPublisher(true)
+	}
 	if ch.tx != nil {
 		return ch.postpone(pending{message: m, mandatory: p.mandatory, expires: p.expires, lifetime: p.lifetime})
 	}

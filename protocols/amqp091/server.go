@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/batonmq/baton/core/field"
@@ -18,7 +19,8 @@ type Server struct {
 	maxArriving int64       // see Options.maxArriving
 	maxPending  int64       // see Options.maxPending
 
-	conns listen.Registry[*conn]
+	conns    listen.Registry[*conn]
+	accepted atomic.Uint64 // logins
 
 	mu   sync.Mutex // also makes a connection move from conns to past in one step
 	past Stats      // the sums of connections that ended
@@ -76,6 +78,7 @@ func (s *Server) Stats() Stats {
 	defer s.mu.Unlock()
 	sum, n := s.past, s.conns.Counts()
 	sum.Connections, sum.ConnectionsOpened, sum.ConnectionsClosed = n.Open, n.Opened, n.Closed
+	sum.LoginsAccepted = s.accepted.Load()
 	for r := range s.conns.All() {
 		r.Conn.addTo(&sum)
 	}

@@ -7,11 +7,13 @@ type Stats struct {
 	Connections int // open now, those in their handshake included
 	Channels    int // open now
 	Consumers   int // now
+	Publishers  int // channels open now that have published
 
 	ConnectionsOpened uint64
 	ConnectionsClosed uint64
 	ChannelsOpened    uint64
 	ChannelsClosed    uint64
+	LoginsAccepted    uint64
 	LoginsRefused     uint64
 
 	BytesRead    uint64
@@ -43,6 +45,7 @@ type counters struct {
 
 	bytesRead, reads atomic.Uint64
 	consumers        atomic.Int64
+	publishers       atomic.Int64
 }
 
 // addTo adds the connection's counts to s.
@@ -50,6 +53,7 @@ func (c *conn) addTo(s *Stats) {
 	n := &c.count
 	s.Channels += int(n.channelsOpened.Load() - n.channelsClosed.Load())
 	s.Consumers += int(n.consumers.Load())
+	s.Publishers += int(n.publishers.Load())
 	s.ChannelsOpened += n.channelsOpened.Load()
 	s.ChannelsClosed += n.channelsClosed.Load()
 	s.LoginsRefused += n.loginsRefused.Load()

@@ -23,22 +23,21 @@ type Stats struct {
 
 	ConnectionsOpenedTotal, ConnectionsClosedTotal uint64
 	ConnectionsRefusedTotal                        uint64 // by the connection limit
-	LoginsRefusedTotal                             uint64
 	ChannelsOpenedTotal, ChannelsClosedTotal       uint64
 	BytesReadTotal, BytesWrittenTotal              uint64
 
-	ReceivedTotal, ReceivedConfirmTotal, ConfirmedTotal    uint64 // of publishers
-	RoutedTotal                                            uint64 // once per queue
-	UnroutableDroppedTotal, UnroutableReturnedTotal        uint64
-	DeliveredTotal, RedeliveredTotal                       uint64
-	DeliveredConsumeAutoTotal, DeliveredConsumeManualTotal uint64
-	DeliveredGetAutoTotal, DeliveredGetManualTotal         uint64
-	GetEmptyTotal, AcknowledgedTotal                       uint64
-	SettledTotal                                           uint64 // once per queue: acknowledged, dropped, purged or expired
-	ExpiredTotal                                           uint64 // of SettledTotal
-	DuplicatesTotal                                        uint64 // passed over for their ids
-	DroppedTotal                                           uint64 // that nobody keeps, for subscribers that were away or slow
-	OverflowedTotal                                        uint64
+	QueuesDeclaredTotal                    uint64 // those that were there already included
+	QueuesCreatedTotal, QueuesDeletedTotal uint64
+
+	RoutedTotal     uint64 // once per queue
+	SettledTotal    uint64 // once per queue: acknowledged, dropped, purged or expired
+	ExpiredTotal    uint64 // of SettledTotal
+	DuplicatesTotal uint64 // passed over for their ids
+	DroppedTotal    uint64 // that nobody keeps, for subscribers that were away or slow
+	OverflowedTotal uint64
+
+	Traffic               // the sum over Protocols
+	Protocols []*Protocol // that clients can use here
 
 	PublishersBlocked bool // publishers wait until memory or disk space is free
 	MemoryAlarm       bool // if they do, it is for want of memory: of the budget, or above the watermark
@@ -51,6 +50,49 @@ type Stats struct {
 
 	Store   StoreStats
 	Bridges []BridgeStats
+}
+
+// Protocol is what clients of one protocol do and did.
+type Protocol struct {
+	Name                  string // as RabbitMQ labels it
+	Publishers, Consumers int    // now; a publisher is a channel, or an MQTT connection, that has published
+	Traffic
+}
+
+// Traffic counts what goes through connections.
+type Traffic struct {
+	LoginsAcceptedTotal, LoginsRefusedTotal uint64
+
+	ReceivedTotal, ReceivedConfirmTotal, ConfirmedTotal    uint64 // of publishers
+	UnroutableDroppedTotal, UnroutableReturnedTotal        uint64
+	DeliveredTotal, RedeliveredTotal                       uint64
+	DeliveredConsumeAutoTotal, DeliveredConsumeManualTotal uint64
+	DeliveredGetAutoTotal, DeliveredGetManualTotal         uint64
+	GetEmptyTotal, AcknowledgedTotal                       uint64
+}
+
+func (t *Traffic) add(o *Traffic) {
+	t.LoginsAcceptedTotal += o.LoginsAcceptedTotal
+	t.LoginsRefusedTotal += o.LoginsRefusedTotal
+	t.ReceivedTotal += o.ReceivedTotal
+	t.ReceivedConfirmTotal += o.ReceivedConfirmTotal
+	t.ConfirmedTotal += o.ConfirmedTotal
+	t.UnroutableDroppedTotal += o.UnroutableDroppedTotal
+	t.UnroutableReturnedTotal += o.UnroutableReturnedTotal
+	t.DeliveredTotal += o.DeliveredTotal
+	t.RedeliveredTotal += o.RedeliveredTotal
+	t.DeliveredConsumeAutoTotal += o.DeliveredConsumeAutoTotal
+	t.DeliveredConsumeManualTotal += o.DeliveredConsumeManualTotal
+	t.DeliveredGetAutoTotal += o.DeliveredGetAutoTotal
+	t.DeliveredGetManualTotal += o.DeliveredGetManualTotal
+	t.GetEmptyTotal += o.GetEmptyTotal
+	t.AcknowledgedTotal += o.AcknowledgedTotal
+}
+
+// Add adds a protocol, also to the sums.
+func (s *Stats) Add(p *Protocol) {
+	s.Protocols = append(s.Protocols, p)
+	s.Traffic.add(&p.Traffic)
 }
 
 // one is how Prometheus spells a truth.
@@ -84,20 +126,10 @@ func brokerMetrics() []metric {
 		{"rabbitmq_connections_closed_total", "Connections closed", counter, func(s *Stats) float64 { return float64(s.ConnectionsClosedTotal) }},
 		{"rabbitmq_channels_opened_total", "Channels opened", counter, func(s *Stats) float64 { return float64(s.ChannelsOpenedTotal) }},
 		{"rabbitmq_channels_closed_total", "Channels closed", counter, func(s *Stats) float64 { return float64(s.ChannelsClosedTotal) }},
-		{"rabbitmq_global_messages_received_total", "Messages received from publishers", counter, func(s *Stats) float64 { return float64(s.ReceivedTotal) }},
-		{"rabbitmq_global_messages_received_confirm_total", "Messages received from publishers using confirms", counter, func(s *Stats) float64 { return float64(s.ReceivedConfirmTotal) }},
-		{"rabbitmq_global_messages_confirmed_total", "Messages confirmed to publishers", counter, func(s *Stats) float64 { return float64(s.ConfirmedTotal) }},
+		{"rabbitmq_queues_declared_total", "Queues declared, those that were there already included", counter, func(s *Stats) float64 { return float64(s.QueuesDeclaredTotal) }},
+		{"rabbitmq_queues_created_total", "Queues created", counter, func(s *Stats) float64 { return float64(s.QueuesCreatedTotal) }},
+		{"rabbitmq_queues_deleted_total", "Queues deleted", counter, func(s *Stats) float64 { return float64(s.QueuesDeletedTotal) }},
 		{"rabbitmq_global_messages_routed_total", "Messages routed to queues, once for each queue", counter, func(s *Stats) float64 { return float64(s.RoutedTotal) }},
-		{"rabbitmq_global_messages_unroutable_dropped_total", "Messages dropped because no queue matched", counter, func(s *Stats) float64 { return float64(s.UnroutableDroppedTotal) }},
-		{"rabbitmq_global_messages_unroutable_returned_total", "Mandatory messages returned because no queue matched", counter, func(s *Stats) float64 { return float64(s.UnroutableReturnedTotal) }},
-		{"rabbitmq_global_messages_delivered_total", "Messages delivered to consumers", counter, func(s *Stats) float64 { return float64(s.DeliveredTotal) }},
-		{"rabbitmq_global_messages_delivered_consume_auto_ack_total", "Messages delivered to consumers with automatic acknowledgement", counter, func(s *Stats) float64 { return float64(s.DeliveredConsumeAutoTotal) }},
-		{"rabbitmq_global_messages_delivered_consume_manual_ack_total", "Messages delivered to consumers with manual acknowledgement", counter, func(s *Stats) float64 { return float64(s.DeliveredConsumeManualTotal) }},
-		{"rabbitmq_global_messages_delivered_get_auto_ack_total", "Messages fetched with automatic acknowledgement", counter, func(s *Stats) float64 { return float64(s.DeliveredGetAutoTotal) }},
-		{"rabbitmq_global_messages_delivered_get_manual_ack_total", "Messages fetched with manual acknowledgement", counter, func(s *Stats) float64 { return float64(s.DeliveredGetManualTotal) }},
-		{"rabbitmq_global_messages_get_empty_total", "Fetches of an empty queue", counter, func(s *Stats) float64 { return float64(s.GetEmptyTotal) }},
-		{"rabbitmq_global_messages_redelivered_total", "Messages delivered again", counter, func(s *Stats) float64 { return float64(s.RedeliveredTotal) }},
-		{"rabbitmq_global_messages_acknowledged_total", "Messages acknowledged by consumers", counter, func(s *Stats) float64 { return float64(s.AcknowledgedTotal) }},
 		{"rabbitmq_disk_space_available_bytes", "Free space of the data directory's file system", gauge, func(s *Stats) float64 { return float64(s.DiskFreeBytes) }},
 		{"rabbitmq_disk_space_available_limit_bytes", "Free space below which publishers wait", gauge, func(s *Stats) float64 { return float64(s.DiskLimitBytes) }},
 		{"rabbitmq_alarms_memory_used_watermark", "1 while publishers wait for memory, else 0", gauge, func(s *Stats) float64 { return one(s.MemoryAlarm) }},
@@ -116,7 +148,6 @@ func brokerMetrics() []metric {
 		{"baton_subscriptions", "Subscriptions of MQTT sessions", gauge, func(s *Stats) float64 { return float64(s.Subscriptions) }},
 		{"baton_messages_retained", "Retained messages", gauge, func(s *Stats) float64 { return float64(s.Retained) }},
 		{"baton_messages_retained_memory_bytes", "Bytes of retained messages in memory", gauge, func(s *Stats) float64 { return float64(s.RetainedBytes) }},
-		{"baton_logins_refused_total", "Logins refused", counter, func(s *Stats) float64 { return float64(s.LoginsRefusedTotal) }},
 		{"baton_received_bytes_total", "Bytes read from clients", counter, func(s *Stats) float64 { return float64(s.BytesReadTotal) }},
 		{"baton_sent_bytes_total", "Bytes written to clients", counter, func(s *Stats) float64 { return float64(s.BytesWrittenTotal) }},
 		{"baton_connections_refused_total", "Connections refused by the connection limit", counter, func(s *Stats) float64 { return float64(s.ConnectionsRefusedTotal) }},
@@ -138,7 +169,8 @@ type collector struct {
 	ready   *prometheus.Desc
 	epoch   *prometheus.Desc
 
-	bridges []bridgeMetric
+	bridges   []bridgeMetric
+	protocols []protocolMetric
 
 	takeover                    func() map[string]time.Duration
 	role, phase                 *prometheus.Desc
@@ -163,7 +195,7 @@ func newCollector(opt *Options) *collector {
 		late:          prometheus.NewDesc("baton_standby_behind_seconds", "For how long a standby has not read all that is known to be promised", nil, nil),
 		configDiffers: prometheus.NewDesc("baton_standby_config_differs", "1 on a standby whose configuration is not the primary's, else 0", nil, nil),
 	}
-	c.bridges = bridgeMetrics()
+	c.bridges, c.protocols = bridgeMetrics(), protocolMetrics()
 	for _, m := range c.metrics {
 		c.descs = append(c.descs, prometheus.NewDesc(m.name, m.help, nil, nil))
 	}
@@ -186,6 +218,9 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range c.bridges {
 		ch <- m.desc
 	}
+	for _, m := range c.protocols {
+		ch <- m.desc
+	}
 }
 
 // Collect implements prometheus.Collector.
@@ -204,6 +239,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for i, h := range c.spreads {
 		v := h.value(&stats)
 		ch <- prometheus.MustNewConstHistogram(c.descs[len(c.metrics)+i], v.Count, v.Sum, v.Buckets)
+	}
+	for _, p := range stats.Protocols {
+		for _, m := range c.protocols {
+			ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(p), p.Name)
+		}
 	}
 	for i := range stats.Bridges {
 		for _, m := range c.bridges {
@@ -234,24 +274,32 @@ func (c *collector) collectRole(ch chan<- prometheus.Metric, state *State) {
 
 // newRegistry is this process's own: nothing registers itself by being imported.
 func newRegistry(opt *Options) *prometheus.Registry {
-	reg := prometheus.NewRegistry()
+	reg, began := prometheus.NewRegistry(), time.Now()
 	reg.MustRegister( // fails only on a name given twice, which the tests would show
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		// Once more under the names RabbitMQ gives the same values.
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{Namespace: "rabbitmq"}),
-		info("rabbitmq_identity_info", "The node these values are of", prometheus.Labels{
-			"rabbitmq_node": opt.Node, "rabbitmq_cluster": opt.Node,
+		identity(opt, "aggregated"),
+		info("rabbitmq_build_info", "The version of the broker, and the one of RabbitMQ that clients are told", prometheus.Labels{
+			"product_name": "Baton", "product_version": opt.Version, "rabbitmq_version": opt.Compatible, "go_version": runtime.Version(),
 		}),
-		info("rabbitmq_build_info", "The version of the broker", prometheus.Labels{
-			"product_name": "Baton", "product_version": opt.Version, "go_version": runtime.Version(),
-		}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "rabbitmq_erlang_uptime_seconds", Help: "How long this process has been running",
+		}, func() float64 { return time.Since(began).Seconds() }),
 		newCollector(opt),
 	)
 	if opt.TLS != nil {
 		reg.MustRegister(newTLSCollector(opt.TLS))
 	}
 	return reg
+}
+
+// identity says which node a scrape is of, and which path: what RabbitMQ's dashboards join everything with.
+func identity(opt *Options, endpoint string) prometheus.Collector {
+	return info("rabbitmq_identity_info", "The node and the path that these values are of", prometheus.Labels{
+		"rabbitmq_node": opt.Node, "rabbitmq_cluster": opt.Cluster, "rabbitmq_endpoint": endpoint,
+	})
 }
 
 // info is a metric that is always 1 and says what it says in its labels.

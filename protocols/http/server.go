@@ -91,7 +91,9 @@ type Options struct {
 	Takeover func() map[string]time.Duration
 
 	// Node and Version appear in the metrics' identity and in the overview.
-	Node, Version string
+	// Cluster is what the nodes of one directory are called together, empty: as
+	// the node. Compatible is the version of RabbitMQ that clients are told.
+	Node, Version, Cluster, Compatible string
 
 	// Log receives refused and failed requests, and what administrators do; nil
 	// discards them.
@@ -125,6 +127,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Takeover == nil {
 		o.Takeover = func() map[string]time.Duration { return nil }
+	}
+	if o.Cluster == "" {
+		o.Cluster = o.Node
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

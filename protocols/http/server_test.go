@@ -102,11 +102,13 @@ func TestMetrics(t *testing.T) {
 	s := start(t, Options{
 		Health: health, Node: "node-a", Version: "1.2.3",
 		Stats: func() (Stats, bool) {
-			return Stats{Connections: 3, Ready: 5, Unacked: 2, ReceivedTotal: 1 << 40, DiskFreeBytes: 4096}, running
+			s := Stats{Connections: 3, Ready: 5, Unacked: 2, DiskFreeBytes: 4096}
+			s.Add(&Protocol{Name: "amqp091", Traffic: Traffic{ReceivedTotal: 1 << 40}})
+			return s, running
 		},
 	})
 	_, body := get(t, s.MetricsAddrs()[0], "/metrics")
-	wantLines(t, body, "baton_ready 0", "go_goroutines", `rabbitmq_identity_info{rabbitmq_cluster="node-a",rabbitmq_node="node-a"} 1`)
+	wantLines(t, body, "baton_ready 0", "go_goroutines", `rabbitmq_identity_info{rabbitmq_cluster="node-a",rabbitmq_endpoint="aggregated",rabbitmq_node="node-a"} 1`)
 	if strings.Contains(body, "rabbitmq_connections") {
 		t.Error("a node without a broker tells a broker's values")
 	}
@@ -117,7 +119,7 @@ func TestMetrics(t *testing.T) {
 	wantLines(t, body,
 		"baton_ready 1", "baton_epoch 7",
 		"rabbitmq_connections 3", "rabbitmq_queue_messages 7", "rabbitmq_queue_messages_ready 5", "rabbitmq_queue_messages_unacked 2",
-		"rabbitmq_global_messages_received_total 1.099511627776e+12", "rabbitmq_disk_space_available_bytes 4096",
+		`rabbitmq_global_messages_received_total{protocol="amqp091"} 1.099511627776e+12`, "rabbitmq_disk_space_available_bytes 4096",
 		"# TYPE rabbitmq_global_messages_received_total counter", "# TYPE rabbitmq_connections gauge",
 	)
 }

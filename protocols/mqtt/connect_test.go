@@ -96,7 +96,7 @@ func TestCredentialsAreAskedFor(t *testing.T) {
 		p.gone()
 		b.connect(wire.V5, "c", login("guest", "guest"))
 		synctest.Wait()
-		if s := b.server.Stats(); s.LoginsRefused != 2 || s.ConnectionsOpened != 3 || s.Connections != 1 {
+		if s := b.server.Stats(); s.LoginsRefused != 2 || s.LoginsAccepted != 1 || s.ConnectionsOpened != 3 || s.Connections != 1 {
 			t.Errorf("%+v", s)
 		}
 	})

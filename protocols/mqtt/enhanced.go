@@ -53,6 +53,7 @@ func (c *conn) enhanced(ctx context.Context, p *wire.Connect, ack *wire.Connack)
 		return auth.Principal{}, c.loginRefused(ctx, wire.NotAuthorized,
 			fmt.Errorf("user %q has authenticated as %q: %w", user, principal.Name, auth.ErrRefused))
 	}
+	c.srv.accepted.Add(1)
 	c.user, c.byMethod = principal.Name, true
 	return principal, nil
 }

@@ -43,6 +43,7 @@ func (c *conn) login(ctx context.Context, p *wire.Connect, ack *wire.Connack) (a
 	principal, err := c.authenticate(ctx, p, user)
 	switch {
 	case err == nil:
+		c.srv.accepted.Add(1)
 		c.user = principal.Name
 		return principal, nil
 	case isRefusal(err):

@@ -136,7 +136,7 @@ func TestAnswersToPublish(t *testing.T) {
 				p.ack(wire.PUBACK, 9) // nothing to say
 				p.ack(wire.PUBCOMP, 9)
 				p.silence(time.Second)
-				if s := b.server.Stats(); s.UnroutableDropped != 1 || s.Received != [3]uint64{0, 1, 1} || s.Confirmed != 2 {
+				if s := b.server.Stats(); s.UnroutableDropped != 1 || s.Received != [3]uint64{0, 1, 1} || s.Publishers != 1 || s.Confirmed != 2 {
 					t.Errorf("%+v", s)
 				}
 			})

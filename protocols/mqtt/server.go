@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/batonmq/baton/protocols/listen"
@@ -19,7 +20,8 @@ type Server struct {
 	system   system
 	fights   fights
 
-	conns listen.Registry[*conn]
+	conns    listen.Registry[*conn]
+	accepted atomic.Uint64 // logins
 
 	mu      sync.Mutex                  // also makes a connection move from conns to past in one step
 	past    Stats                       // the sums of connections that ended
@@ -137,8 +139,12 @@ func (s *Server) Stats() Stats {
 	defer s.mu.Unlock()
 	sum, n := s.past, s.conns.Counts()
 	sum.Connections, sum.ConnectionsOpened, sum.ConnectionsClosed = n.Open, n.Opened, n.Closed
+	sum.LoginsAccepted = s.accepted.Load()
 	for r := range s.conns.All() {
 		r.Conn.addTo(&sum)
+		if r.Conn.hasPublished() {
+			sum.Publishers++
+		}
 	}
 	return sum
 }

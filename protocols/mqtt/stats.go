@@ -5,9 +5,11 @@ import "sync/atomic"
 // Stats is a snapshot of what a Server does and did. Sums are since New.
 type Stats struct {
 	Connections int // open now, those in their handshake included
+	Publishers  int // connections open now that have published
 
 	ConnectionsOpened uint64
 	ConnectionsClosed uint64
+	LoginsAccepted    uint64
 	LoginsRefused     uint64
 
 	BytesRead    uint64
@@ -52,4 +54,14 @@ func (c *conn) addTo(s *Stats) {
 	s.LoginsRefused += n.loginsRefused.Load()
 	s.BytesRead += n.bytesRead.Load()
 	s.BytesWritten += c.out.Written()
+}
+
+// hasPublished reports whether the client has.
+func (c *conn) hasPublished() bool {
+	for qos := range c.count.received {
+		if c.count.received[qos].Load() > 0 {
+			return true
+		}
+	}
+	return false
 }
