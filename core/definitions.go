@@ -279,8 +279,8 @@ func (r *retained) placeDefinition(at *retainedMessage) Op {
 		{Key: "key", Value: at.key},
 		{Key: "place", Value: int64(at.seq)},
 	}
-	if at.expires != 0 {
-		t = append(t, field.Field{Key: "expires_ms", Value: at.expires})
+	if expires := at.expires(); expires != 0 {
+		t = append(t, field.Field{Key: "expires_ms", Value: expires})
 	}
 	return defineOp(r.key(at.key), 0, t)
 }

@@ -2,7 +2,6 @@ package core
 
 import (
 	"math"
-	"strings"
 	"time"
 )
 
@@ -180,17 +179,17 @@ func (q *Queue) dispatchFresh(at place) {
 
 // watch has the expirer come when the time of a retained message is over. retained.mu is held, or nobody else has r yet.
 func (r *retained) watch(at *retainedMessage) {
-	if at.expires == 0 {
+	if at.expires() == 0 {
 		return
 	}
-	at.alarm = &alarm{ring: func() { r.expire(at) }}
-	r.vhost.broker.expiries.set(at.alarm, at.expires)
+	at.more.alarm = &alarm{ring: func() { r.expire(at) }}
+	r.vhost.broker.expiries.set(at.more.alarm, at.more.expires)
 }
 
 // unwatch is called when at is replaced or cleared.
 func (r *retained) unwatch(at *retainedMessage) {
-	if at.alarm != nil {
-		r.vhost.broker.expiries.cancel(at.alarm)
+	if at.more != nil && at.more.alarm != nil {
+		r.vhost.broker.expiries.cancel(at.more.alarm)
 	}
 }
 
@@ -201,11 +200,5 @@ func (r *retained) expire(at *retainedMessage) {
 	if at.over {
 		return
 	}
-	r.close(at)
-	r.n--
-	r.root.remove(strings.Split(at.key, topicSeparator))
-	r.vhost.broker.store.Commit([]Op{
-		{Kind: OpSettle, Queue: r.id, Ranges: []Range{{First: at.seq, Last: at.seq}}},
-		{Kind: OpRemove, Key: r.key(at.key)},
-	})
+	r.vhost.broker.store.Commit(r.remove(at))
 }

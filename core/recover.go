@@ -376,9 +376,8 @@ func (rc *recovery) retained(r *reader) {
 	v, key, place := rc.owner(r), read[string](r, "key"), Seq(read[int64](r, "place"))
 	expires, _ := readOptional[int64](r, "expires_ms")
 	if r.err == nil {
-		at := &retainedMessage{key: key, seq: place, expires: expires}
-		v.retained.node(key, true).at = at
-		v.retained.n++
+		at := newRetained(key, place, expires)
+		v.retained.tree.put(at)
 		v.retained.watch(at)
 	}
 }

@@ -18,28 +18,52 @@ type retained struct {
 	mu    sync.Mutex // below vhost.mu, above replays.mu and every queue.mu
 	id    QueueID    // of that queue; 0 until the first message comes
 	next  Seq
-	root  retainedNode
-	n     int
+	tree  retainedTree
 	ended bool // the vhost was deleted: nothing is kept any more
 	cache retainedCache
 }
 
-// retainedNode is a word of a key.
-type retainedNode struct {
-	words map[string]*retainedNode
-	at    *retainedMessage
-}
-
+// retainedMessage is one that is kept, or was, and the node of its key. There may be millions: what most have no use for is in more.
 type retainedMessage struct {
 	key    string
-	seq    Seq
-	msg    *Message // nil: to be loaded
-	over   bool     // it was replaced or cleared
-	level  Level    // of msg; known if missed is set
-	missed bool     // when it was published, a subscriber for which nobody keeps it could not take it
+	seq    Seq       // 0: there is none, keys only part here
+	below  *branches // of the keys that this one is the beginning of
+	more   *retainedMore
+	over   bool  // it was replaced or cleared
+	level  Level // of the message; known if missed is set
+	missed bool  // when it was published, a subscriber for which nobody keeps it could not take it
+}
 
-	expires int64  // as Message.Expires
-	alarm   *alarm // of one that expires
+// retainedMore is what is known of a message that is in memory or that expires.
+type retainedMore struct {
+	msg     *Message // nil: to be loaded
+	expires int64    // as Message.Expires
+	alarm   *alarm   // of one that expires
+}
+
+// newRetained returns a message that is to be kept at a place, and which expires then.
+func newRetained(key string, seq Seq, expires int64) *retainedMessage {
+	at := &retainedMessage{key: key, seq: seq}
+	if expires != 0 {
+		at.more = &retainedMore{expires: expires}
+	}
+	return at
+}
+
+// message returns the message if it is in memory.
+func (at *retainedMessage) message() *Message {
+	if at.more == nil {
+		return nil
+	}
+	return at.more.msg
+}
+
+// expires is as Message.Expires.
+func (at *retainedMessage) expires() int64 {
+	if at.more == nil {
+		return 0
+	}
+	return at.more.expires
 }
 
 // missing reports whether a subscription of this level may have missed the message when it was published.
@@ -57,86 +81,58 @@ func (r *retained) set(m *Message, publish func(at *Pair, ops []Op) (missed bool
 		publish(nil, nil)
 		return
 	}
-	var ops []Op
-	n := r.node(m.Key, len(m.Body) > 0)
-	if n != nil && n.at != nil {
-		ops = append(ops, Op{Kind: OpSettle, Queue: r.id, Ranges: []Range{{First: n.at.seq, Last: n.at.seq}}})
-		r.close(n.at)
-		r.unwatch(n.at)
-		r.n--
-	}
 	if len(m.Body) == 0 {
-		if n != nil && n.at != nil {
-			r.root.remove(strings.Split(m.Key, topicSeparator))
-			ops = append(ops, Op{Kind: OpRemove, Key: r.key(m.Key)})
-		}
-		publish(nil, ops)
+		publish(nil, r.remove(r.tree.get(m.Key)))
 		return
 	}
 	if r.id == 0 {
 		r.id, r.next = r.vhost.broker.newQueueID(), 1
 		r.vhost.broker.store.Commit([]Op{r.definition()})
 	}
-	r.n++
-	at := Pair{Queue: r.id, Seq: r.next}
+	at := newRetained(m.Key, r.next, m.Expires)
+	at.level = m.Level()
 	r.next++
-	n.at = &retainedMessage{key: m.Key, seq: at.Seq, level: m.Level(), expires: m.Expires}
-	r.keep(n.at, m)
-	r.watch(n.at)
+	var ops []Op
+	if was := r.tree.put(at); was != nil {
+		ops = append(make([]Op, 0, 2), r.settle(was))
+		r.close(was)
+	}
+	r.keep(at, m)
+	r.watch(at)
 	r.shed()
-	n.at.missed = publish(&at, append(ops, r.placeDefinition(n.at)))
+	at.missed = publish(&Pair{Queue: r.id, Seq: at.seq}, append(ops, r.placeDefinition(at)))
+}
+
+// remove clears what is kept at at, if anything is, and returns what records that. mu is held.
+func (r *retained) remove(at *retainedMessage) []Op {
+	if at == nil {
+		return nil
+	}
+	r.close(at)
+	r.tree.remove(at.key)
+	return []Op{r.settle(at), {Kind: OpRemove, Key: r.key(at.key)}}
+}
+
+// settle ends the place of at.
+func (r *retained) settle(at *retainedMessage) Op {
+	return Op{Kind: OpSettle, Queue: r.id, Ranges: []Range{{First: at.seq, Last: at.seq}}}
 }
 
 func (r *retained) len() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.n
+	return r.tree.n
 }
 
 // end returns the place of the next message, which is the first of all before the queue is made, and how many there are.
 func (r *retained) end() (next Seq, n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return max(r.next, 1), r.n
+	return max(r.next, 1), r.tree.n
 }
 
 // successor returns the message that the key of one holds now, nil if there is none. mu is held.
-func (r *retained) successor(at *retainedMessage) *retainedMessage {
-	if n := r.node(at.key, false); n != nil {
-		return n.at
-	}
-	return nil
-}
-
-// node finds the node of a key, and makes it if asked to.
-func (r *retained) node(key string, create bool) *retainedNode {
-	n := &r.root
-	for word := range strings.SplitSeq(key, topicSeparator) {
-		next := n.words[word]
-		if next == nil {
-			if !create {
-				return nil
-			}
-			if n.words == nil {
-				n.words = map[string]*retainedNode{}
-			}
-			next = new(retainedNode)
-			n.words[word] = next
-		}
-		n = next
-	}
-	return n
-}
-
-// remove clears the message under words and drops the nodes that nothing needs any more. It reports whether n is one of them.
-func (n *retainedNode) remove(words []string) (empty bool) {
-	if len(words) == 0 {
-		n.at = nil
-	} else if next := n.words[words[0]]; next.remove(words[1:]) {
-		delete(n.words, words[0])
-	}
-	return n.at == nil && len(n.words) == 0
-}
+func (r *retained) successor(at *retainedMessage) *retainedMessage { return r.tree.get(at.key) }
 
 // match returns the retained messages whose keys match a subscription's, in the order of their places: those from before upto, as what
 // came later was published to the subscriber, and of the later ones those that not everybody got.
@@ -147,7 +143,7 @@ func (r *retained) match(spec *SubscriptionSpec, upto Seq) []*retainedMessage {
 	}
 	var found []*retainedMessage
 	r.mu.Lock()
-	r.root.match(pattern, func(at *retainedMessage) {
+	r.tree.match(pattern, func(at *retainedMessage) {
 		if (at.seq < upto || at.missing(spec.Level)) && !spec.hides(at.key) {
 			found = append(found, at)
 		}
@@ -155,31 +151,6 @@ func (r *retained) match(spec *SubscriptionSpec, upto Seq) []*retainedMessage {
 	r.mu.Unlock()
 	slices.SortFunc(found, func(a, b *retainedMessage) int { return cmp.Compare(a.seq, b.seq) })
 	return slices.Compact(found)
-}
-
-// match visits the messages that match what is left of the pattern; one that matches in several ways, as often.
-func (n *retainedNode) match(pattern []string, visit func(*retainedMessage)) {
-	if len(pattern) == 0 {
-		if n.at != nil {
-			visit(n.at)
-		}
-		return
-	}
-	switch pattern[0] {
-	case "#":
-		n.match(pattern[1:], visit)
-		for _, next := range n.words {
-			next.match(pattern, visit)
-		}
-	case "*":
-		for _, next := range n.words {
-			next.match(pattern[1:], visit)
-		}
-	default:
-		if next := n.words[pattern[0]]; next != nil {
-			next.match(pattern[1:], visit)
-		}
-	}
 }
 
 // What is read from the store at once.
@@ -228,17 +199,18 @@ func (r *retained) inMemory(batch []*retainedMessage) (messages []*Message, miss
 	defer r.mu.Unlock()
 	bytes := 0
 	for _, at := range batch {
-		if at.msg == nil && !at.over || bytes >= readBytes {
+		m := at.message()
+		if m == nil && !at.over || bytes >= readBytes {
 			break
 		}
-		if messages = append(messages, at.msg); at.msg != nil {
-			bytes += at.msg.Size()
+		if messages = append(messages, m); m != nil {
+			bytes += m.Size()
 		}
 	}
 	if len(messages) > 0 {
 		return messages, 0, r.id
 	}
-	for missing < len(batch) && batch[missing].msg == nil && batch[missing].seq-batch[0].seq < readSpan {
+	for missing < len(batch) && batch[missing].message() == nil && batch[missing].seq-batch[0].seq < readSpan {
 		missing++
 	}
 	return nil, missing, r.id

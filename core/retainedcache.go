@@ -15,7 +15,10 @@ type retainedCache struct {
 
 // keep has at keep m in memory. mu is held.
 func (r *retained) keep(at *retainedMessage, m *Message) {
-	at.msg = m
+	if at.more == nil {
+		at.more = new(retainedMore)
+	}
+	at.more.msg = m
 	r.cache.list.pushBack(at)
 	r.cache.n++
 	r.vhost.broker.retainedBytes.Add(int64(m.Size()) + messageCost)
@@ -23,17 +26,21 @@ func (r *retained) keep(at *retainedMessage, m *Message) {
 
 // letGo takes the message of at out of memory. mu is held.
 func (r *retained) letGo(at *retainedMessage) {
-	if at.msg == nil {
+	m := at.message()
+	if m == nil {
 		return
 	}
-	r.vhost.broker.retainedBytes.Add(-int64(at.msg.Size()) - messageCost)
-	at.msg = nil
+	r.vhost.broker.retainedBytes.Add(-int64(m.Size()) - messageCost)
+	if at.more.msg = nil; at.more.expires == 0 {
+		at.more = nil
+	}
 	r.cache.n--
 }
 
 // close says that at is no longer what its key holds. A replay may hold on to at for long, and needs no message of it. mu is held.
 func (r *retained) close(at *retainedMessage) {
 	at.over = true
+	r.unwatch(at)
 	r.letGo(at)
 }
 
@@ -42,7 +49,7 @@ func (r *retained) shed() {
 	c := &r.cache
 	for c.list.len() > 0 {
 		at := *c.list.at(0)
-		if m := at.msg; m != nil {
+		if m := at.message(); m != nil {
 			if r.vhost.broker.retainedBytes.Load() <= retainedInMemory || !m.Stored() {
 				break
 			}
@@ -54,7 +61,7 @@ func (r *retained) shed() {
 		return
 	}
 	for range c.list.len() { // most have let go, behind one that has not
-		if at := c.list.popFront(); at.msg != nil {
+		if at := c.list.popFront(); at.message() != nil {
 			c.list.pushBack(at)
 		}
 	}
@@ -66,7 +73,7 @@ func (r *retained) keepRead(batch []*retainedMessage, messages []*Message) {
 	defer r.mu.Unlock()
 	for i, m := range messages {
 		at := batch[i]
-		if m != nil && at.msg == nil && !at.over && r.vhost.broker.retainedBytes.Load()+int64(m.Size())+messageCost <= retainedInMemory {
+		if m != nil && at.message() == nil && !at.over && r.vhost.broker.retainedBytes.Load()+int64(m.Size())+messageCost <= retainedInMemory {
 			r.keep(at, m)
 		}
 	}

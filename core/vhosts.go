@@ -246,16 +246,15 @@ func (r *retained) clear(u *units) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ended = true
-	r.root.match([]string{"#"}, func(at *retainedMessage) {
+	r.tree.match([]string{"#"}, func(at *retainedMessage) {
 		if at.over {
 			return // met twice
 		}
 		r.close(at)
-		r.unwatch(at)
 		u.add(Op{Kind: OpRemove, Key: r.key(at.key)})
 	})
 	if r.id != 0 {
 		u.add(removeOp(r.definition()))
 	}
-	r.root, r.n, r.id, r.cache = retainedNode{}, 0, 0, retainedCache{}
+	r.tree, r.id, r.cache = retainedTree{}, 0, retainedCache{}
 }
