@@ -1,7 +1,5 @@
 package wire
 
-import "strings"
-
 // Connack is a CONNACK. Everything but SessionPresent and Reason is for MQTT 5
 // only. The Has fields tell a value of 0 from none; a number without one is
 // left out when it is 0.
@@ -73,39 +71,35 @@ type Disconnect struct {
 	UserProperties   []UserProperty
 }
 
-// DecodeDisconnect decodes a DISCONNECT. It shares no memory with its input.
-func DecodeDisconnect(f Frame, v Version) (Disconnect, error) {
+// DecodeDisconnect decodes a DISCONNECT, without its user properties. It shares
+// no memory with its input.
+func DecodeDisconnect(f Frame, v Version) (p Disconnect, err error) {
 	if len(f.Body) == 0 {
 		return Disconnect{}, nil
 	}
 	if v != V5 {
 		return Disconnect{}, errTrailing
 	}
-	c := bodyCheck{b: f.Body}
-	if r := ReasonCode(c.octet()); !clientDisconnectReason(r) {
+	d := body{b: f.Body}
+	if p.Reason = ReasonCode(d.octet()); !clientDisconnectReason(p.Reason) {
 		return Disconnect{}, errReasonCode // [MQTT-3.14.2-1]
 	}
-	body := f.Body
-	if len(body) == 1 { // section 3.14.2.2.1: no property length
-		body = []byte{body[0], 0}
-		c.b = body
+	if len(d.b) == 0 { // section 3.14.2.2.1: no property length
+		return p, nil
 	}
-	c.properties(ownedBy(DISCONNECT))
-	if c.finish(); c.err != nil {
-		return Disconnect{}, c.err
+	d.properties(ownedBy(DISCONNECT), func(c *cursor) {
+		switch c.id {
+		case SessionExpiry:
+			p.HasSessionExpiry, p.SessionExpiry = true, c.num
+		case ReasonString:
+			p.ReasonString = string(c.text)
+		default: // a user property
+		}
+	})
+	if d.finish(); d.err != nil {
+		return Disconnect{}, d.err
 	}
-	// mochi reads properties where more than their length is there.
-	pk, err := decode(DISCONNECT, v, body)
-	if err != nil {
-		return Disconnect{}, err
-	}
-	return Disconnect{
-		Reason:           ReasonCode(pk.ReasonCode),
-		HasSessionExpiry: pk.Properties.SessionExpiryIntervalFlag,
-		SessionExpiry:    pk.Properties.SessionExpiryInterval,
-		ReasonString:     strings.Clone(pk.Properties.ReasonString),
-		UserProperties:   fromUser(pk.Properties.User),
-	}, nil
+	return p, nil
 }
 
 // clientDisconnectReason reports whether a client may disconnect with c
@@ -147,37 +141,37 @@ type Auth struct {
 	UserProperties []UserProperty
 }
 
-// DecodeAuth decodes an AUTH. It shares no memory with its input.
-func DecodeAuth(f Frame, v Version) (Auth, error) {
+// DecodeAuth decodes an AUTH, without its user properties. It shares no memory
+// with its input.
+func DecodeAuth(f Frame, v Version) (p Auth, err error) {
 	if v != V5 {
 		return Auth{}, &Error{ProtocolError, "AUTH before MQTT 5"}
 	}
 	if len(f.Body) == 0 { // section 3.15.2.1: Success without properties, though a method is mandatory
 		return Auth{}, &Error{ProtocolError, "AUTH without an authentication method"}
 	}
-	c := bodyCheck{b: f.Body}
-	if r := ReasonCode(c.octet()); r != ContinueAuthentication && r != ReAuthenticate && r != Success {
+	d := body{b: f.Body}
+	if p.Reason = ReasonCode(d.octet()); p.Reason != ContinueAuthentication && p.Reason != ReAuthenticate && p.Reason != Success {
 		return Auth{}, errReasonCode // [MQTT-3.15.2-1]
 	}
-	_, seen := c.properties(ownedBy(AUTH))
-	if c.finish(); c.err != nil {
-		return Auth{}, c.err
+	_, seen := d.properties(ownedBy(AUTH), func(c *cursor) {
+		switch c.id {
+		case AuthenticationMethod:
+			p.Method = string(c.text)
+		case AuthenticationData:
+			p.Data = cloned(c.text)
+		case ReasonString:
+			p.ReasonString = string(c.text)
+		default: // a user property
+		}
+	})
+	if d.finish(); d.err != nil {
+		return Auth{}, d.err
 	}
 	if seen&(1<<AuthenticationMethod) == 0 { // section 3.15.2.2.2
 		return Auth{}, &Error{ProtocolError, "AUTH without an authentication method"}
 	}
-	pk, err := decode(AUTH, v, f.Body)
-	if err != nil {
-		return Auth{}, err
-	}
-	p := &pk.Properties
-	return Auth{
-		Reason:         ReasonCode(pk.ReasonCode),
-		Method:         strings.Clone(p.AuthenticationMethod),
-		Data:           cloned(p.AuthenticationData, p.AuthenticationData != nil),
-		ReasonString:   strings.Clone(p.ReasonString),
-		UserProperties: fromUser(p.User),
-	}, nil
+	return p, nil
 }
 
 // AppendAuth appends an AUTH of at most limit bytes, where 0 is no limit

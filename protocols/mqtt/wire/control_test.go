@@ -35,7 +35,7 @@ func TestDecodeConnect(t *testing.T) {
 		},
 		HasUserName: true, UserName: "user", HasPassword: true, Password: []byte("pass"),
 		SessionExpiry: 120, ReceiveMaximum: 10, MaximumPacketSize: 4096, TopicAliasMaximum: 5, RequestResponseInfo: true,
-		AuthenticationMethod: "m", AuthenticationData: []byte("d"), UserProperties: []wire.UserProperty{{Name: "k", Value: "v"}},
+		AuthenticationMethod: "m", AuthenticationData: []byte("d"),
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v\nwant %+v", got, want)
@@ -146,7 +146,7 @@ func TestDecodeSubscribe(t *testing.T) {
 	got, err := wire.DecodeSubscribe(wire.Frame{Type: wire.SUBSCRIBE, Flags: 2, Body: in}, wire.V5)
 	clear(in)
 	want := wire.Subscribe{
-		PacketID: 7, Identifier: 200, UserProperties: []wire.UserProperty{{Name: "k", Value: "v"}},
+		PacketID: 7, Identifier: 200,
 		Subscriptions: []wire.Subscription{
 			{Filter: "a/b", QoS: 2, NoLocal: true, RetainAsPublished: true, RetainHandling: 2},
 			{Filter: "#", QoS: 1},
@@ -209,7 +209,7 @@ func TestUnsubscribe(t *testing.T) {
 	in := []byte("\x00\x07" + section("\x26\x00\x01k\x00\x01v") + "\x00\x03a/b\x00\x01#")
 	got, err := wire.DecodeUnsubscribe(wire.Frame{Type: wire.UNSUBSCRIBE, Flags: 2, Body: in}, wire.V5)
 	clear(in)
-	want := wire.Unsubscribe{PacketID: 7, Filters: []string{"a/b", "#"}, UserProperties: []wire.UserProperty{{Name: "k", Value: "v"}}}
+	want := wire.Unsubscribe{PacketID: 7, Filters: []string{"a/b", "#"}}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v\nwant %+v", got, err, want)
 	}
@@ -244,7 +244,7 @@ func TestDisconnect(t *testing.T) {
 		{name: "no properties", body: "\x04\x00", v: wire.V5, want: wire.Disconnect{Reason: wire.DisconnectWithWill}},
 		{
 			name: "properties", body: "\x00" + section("\x11\x00\x00\x00\x00\x1f\x00\x01r\x26\x00\x01k\x00\x01v"), v: wire.V5,
-			want: wire.Disconnect{HasSessionExpiry: true, ReasonString: "r", UserProperties: []wire.UserProperty{{Name: "k", Value: "v"}}},
+			want: wire.Disconnect{HasSessionExpiry: true, ReasonString: "r"},
 		},
 		{name: "reason before MQTT 5", body: "\x00", v: wire.V311, code: wire.MalformedPacket},
 		{name: "[MQTT-3.14.2-1] reason of a server", body: "\x8b", v: wire.V5, code: wire.ProtocolError},

@@ -28,27 +28,15 @@
 // function returns shares no memory with its input. Append functions follow
 // append's convention; on error they return dst as it was given.
 //
-// # Two codecs
+// # What is read and what is written
 //
-// PUBLISH and the four acknowledgements are read and written by hand and
-// without allocating. All other packets come once per connection or
-// subscription and go through mochi's codec, which is wrapped as follows,
-// because its input is hostile and it trusts it:
-//
-//   - A check of our own walks the whole packet first: lengths, flags, which
-//     properties may be there and how often, their values, UTF-8. mochi sees
-//     only packets that passed. What makes it panic (a SUBSCRIBE that ends
-//     behind a filter), what it lets through (reserved bits, duplicate
-//     properties, properties that run past their section, text in bytes that
-//     follow the packet) and what it refuses although it is right (an empty
-//     will or password) is decided there.
-//   - A panic all the same ends as a malformed packet.
-//   - Its strings alias the read buffer; they are copied.
-//   - It ignores the reason code of a DISCONNECT without properties; it is
-//     given such a packet with an empty section behind it.
-//   - It fits a packet to the receiver's maximum size by an estimate, and cuts
-//     lengths above 65,535 to 16 bits. Sizes are exact here and over-long texts
-//     shortened.
+// Everything is read by hand, in one pass that checks as it goes: lengths, flags,
+// which properties may be there and how often, their values, UTF-8. PUBLISH and
+// the four acknowledgements are written by hand, too, and neither allocates. The
+// other packets that a server sends are written by mochi's codec, which is wrapped:
+// it fits a packet to the receiver's maximum size by an estimate, and cuts lengths
+// above 65,535 to 16 bits; sizes are exact here and over-long texts shortened.
+// Tests hold what is read to what mochi reads.
 //
 // mochi's types do not appear in this package's API.
 //
@@ -56,9 +44,11 @@
 //
 // Input may be hostile. Nothing panics on it or reads outside of it. An
 // announced packet larger than the caller's maximum is refused from its fixed
-// header. Allocation is proportional to the bytes that have arrived, and what a
-// packet can be made of many of, filters and user properties, is limited to
-// [MaxItems] a packet, because one takes more room in memory than on the wire.
+// header. Allocation is proportional to the bytes that have arrived: at most 16
+// times as much, for filters without a byte. What a packet can be made of many of,
+// filters and user properties, is limited to [MaxItems] a packet, because one takes
+// more room in memory than on the wire. User properties stay where they are: of
+// packets other than PUBLISH and of wills they are checked and forgotten.
 // Every refusal is an [*Error] with the reason code that MQTT 5.0 gives it.
 //
 // # Not guaranteed

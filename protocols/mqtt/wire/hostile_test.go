@@ -117,15 +117,18 @@ func TestLyingLengths(t *testing.T) {
 }
 
 // TestManySmallItems: what a packet is full of, filters and user properties,
-// takes more room in memory than on the wire, but not much more.
+// takes more room in memory than on the wire, but not much more, garbage included.
 func TestManySmallItems(t *testing.T) {
-	const factor = 128
+	const factor = 16
 	user := strings.Repeat("\x26\x00\x00\x00\x00", wire.MaxItems)
 	users := string(appendLength(nil, len(user))) + user
 	for _, s := range []specimen{
 		{wire.SUBSCRIBE, wire.V5, 2, "\x00\x07\x00" + strings.Repeat("\x00\x01a\x00", wire.MaxItems)},
 		{wire.SUBSCRIBE, wire.V311, 2, "\x00\x07" + strings.Repeat("\x00\x01a\x00", wire.MaxItems)},
+		{wire.SUBSCRIBE, wire.V5, 2, "\x00\x07\x00" + strings.Repeat("\x00\x00\x00", wire.MaxItems)},
+		{wire.SUBSCRIBE, wire.V5, 2, "\x00\x07\x00" + strings.Repeat("\x00\x02aa\x00", wire.MaxItems)},
 		{wire.UNSUBSCRIBE, wire.V5, 2, "\x00\x07\x00" + strings.Repeat("\x00\x01a", wire.MaxItems)},
+		{wire.UNSUBSCRIBE, wire.V5, 2, "\x00\x07\x00" + strings.Repeat("\x00\x00", wire.MaxItems)},
 		{wire.CONNECT, wire.V5, 0, "\x00\x04MQTT\x05\x02\x00\x3c" + users + "\x00\x02id"},
 		{wire.PUBLISH, wire.V5, 0, "\x00\x01a" + users},
 		{wire.PUBACK, wire.V5, 0, "\x00\x07\x00" + users},

@@ -65,7 +65,7 @@ const (
 // will in bit 0, which no packet has.
 type owner uint16
 
-const will owner = 1
+const ofWill owner = 1
 
 func ownedBy(types ...PacketType) (o owner) {
 	for _, t := range types {
@@ -88,11 +88,11 @@ type definition struct {
 // definitions lists what a client may send; CONNACK, SUBACK and UNSUBACK are
 // not read.
 var definitions = [...]definition{
-	PayloadFormat:          {value: octetValue, owners: ownedBy(PUBLISH) | will, most: 1, breaking: ProtocolError},
-	MessageExpiry:          {value: longValue, owners: ownedBy(PUBLISH) | will},
-	ContentType:            {value: textValue, owners: ownedBy(PUBLISH) | will}, // [MQTT-3.3.2-19]
-	ResponseTopic:          {value: textValue, owners: ownedBy(PUBLISH) | will},
-	CorrelationData:        {value: binaryValue, owners: ownedBy(PUBLISH) | will},
+	PayloadFormat:          {value: octetValue, owners: ownedBy(PUBLISH) | ofWill, most: 1, breaking: ProtocolError},
+	MessageExpiry:          {value: longValue, owners: ownedBy(PUBLISH) | ofWill},
+	ContentType:            {value: textValue, owners: ownedBy(PUBLISH) | ofWill}, // [MQTT-3.3.2-19]
+	ResponseTopic:          {value: textValue, owners: ownedBy(PUBLISH) | ofWill},
+	CorrelationData:        {value: binaryValue, owners: ownedBy(PUBLISH) | ofWill},
 	SubscriptionIdentifier: {value: varintValue, owners: ownedBy(SUBSCRIBE), servers: ownedBy(PUBLISH), least: 1, breaking: ProtocolError},
 	SessionExpiry:          {value: longValue, owners: ownedBy(CONNECT, DISCONNECT)},
 	AssignedClientID:       {value: textValue},
@@ -100,7 +100,7 @@ var definitions = [...]definition{
 	AuthenticationMethod:   {value: textValue, owners: ownedBy(CONNECT, AUTH)},
 	AuthenticationData:     {value: binaryValue, owners: ownedBy(CONNECT, AUTH)},
 	RequestProblemInfo:     {value: octetValue, owners: ownedBy(CONNECT), most: 1, breaking: ProtocolError},
-	WillDelay:              {value: longValue, owners: will},
+	WillDelay:              {value: longValue, owners: ofWill},
 	RequestResponseInfo:    {value: octetValue, owners: ownedBy(CONNECT), most: 1, breaking: ProtocolError},
 	ResponseInfo:           {value: textValue},
 	ServerReference:        {value: textValue, servers: ownedBy(DISCONNECT)},
@@ -110,7 +110,7 @@ var definitions = [...]definition{
 	TopicAlias:             {value: shortValue, owners: ownedBy(PUBLISH), least: 1, breaking: TopicAliasInvalid}, // [MQTT-3.3.2-8]
 	MaximumQoS:             {value: octetValue},
 	RetainAvailable:        {value: octetValue},
-	User: {value: pairValue, repeats: true, owners: will | ownedBy(CONNECT, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP,
+	User: {value: pairValue, repeats: true, owners: ofWill | ownedBy(CONNECT, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP,
 		SUBSCRIBE, UNSUBSCRIBE, DISCONNECT, AUTH)},
 	MaximumPacketSize: {value: longValue, owners: ownedBy(CONNECT), least: 1, breaking: ProtocolError},
 	WildcardAvailable: {value: octetValue},

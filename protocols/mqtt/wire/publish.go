@@ -156,7 +156,7 @@ func more(need, length int) error {
 // ParseProperties parses a property section that was kept, such as that of a
 // will.
 func ParseProperties(section []byte) (PublishProperties, error) {
-	return parseProperties(section, ownedBy(PUBLISH)|will)
+	return parseProperties(section, ownedBy(PUBLISH)|ofWill)
 }
 
 func parseProperties(section []byte, o owner) (PublishProperties, error) {

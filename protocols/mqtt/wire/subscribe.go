@@ -4,10 +4,9 @@ import "strings"
 
 // Subscribe is a SUBSCRIBE. It shares no memory with its input.
 type Subscribe struct {
-	PacketID       uint16
-	Subscriptions  []Subscription // at least one
-	Identifier     uint32         // subscription identifier, 0 for none
-	UserProperties []UserProperty
+	PacketID      uint16
+	Subscriptions []Subscription // at least one
+	Identifier    uint32         // subscription identifier, 0 for none
 }
 
 // Subscription is one topic filter of a SUBSCRIBE with its options. The filter
@@ -22,135 +21,122 @@ type Subscription struct {
 
 // Unsubscribe is an UNSUBSCRIBE. It shares no memory with its input.
 type Unsubscribe struct {
-	PacketID       uint16
-	Filters        []string // at least one
-	UserProperties []UserProperty
+	PacketID uint16
+	Filters  []string // at least one
 }
 
 // The subscription options (section 3.8.3.1).
 const (
-	optionQoS            = 3 << 0
-	optionNoLocal        = 1 << 2
-	optionRetainHandling = 3 << 4
-	optionReserved       = 3 << 6
+	optionQoS               = 3 << 0
+	optionNoLocal           = 1 << 2
+	optionRetainAsPublished = 1 << 3
+	optionRetainHandling    = 3 << 4
+	optionReserved          = 3 << 6
 )
 
 // DecodeSubscribe decodes a SUBSCRIBE.
-func DecodeSubscribe(f Frame, v Version) (Subscribe, error) {
-	c := bodyCheck{b: f.Body, err: checkDup(f, v)}
-	c.head(SUBSCRIBE, v)
-	n := 0
-	for ; c.err == nil && (n == 0 || len(c.rest()) > 0); n++ {
-		filter := c.filter(n)
-		c.options(v, filter)
+func DecodeSubscribe(f Frame, v Version) (s Subscribe, err error) {
+	d := body{b: f.Body, err: checkDup(f, v)}
+	s.PacketID, s.Identifier = d.head(SUBSCRIBE, v)
+	s.Subscriptions = make([]Subscription, 0, d.filters(1))
+	for d.moreFilters(len(s.Subscriptions)) {
+		filter := d.text() // [MQTT-3.8.3-1]
+		s.Subscriptions = append(s.Subscriptions, newSubscription(filter, d.options(v, filter)))
 	}
-	if c.err != nil {
-		return Subscribe{}, c.err
-	}
-	body := f.Body
-	if v == V31 {
-		body = maskOptions(body)
-	}
-	pk, err := decode(SUBSCRIBE, v, body)
-	if err != nil {
-		return Subscribe{}, err
-	}
-	s := Subscribe{
-		PacketID:       pk.PacketID,
-		Subscriptions:  make([]Subscription, len(pk.Filters)),
-		UserProperties: fromUser(pk.Properties.User),
-	}
-	if len(pk.Properties.SubscriptionIdentifier) > 0 {
-		s.Identifier = uint32(pk.Properties.SubscriptionIdentifier[0])
-	}
-	for i, sub := range pk.Filters {
-		s.Subscriptions[i] = Subscription{
-			Filter:            strings.Clone(sub.Filter),
-			QoS:               sub.Qos,
-			NoLocal:           sub.NoLocal,
-			RetainAsPublished: sub.RetainAsPublished,
-			RetainHandling:    sub.RetainHandling,
-		}
+	if d.err != nil {
+		return Subscribe{}, d.err
 	}
 	return s, nil
 }
 
-// head checks the packet identifier and the properties.
-func (c *bodyCheck) head(t PacketType, v Version) {
-	if c.short() == 0 {
-		c.fail(errPacketID) // [MQTT-2.2.1-3]
+// head takes the packet identifier and the properties, of which the subscription
+// identifier is told.
+func (d *body) head(t PacketType, v Version) (id uint16, identifier uint32) {
+	if id = d.short(); id == 0 {
+		d.fail(errPacketID) // [MQTT-2.2.1-3]
 	}
 	if v == V5 {
-		c.properties(ownedBy(t))
+		d.properties(ownedBy(t), func(c *cursor) {
+			if c.id == SubscriptionIdentifier {
+				identifier = c.num
+			}
+		})
 	}
+	return id, identifier
 }
 
-// filter checks the filter that n others precede. That there is one at all is
-// [MQTT-3.8.3-2] and [MQTT-3.10.3-2].
-func (c *bodyCheck) filter(n int) []byte {
+// filters is how many filters follow, each with so many bytes of options. Room is
+// made for them at once: a list that grows would take several times as much, and
+// there may be very many.
+func (d *body) filters(options int) (n int) {
+	if d.err != nil {
+		return 0
+	}
+	for b, ok := d.b, true; ok && len(b) > 0 && n < MaxItems; n++ {
+		if _, b, ok = cutData(b); ok {
+			b = b[min(options, len(b)):]
+		}
+	}
+	return n
+}
+
+// moreFilters reports whether there is a filter that n others precede. That there
+// is one at all is [MQTT-3.8.3-2] and [MQTT-3.10.3-2].
+func (d *body) moreFilters(n int) bool {
 	switch {
-	case c.err != nil:
-	case n == 0 && len(c.rest()) == 0:
-		c.fail(&Error{ProtocolError, "no topic filter"})
-	case n == MaxItems:
-		c.fail(errTooMany)
+	case d.err != nil:
+	case n == 0 && len(d.b) == 0:
+		d.fail(&Error{ProtocolError, "no topic filter"})
+	case n == MaxItems && len(d.b) > 0:
+		d.fail(errTooMany)
 	}
-	return c.text() // [MQTT-3.8.3-1] [MQTT-3.10.3-1]
+	return d.err == nil && len(d.b) > 0
 }
 
-func (c *bodyCheck) options(v Version, filter []byte) {
-	o := c.octet()
-	if c.err != nil {
-		return
+// options takes the subscription options of a filter.
+func (d *body) options(v Version, filter []byte) uint8 {
+	o := d.octet()
+	if d.err != nil {
+		return 0
 	}
 	switch {
 	case v == V31:
 		o &= optionQoS // the rest is unused
 	case v == V311 && o&^optionQoS != 0, o&optionReserved != 0: // [MQTT-3.8.3-5]
-		c.fail(errReserved)
+		d.fail(errReserved)
 	}
 	switch {
 	case o&optionQoS == optionQoS:
-		c.fail(&Error{ProtocolError, "subscription with QoS 3"})
+		d.fail(&Error{ProtocolError, "subscription with QoS 3"})
 	case o&optionRetainHandling == optionRetainHandling:
-		c.fail(&Error{ProtocolError, "subscription with retain handling 3"})
+		d.fail(&Error{ProtocolError, "subscription with retain handling 3"})
 	case o&optionNoLocal != 0 && strings.HasPrefix(string(filter), sharePrefix): // [MQTT-3.8.3-4]
-		c.fail(&Error{ProtocolError, "no local on a shared subscription"})
+		d.fail(&Error{ProtocolError, "no local on a shared subscription"})
 	}
+	return o
 }
 
-// maskOptions returns a body that has been checked with the bits cleared that
-// MQTT 3.1 does not use.
-func maskOptions(body []byte) []byte {
-	body = append([]byte{}, body...)
-	for rest := body[2:]; len(rest) > 0; rest = rest[1:] {
-		_, rest, _ = cutData(rest)
-		rest[0] &= optionQoS
+// newSubscription copies a filter: subscriptions outlive their packet, each for itself.
+func newSubscription(filter []byte, options uint8) Subscription {
+	return Subscription{
+		Filter:            string(filter),
+		QoS:               options & optionQoS,
+		NoLocal:           options&optionNoLocal != 0,
+		RetainAsPublished: options&optionRetainAsPublished != 0,
+		RetainHandling:    options & optionRetainHandling >> 4,
 	}
-	return body
 }
 
 // DecodeUnsubscribe decodes an UNSUBSCRIBE.
-func DecodeUnsubscribe(f Frame, v Version) (Unsubscribe, error) {
-	c := bodyCheck{b: f.Body, err: checkDup(f, v)}
-	c.head(UNSUBSCRIBE, v)
-	for n := 0; c.err == nil && (n == 0 || len(c.rest()) > 0); n++ {
-		c.filter(n)
+func DecodeUnsubscribe(f Frame, v Version) (u Unsubscribe, err error) {
+	d := body{b: f.Body, err: checkDup(f, v)}
+	u.PacketID, _ = d.head(UNSUBSCRIBE, v)
+	u.Filters = make([]string, 0, d.filters(0))
+	for d.moreFilters(len(u.Filters)) {
+		u.Filters = append(u.Filters, string(d.text())) // [MQTT-3.10.3-1]
 	}
-	if c.err != nil {
-		return Unsubscribe{}, c.err
-	}
-	pk, err := decode(UNSUBSCRIBE, v, f.Body)
-	if err != nil {
-		return Unsubscribe{}, err
-	}
-	u := Unsubscribe{
-		PacketID:       pk.PacketID,
-		Filters:        make([]string, len(pk.Filters)),
-		UserProperties: fromUser(pk.Properties.User),
-	}
-	for i, sub := range pk.Filters {
-		u.Filters[i] = strings.Clone(sub.Filter)
+	if d.err != nil {
+		return Unsubscribe{}, d.err
 	}
 	return u, nil
 }
