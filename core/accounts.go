@@ -12,28 +12,32 @@ import (
 
 // PutUser makes a user or changes one.
 func (a *Access) PutUser(ctx context.Context, u User) (created bool, err error) {
-	const op = "put"
-	object := userName(u.Name)
-	if err := checkName(op, object, u.Name); err != nil {
-		return false, err
-	}
-	u.Tags = slices.Clone(u.Tags)
-	a.mu.Lock()
-	next := &account{User: u}
-	if old := a.account(u.Name); old != nil {
-		next.permissions, next.topics = old.permissions, old.topics
-	} else if err := a.broker.mayDefine(op, object); err != nil {
-		a.mu.Unlock()
-		return false, err
-	} else {
-		created = true
-	}
-	p, err := a.put(op, object, next, next.definition())
-	a.mu.Unlock()
+	created, p, err := a.putUser(u)
 	if err != nil {
 		return false, err
 	}
 	return created, p.wait(ctx)
+}
+
+func (a *Access) putUser(u User) (created bool, p promise, err error) {
+	const op = "put"
+	object := userName(u.Name)
+	if err := checkName(op, object, u.Name); err != nil {
+		return false, nil, err
+	}
+	u.Tags = slices.Clone(u.Tags)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	next := &account{User: u}
+	if old := a.account(u.Name); old != nil {
+		next.permissions, next.topics = old.permissions, old.topics
+	} else if err := a.broker.mayDefine(op, object); err != nil {
+		return false, nil, err
+	} else {
+		created = true
+	}
+	p, err = a.put(op, object, next, next.definition())
+	return created, p, err
 }
 
 // DeleteUser deletes a user with its permissions and its subscribers, and asks its connections to end. What another backend knows under
@@ -60,7 +64,15 @@ func (a *Access) DeleteUser(ctx context.Context, name string) (existed bool, err
 
 // SetPermission gives a user rights in a vhost, in place of those it had there.
 func (a *Access) SetPermission(ctx context.Context, perm Permission) (created bool, err error) {
-	return a.set(ctx, perm.VHost, perm.User, func(acc *account) (next *account, op Op, created bool) {
+	created, p, err := a.setPermission(perm)
+	if err != nil {
+		return false, err
+	}
+	return created, p.wait(ctx)
+}
+
+func (a *Access) setPermission(perm Permission) (created bool, p promise, err error) {
+	return a.set(perm.VHost, perm.User, func(acc *account) (next *account, op Op, created bool) {
 		return acc.with(perm), perm.definition(), acc.permission(perm.VHost) < 0
 	})
 }
@@ -77,7 +89,15 @@ func (a *Access) ClearPermission(ctx context.Context, vhost, user string) (exist
 
 // SetTopicPermission narrows a user's use of a topic exchange, in place of how it was. The exchange need not exist.
 func (a *Access) SetTopicPermission(ctx context.Context, perm TopicPermission) (created bool, err error) {
-	return a.set(ctx, perm.VHost, perm.User, func(acc *account) (next *account, op Op, created bool) {
+	created, p, err := a.setTopicPermission(perm)
+	if err != nil {
+		return false, err
+	}
+	return created, p.wait(ctx)
+}
+
+func (a *Access) setTopicPermission(perm TopicPermission) (created bool, p promise, err error) {
+	return a.set(perm.VHost, perm.User, func(acc *account) (next *account, op Op, created bool) {
 		return acc.withTopic(perm), perm.definition(), acc.topic(perm.VHost, perm.Exchange) < 0
 	})
 }
@@ -138,32 +158,26 @@ func (a *Access) Seed(ctx context.Context, u User, perms []Permission) (done boo
 }
 
 // set changes one thing of an account: f returns the account that has it, and its record.
-func (a *Access) set(ctx context.Context, vhost, user string, f func(*account) (*account, Op, bool)) (created bool, err error) {
+func (a *Access) set(vhost, user string, f func(*account) (*account, Op, bool)) (created bool, p promise, err error) {
 	const op = "set"
 	object := "permission of " + userName(user)
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	acc := a.account(user)
 	if acc == nil {
-		a.mu.Unlock()
-		return false, &Error{Kind: NotFound, Op: op, Name: object, Text: userName(user) + " does not exist"}
+		return false, nil, &Error{Kind: NotFound, Op: op, Name: object, Text: userName(user) + " does not exist"}
 	}
 	if err := a.mayPermit(op, vhost); err != nil {
-		a.mu.Unlock()
-		return false, err
+		return false, nil, err
 	}
 	next, record, created := f(acc)
 	if created {
-		err = a.broker.mayDefine(op, object)
+		if err := a.broker.mayDefine(op, object); err != nil {
+			return false, nil, err
+		}
 	}
-	var p promise
-	if err == nil {
-		p, err = a.put(op, object, next, record)
-	}
-	a.mu.Unlock()
-	if err != nil {
-		return false, err
-	}
-	return created, p.wait(ctx)
+	p, err = a.put(op, object, next, record)
+	return created, p, err
 }
 
 // clear takes something away from an account: f returns the account without it, and the end of its records.

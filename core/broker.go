@@ -47,6 +47,7 @@ type Broker struct {
 	replies   replies
 
 	access   Access
+	global   atomic.Pointer[parameters] // changes under Access.mu
 	sessions sessions
 
 	life    sync.RWMutex // held for reading by what a timer runs
@@ -66,6 +67,7 @@ func Open(ctx context.Context, store Store, opt Options) (*Broker, error) {
 	b := &Broker{opt: opt, store: store, draining: make(chan struct{}), failed: make(chan struct{})}
 	b.waiting = settingsOf(governArgs(nil, b.opt.Waiting.terms()))
 	b.vhosts.Store(&pmap[*VHost]{})
+	b.global.Store(&parameters{})
 	b.loads.signal = make(chan struct{}, 1)
 	b.shows.todo.signal = make(chan struct{}, 1)
 	b.replays.signal = make(chan struct{}, 1)

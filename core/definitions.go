@@ -31,6 +31,7 @@ import (
 //	p <vhost> <user>                      what a user may do in a vhost
 //	o <vhost> <user> <exchange>           how a user's use of a topic exchange is narrowed
 //	y <vhost> <kind> <name>               a policy, or an operator policy
+//	c <vhost> <component> <name>          a parameter; a global one has neither vhost nor component
 //	m <what>                              a marker: something has happened once
 const (
 	keyVHost        = 'v'
@@ -53,6 +54,7 @@ const (
 	keyPermission      = 'p'
 	keyTopicPermission = 'o'
 	keyPolicy          = 'y'
+	keyParameter       = 'c'
 	keyMarker          = 'm'
 )
 

@@ -57,6 +57,7 @@
 //   - A policy is in force when the call that sets it returns, for what exists as for what is declared later, and after a restart. What
 //     applies to a queue or an exchange is one policy and one operator policy, whatever else matches. A queue that is longer than a new
 //     policy allows is cut at once; what is in the store alone is read back for that, and goes a moment later.
+//   - A parameter is kept for whom it is meant as it was set; it means nothing here. It ends with its vhost.
 //   - To browse a queue takes nothing out of it and reads the store without any lock; a page is bounded. A message that is moved or sent
 //     back to where it died gets its new place and loses its old one in one unit.
 //   - Connections are counted for the limits of their user and their vhost, and channels for those of their user, whatever protocol they
@@ -95,6 +96,7 @@
 //     publishers may have; what is rejected is bounded by what its consumers may have.
 //   - What a full queue refuses and is a dead letter (reject-publish-dlx) was never in a queue: until it has been published it ends with the
 //     process. Its publisher was told that it was refused.
+//   - Changes are no unit: a broker that dies while many are made has a first part of them.
 //   - A change of Access can be read before its record has passed: if its caller was not answered it may be undone by a crash.
 //   - Rights are asked for when a client asks for something. Who has lost them keeps its consumers and subscriptions, until it asks again.
 //     To come back is to ask again for all subscriptions: those that are denied end, and what has waited for them alone is dropped, but

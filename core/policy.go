@@ -91,40 +91,51 @@ func (ps *policies) with(p *policy) *policies {
 
 // SetPolicy makes a policy, or replaces the one of its name.
 func (b *Broker) SetPolicy(ctx context.Context, p Policy) (created bool, err error) {
-	const op = "set"
-	object := p.object()
-	if err := checkName(op, object, p.Name); err != nil {
-		return false, err
-	}
-	checked, err := b.newPolicy(p)
+	created, done, err := b.setPolicy(p)
 	if err != nil {
-		return false, &Error{Kind: Invalid, Op: op, Name: object, Text: err.Error()}
-	}
-	record := checked.definition()
-	if err := checkDefinitions(op, object, []Op{record}); err != nil {
 		return false, err
+	}
+	return created, done.wait(ctx)
+}
+
+func (b *Broker) setPolicy(p Policy) (created bool, done promise, err error) {
+	const op = "set"
+	checked, record, err := b.checkPolicy(op, p)
+	if err != nil {
+		return false, nil, err
 	}
 	v := b.vhost(p.VHost)
 	if v == nil {
-		return false, noVHost(op, p.VHost)
+		return false, nil, noVHost(op, p.VHost)
 	}
 	v.mu.Lock()
+	defer v.mu.Unlock()
 	if err := v.mayMake(op); err != nil {
-		v.mu.Unlock()
-		return false, err
+		return false, nil, err
 	}
 	now := v.policies.Load()
 	if created = now.find(p.Name, p.Operator) == nil; created {
-		if err := b.mayDefine(op, object); err != nil {
-			v.mu.Unlock()
-			return false, err
+		if err := b.mayDefine(op, p.object()); err != nil {
+			return false, nil, err
 		}
 	}
-	done := b.commit(false, record)
+	done = b.commit(false, record)
 	v.govern(now.with(checked))
 	v.forgetUnasked()
-	v.mu.Unlock()
-	return created, done.wait(ctx)
+	return created, done, nil
+}
+
+// checkPolicy refuses a policy that cannot be, whatever its vhost.
+func (b *Broker) checkPolicy(op string, p Policy) (checked *policy, record Op, err error) {
+	object := p.object()
+	if err := checkName(op, object, p.Name); err != nil {
+		return nil, Op{}, err
+	}
+	if checked, err = b.newPolicy(p); err != nil {
+		return nil, Op{}, &Error{Kind: Invalid, Op: op, Name: object, Text: err.Error()}
+	}
+	record = checked.definition()
+	return checked, record, checkDefinitions(op, object, []Op{record})
 }
 
 // ClearPolicy ends a policy.

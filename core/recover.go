@@ -67,6 +67,8 @@ func (rc *recovery) definition(d *Definition) error {
 		rc.exchange(&r)
 	case keyPolicy:
 		rc.policy(&r)
+	case keyParameter:
+		rc.parameter(&r)
 	case keyQueue:
 		rc.queue(&r, d)
 	case keySubscriber:

@@ -106,31 +106,40 @@ func (s *Session) declareExchange(spec ExchangeSpec, fresh bool) (promise, error
 	if !fresh {
 		return nil, errAskAgain
 	}
-	if err := v.mayMake(op); err != nil {
-		return nil, err
-	}
-	if err := reservedName(op, "exchange", object, spec.Name); err != nil {
-		return nil, err
-	}
-	if err := checkArguments(op, object, spec.Args); err != nil {
-		return nil, err
-	}
-	if err := checkExchangeArg(op, object, spec.Args, argAlternate); err != nil {
-		return nil, err
-	}
-	if err := spec.checkKindArgs(op, object); err != nil {
+	if err := v.mayMakeExchange(op, &spec); err != nil {
 		return nil, err
 	}
 	x = newExchange(v, spec)
 	var p promise
 	if spec.Durable {
-		if err := v.broker.mayDefine(op, object); err != nil {
-			return nil, err
-		}
 		p = v.commit(spec.NoWait, x.definition())
 	}
 	v.addExchange(x)
 	return p, nil
+}
+
+// mayMakeExchange refuses what cannot be made. vhost.mu is held.
+func (v *VHost) mayMakeExchange(op string, spec *ExchangeSpec) error {
+	object := v.exchangeName(spec.Name)
+	if err := v.mayMake(op); err != nil {
+		return err
+	}
+	if err := reservedName(op, "exchange", object, spec.Name); err != nil {
+		return err
+	}
+	if err := checkArguments(op, object, spec.Args); err != nil {
+		return err
+	}
+	if err := checkExchangeArg(op, object, spec.Args, argAlternate); err != nil {
+		return err
+	}
+	if err := spec.checkKindArgs(op, object); err != nil {
+		return err
+	}
+	if spec.Durable {
+		return v.broker.mayDefine(op, object)
+	}
+	return nil
 }
 
 func defaultExchange(op, object string) error {

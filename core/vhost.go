@@ -25,6 +25,7 @@ type VHost struct {
 	queues      atomic.Pointer[pmap[*Queue]]
 	subscribers atomic.Pointer[pmap[*Subscriber]]
 	policies    atomic.Pointer[policies]
+	parameters  atomic.Pointer[parameters]
 	pairs       map[[2]*policy]*governed // of policies that apply to something now
 	shares      map[shareName]*share     // nil until there is one
 	retained    retained
@@ -43,6 +44,7 @@ func newVHost(b *Broker, info VHostInfo) *VHost {
 	v.queues.Store(&pmap[*Queue]{})
 	v.subscribers.Store(&pmap[*Subscriber]{})
 	v.policies.Store(&policies{})
+	v.parameters.Store(&parameters{})
 	v.retained.vhost = v
 	for _, spec := range []ExchangeSpec{
 		{Name: "", Kind: "direct"},

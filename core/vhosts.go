@@ -15,39 +15,45 @@ const maxVHostName = 255
 
 // PutVHost makes a vhost with the exchanges that every vhost has, or changes what is known of one.
 func (a *Access) PutVHost(ctx context.Context, info VHostInfo) (created bool, err error) {
+	created, p, err := a.putVHost(info)
+	if err != nil {
+		return false, err
+	}
+	return created, p.wait(ctx)
+}
+
+func (a *Access) putVHost(info VHostInfo) (created bool, p promise, err error) {
 	const op = "put"
 	object := vhostName(info.Name)
 	if err := checkName(op, object, info.Name); err != nil {
-		return false, err
+		return false, nil, err
 	}
 	if n := len(info.Name); n > maxVHostName {
-		return false, &Error{
+		return false, nil, &Error{
 			Kind: Invalid, Op: op, Name: object, Text: fmt.Sprintf("the name of a vhost may have %d bytes, not %d", maxVHostName, n),
 		}
 	}
 	info.Tags = slices.Clone(info.Tags)
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	v := a.broker.vhost(info.Name)
 	if v == nil {
 		if err := a.broker.mayDefine(op, object); err != nil {
-			a.mu.Unlock()
-			return false, err
+			return false, nil, err
 		}
 		created = true
 		v = newVHost(a.broker, info)
 	}
 	record := info.definition(false)
 	if err := checkDefinitions(op, object, []Op{record}); err != nil {
-		a.mu.Unlock()
-		return false, err
+		return false, nil, err
 	}
-	p := a.broker.commit(false, record)
+	p = a.broker.commit(false, record)
 	v.info.Store(&info)
 	if created {
 		a.broker.addVHost(v)
 	}
-	a.mu.Unlock()
-	return created, p.wait(ctx)
+	return created, p, nil
 }
 
 // DeleteVHost deletes a vhost with everything in it, permissions included, and asks the connections to it to end. Messages and wills in
@@ -198,6 +204,7 @@ func (v *VHost) clear() {
 	v.queues.Store(&pmap[*Queue]{})
 	v.retained.clear(&u)
 	v.clearPolicies(&u)
+	v.clearParameters(&u)
 	v.dedups.clear(v, &u)
 	u.flush()
 }

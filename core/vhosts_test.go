@@ -33,6 +33,7 @@ func fillVHost(ctx context.Context, t *testing.T, b *core.Broker) {
 		must(second(a.SetPermission(ctx, core.Permission{VHost: "/", User: user})))
 		must(second(a.SetTopicPermission(ctx, core.TopicPermission{VHost: "doomed", User: user, Exchange: "amq.topic"})))
 	}
+	must(second(b.SetParameter(ctx, core.Parameter{VHost: "doomed", Component: "c", Name: "n", Value: []byte("1")})))
 	s, err := b.Attach("doomed", core.SessionOptions{User: "alice"})
 	must(err)
 	must(s.DeclareExchange(ctx, core.ExchangeSpec{Name: "x", Kind: "fanout", Durable: true}))

@@ -39,6 +39,9 @@
 //     hashes, and tracing, which there is none of here.
 //   - A negative limit is no limit, and is not listed.
 //   - Every list can be paginated, filtered, sorted and reduced to columns.
+//   - Parameters of any component are kept, where RabbitMQ refuses those of which it
+//     has no plugin; none of them has an effect here but operator policies and the
+//     limits of vhosts. Their values are not logged: passwords may be in them.
 //   - bulk-delete deletes all or, if one of the users does not exist, none.
 //   - What somebody may do with messages is what the same user may do over AMQP:
 //     administrators too need permissions in the vhost for it. Beside RabbitMQ's

@@ -72,6 +72,22 @@ var matrix = []struct {
 	{"PUT", "/api/operator-policies/v1/p", `{"pattern":"","definition":{"max-length":1}}`, 201, 401, 401, 401, 401},
 	{"DELETE", "/api/operator-policies/v1/p", "", 404, 401, 401, 401, 401},
 
+	{"GET", "/api/parameters", "", 200, 401, 200, 401, 401},
+	{"GET", "/api/parameters/c", "", 200, 401, 200, 401, 401},
+	{"GET", "/api/parameters/c/v1", "", 200, 401, 401, 401, 401},
+	{"GET", "/api/parameters/c/v1/p", "", 404, 401, 401, 401, 401},
+	{"PUT", "/api/parameters/c/v1/p", `{"value":1}`, 201, 401, 401, 401, 401},
+	{"DELETE", "/api/parameters/c/v1/p", "", 404, 401, 401, 401, 401},
+	{"GET", "/api/global-parameters", "", 200, 401, 200, 401, 401},
+	{"GET", "/api/global-parameters/p", "", 404, 401, 404, 401, 401},
+	{"PUT", "/api/global-parameters/p", `{"value":1}`, 204, 401, 201, 401, 401},
+	{"DELETE", "/api/global-parameters/p", "", 404, 401, 404, 401, 401},
+
+	{"GET", "/api/feature-flags", "", 200, 401, 401, 401, 401},
+	{"PUT", "/api/feature-flags/quorum_queue/enable", "", 204, 401, 401, 401, 401},
+	{"GET", "/api/deprecated-features", "", 200, 401, 401, 401, 401},
+	{"GET", "/api/deprecated-features/used", "", 200, 401, 401, 401, 401},
+
 	{"GET", "/api/exchanges/v1/x/delayed", "", 401, 401, 401, 404, 401},
 	{"DELETE", "/api/exchanges/v1/x/delayed/1", "", 401, 401, 401, 401, 401},
 

@@ -1,12 +1,8 @@
 package api
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
-	"errors"
 	"log/slog"
-	"maps"
 	"math"
 	"slices"
 
@@ -145,52 +141,4 @@ func (v policyVerbs) clear(c *call) (any, error) {
 		return nil, noObject()
 	}
 	return deleted(c.primary.Broker.ClearPolicy(c.r.Context(), c.names["vhost"], c.names["policy"], v.operator))
-}
-
-// A definition is a JSON object as a table. Whole numbers stay what they are.
-type definition field.Table
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (d *definition) UnmarshalJSON(text []byte) error {
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.UseNumber()
-	var v any
-	if err := dec.Decode(&v); err != nil {
-		return err //nolint:wrapcheck // the JSON has been found valid
-	}
-	m, ok := v.(map[string]any)
-	if !ok {
-		return errors.New("definition should be an object")
-	}
-	*d = definition(tableOf(m))
-	return nil
-}
-
-func tableOf(m map[string]any) field.Table {
-	t := make(field.Table, 0, len(m))
-	for _, key := range slices.Sorted(maps.Keys(m)) {
-		t = append(t, field.Field{Key: key, Value: fieldValue(m[key])})
-	}
-	return t
-}
-
-// fieldValue is what a field can hold of a JSON value.
-func fieldValue(v any) any {
-	switch v := v.(type) {
-	case json.Number:
-		if n, err := v.Int64(); err == nil {
-			return n
-		}
-		f, _ := v.Float64() // out of range is an infinity, which no setting takes
-		return f
-	case map[string]any:
-		return tableOf(v)
-	case []any:
-		l := make([]any, len(v))
-		for i := range v {
-			l[i] = fieldValue(v[i])
-		}
-		return l
-	}
-	return v
 }

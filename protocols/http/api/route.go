@@ -89,6 +89,23 @@ func routes() []route {
 			del: {administrator, "clear operator policy", operator.clear},
 		}},
 
+		{"/api/parameters", verbs{get: {management, "", listParameters}}},
+		{"/api/parameters/{component}", verbs{get: {management, "", listParameters}}},
+		{"/api/parameters/{component}/{vhost}", verbs{get: {management, "", listParameters}}},
+		{"/api/parameters/{component}/{vhost}/{parameter}", verbs{
+			get: {management, "", getParameter}, put: {management, "set parameter", putParameter}, del: {management, "clear parameter", deleteParameter},
+		}},
+		{"/api/global-parameters", verbs{get: {management, "", listGlobalParameters}}},
+		{"/api/global-parameters/{parameter}", verbs{
+			get: {management, "", getGlobalParameter}, put: {management, "set global parameter", putGlobalParameter},
+			del: {management, "clear global parameter", deleteGlobalParameter},
+		}},
+
+		{"/api/feature-flags", verbs{get: {administrator, "", listFeatureFlags}}},
+		{"/api/feature-flags/{flag}/enable", verbs{put: {administrator, "", enableFeatureFlag}}},
+		{"/api/deprecated-features", verbs{get: {administrator, "", listDeprecatedFeatures}}},
+		{"/api/deprecated-features/used", verbs{get: {administrator, "", listDeprecatedFeatures}}},
+
 		{"/api/exchanges/{vhost}/{exchange}/delayed", verbs{get: {management, "", listDelayed}}},
 		{"/api/exchanges/{vhost}/{exchange}/delayed/{id}", verbs{del: {management, "cancel delayed message", cancelDelayed}}},
 
