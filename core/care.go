@@ -229,7 +229,7 @@ func (c *care) commit(ctx context.Context) error {
 		}
 	}
 	if len(gone) > 0 {
-		c.queue.settleIn(&u, gone)
+		c.queue.settleIn(&u, gone, Reject)
 		c.last = newPromise()
 		u.commit(c.last, 0)
 	}

@@ -95,6 +95,7 @@ func (q *Queue) putBack(ds []Delivery, o Outcome) {
 			q.reject(&ds[i], deliveryLimit)
 		} else {
 			q.forget(&ds[i])
+			q.stats.Discarded++
 		}
 	}
 	q.commitRanges(OpSettle)

@@ -35,7 +35,7 @@ func (s *Session) Consume(_ context.Context, spec ConsumerSpec) (*Consumer, erro
 	}
 	c := &Consumer{spec: spec, session: s, queue: q, priority: priority, final: spec.NoAck}
 	if spec.Window == nil || spec.Window.limit.Load() == 0 {
-		c.spec.Window, c.open = NewWindow(s.broker.opt.OpenWindow), !spec.NoAck
+		c.spec.Window, c.open, c.lent = NewWindow(s.broker.opt.OpenWindow), !spec.NoAck, true
 	}
 	s.sweep()
 	q.mu.Lock()
@@ -86,8 +86,12 @@ func (s *Session) Get(ctx context.Context, queue string, noAck bool) (d Delivery
 	s.broker.showPassed()
 	ok, err = q.next(ctx, noAck, func() {
 		d = q.handOut(nil, noAck)
+		q.got(noAck)
 		q.watch()
 	}, &remaining)
+	if err == nil && !ok {
+		q.gotNothing()
+	}
 	if ok && !noAck {
 		s.gets++
 	}

@@ -20,7 +20,8 @@ type Receiver interface {
 // ConsumerSpec asks for a consumer.
 type ConsumerSpec struct {
 	Queue     string
-	Tag       string // the client's name for it, for logs
+	Tag       string // the client's name for it
+	Channel   uint16 // the number of the client's channel, for lists; 0: its protocol has none
 	NoAck     bool   // what is delivered is settled at once; windows do not apply
 	Exclusive bool   // refuse, and be refused beside, other consumers
 	Args      field.Table
@@ -38,6 +39,7 @@ type Consumer struct {
 	priority int64 // those of a higher one are served first
 	final    bool  // may get what its client never acknowledges
 	open     bool  // counts in the broker's openBytes: it has no prefetch limit of its own, or the client's, which may be anything
+	lent     bool  // its window is not the client's, which has set no limit
 
 	// guarded by queue.mu
 	listed    bool // in the queue's list of consumers that may have credit

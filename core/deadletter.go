@@ -211,6 +211,7 @@ func (q *Queue) buried(batch []dead) {
 		return
 	}
 	q.stats.Settled += uint64(len(batch))
+	q.stats.Discarded += uint64(len(batch))
 	if q.dying.listed = q.dying.list.len() > 0; q.dying.listed {
 		q.vhost.broker.deaths.add(q)
 	}

@@ -60,6 +60,8 @@
 //   - A parameter is kept for whom it is meant as it was set; it means nothing here. It ends with its vhost.
 //   - To browse a queue takes nothing out of it and reads the store without any lock; a page is bounded. A message that is moved or sent
 //     back to where it died gets its new place and loses its old one in one unit.
+//   - To look at queues, exchanges, bindings, consumers and channels costs who publishes and consumes nothing but the moment in which the
+//     numbers of one of them are copied: however long a list is, no lock is held from one of its items to the next.
 //   - Connections are counted for the limits of their user and their vhost, and channels for those of their user, whatever protocol they
 //     speak. Who is connected when its user or its vhost is deleted is asked to end, and nobody gets in in between.
 //   - Publishers wait while the memory or the disk alarm holds, or longer than their session's rates ask for; consumers go on. Who waits
@@ -76,6 +78,7 @@
 //   - What is out of a shared subscription that ends meanwhile is not handed over again if the link breaks before the client has answered.
 //     What waits in one that was not on record when it was published ends with the process, also if somebody has joined since that is.
 //   - A message that is handed over exactly once out of a shared subscription is stored a second time, for the one it goes to.
+//   - A list is not one moment: it is read while the broker goes on. What passes through exchanges is not counted.
 //   - Order is per queue. Two queues bound to the same exchange may show two publishers' messages in different order.
 //   - A will is published by nobody who could be told to wait. One that comes due while publishers must is held back, with its record,
 //     and looked at once a second; when its owner comes back first it is published at that moment. So wills are late rather than lost,

@@ -52,9 +52,11 @@ func (l *Link) Deliver(d Delivery) {
 		match.Level = c.level
 	case !may:
 		l.forget(d)
+		sub.queue.stats.Discarded++
 		return
 	case match.Level == AtMostOnce:
 		l.forget(d)
+		sub.queue.stats.DeliveredAuto++
 		l.receiver.Push(d.Message, &match)
 		return
 	default:

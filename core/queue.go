@@ -20,8 +20,8 @@ type QueueSpec struct {
 	named bool // by the broker: the name may be a reserved one
 }
 
-// QueueInfo is what a declaration answers.
-type QueueInfo struct {
+// DeclaredQueue is what a declaration answers.
+type DeclaredQueue struct {
 	Name      string
 	Messages  int // ready to be delivered
 	Consumers int
@@ -154,6 +154,9 @@ func (q *Queue) handOut(c *Consumer, noAck bool) Delivery {
 	}
 	switch {
 	case noAck:
+		if c != nil {
+			q.stats.DeliveredAuto++
+		}
 		q.forget(&d)
 		q.commitRanges(OpSettle)
 	case c != nil && c.open:
@@ -256,6 +259,9 @@ func (q *Queue) settle(ds []Delivery, o Outcome) {
 			q.forget(&ds[i])
 		}
 	}
+	if o == Reject && !buries {
+		q.stats.Discarded += uint64(len(ds))
+	}
 	q.commitRanges(OpSettle)
 }
 
@@ -304,6 +310,7 @@ func (q *Queue) purgeLane(l *lane) {
 		q.note(l, Range{First: l.cold.from, Last: l.cold.to})
 		q.ready(-l.cold.n, -l.cold.bytes)
 		q.stats.Settled += uint64(l.cold.n)
+		q.stats.Discarded += uint64(l.cold.n)
 		l.cold = coldRange{}
 	}
 	// A reserved entry stays: its record comes after this one.
@@ -357,6 +364,7 @@ func (q *Queue) discard(l *lane, e entry, why reason) {
 		return
 	}
 	q.stats.Settled++
+	q.stats.Discarded++
 	q.freed(e.msg)
 	if e.durable {
 		q.note(l, Range{First: e.seq, Last: e.seq})
@@ -444,10 +452,10 @@ func (q *Queue) release(l *lane) {
 }
 
 // info answers a declaration.
-func (q *Queue) info() QueueInfo {
+func (q *Queue) info() DeclaredQueue {
 	q.dropAllExpired()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.touch()
-	return QueueInfo{Name: q.spec.Name, Messages: q.stats.Ready, Consumers: len(q.consumers)}
+	return DeclaredQueue{Name: q.spec.Name, Messages: q.stats.Ready, Consumers: len(q.consumers)}
 }

@@ -250,7 +250,7 @@ func (s *script) run(d *datadriven.TestData) {
 	var err error
 	switch d.Cmd {
 	case "queue":
-		var info core.QueueInfo
+		var info core.DeclaredQueue
 		info, err = p.session.DeclareQueue(ctx, core.QueueSpec{
 			Name: str(d, "name", ""), Durable: d.HasArg("durable"), Exclusive: d.HasArg("exclusive"),
 			AutoDelete: d.HasArg("auto-delete"), Passive: d.HasArg("passive"), NoWait: true, Args: args(s.t, d.Input),

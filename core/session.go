@@ -22,6 +22,9 @@ type SessionOptions struct {
 	Info func() ConnectionInfo // describes the connection
 	End  func(reason error)    // asks the connection to end
 
+	// Channels describes the connection's channels, in the order of their numbers, under the same terms. nil: its protocol has none.
+	Channels func() []ChannelInfo
+
 	// Blocked is called by Admit when a publisher has waited for a moment because of alarms, again when these have changed, and with
 	// none of them when the publisher goes on. nil: nobody is told.
 	Blocked func(Alarms)
@@ -49,7 +52,7 @@ type ConnectionInfo struct {
 	BytesIn, BytesOut, PacketsIn, PacketsOut uint64
 }
 
-// Session is one connection's view of a vhost: every verb a client has is one of its methods. All but Resume, ID, Info and End are
+// Session is one connection's view of a vhost: every verb a client has is one of its methods. All but Resume, ID, Info, Channels and End are
 // called by one goroutine, the connection's reader.
 //
 // A method that answers for something durable returns when it has passed; ctx bounds that wait only: the change itself is made even

@@ -106,6 +106,7 @@ func (x *sharing) move(d Delivery, match Match) {
 	own.stamp(m)
 	at := own.push(m, sub.durable, false)
 	q.forget(&d)
+	q.stats.Discarded++ // the member answers for it in its own queue
 	q.noted(OpSettle)
 	ops := slices.Clip(q.ops)
 	if sub.durable {

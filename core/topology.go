@@ -187,20 +187,20 @@ func inUse(op, object string) error {
 }
 
 // DeclareQueue makes a queue, or checks that an equal one exists.
-func (s *Session) DeclareQueue(ctx context.Context, spec QueueSpec) (QueueInfo, error) {
+func (s *Session) DeclareQueue(ctx context.Context, spec QueueSpec) (DeclaredQueue, error) {
 	spec.Name = cleanName(spec.Name)
 	if spec.named = spec.Name == "" && !spec.Passive; spec.named {
 		spec.Name = GeneratedName("amq.gen-")
 	}
 	if !spec.named && !spec.Passive { // also where there is one, as RabbitMQ has it
 		if err := reservedName("declare", "queue", s.vhost.queueName(spec.Name), spec.Name); err != nil {
-			return QueueInfo{}, err
+			return DeclaredQueue{}, err
 		}
 	}
 	for {
 		fresh := s.vhost.queue(spec.Name) == nil
 		if err := s.mayDeclareQueue(&spec, fresh); err != nil {
-			return QueueInfo{}, err
+			return DeclaredQueue{}, err
 		}
 		q, p, err := s.declareQueue(spec, fresh)
 		if errors.Is(err, errAskAgain) {
@@ -210,7 +210,7 @@ func (s *Session) DeclareQueue(ctx context.Context, spec QueueSpec) (QueueInfo, 
 			err = p.wait(ctx)
 		}
 		if err != nil {
-			return QueueInfo{}, err
+			return DeclaredQueue{}, err
 		}
 		if !spec.Passive {
 			s.vhost.broker.churn.declared.Add(1)

@@ -61,7 +61,7 @@ func (s *Session) Transact(ctx context.Context, t *Transaction) error {
 			if n.Outcome.putsBack() || n.Outcome == Reject && q.buries() {
 				later = append(later, Settlement{Outcome: n.Outcome, Deliveries: ds})
 			} else {
-				q.settleIn(&u, ds)
+				q.settleIn(&u, ds, n.Outcome)
 			}
 		})
 	}
@@ -113,8 +113,8 @@ func (s *Session) publishIn(u *unit, m *Message) (routed int, full error) {
 	return routed, full
 }
 
-// settleIn ends the entries of deliveries of this queue with u.
-func (q *Queue) settleIn(u *unit, ds []Delivery) {
+// settleIn ends the entries of deliveries of this queue with u, accepted or not.
+func (q *Queue) settleIn(u *unit, ds []Delivery, o Outcome) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.deleted {
@@ -123,6 +123,9 @@ func (q *Queue) settleIn(u *unit, ds []Delivery) {
 	}
 	for i := range ds {
 		q.forget(&ds[i])
+	}
+	if o != Accept {
+		q.stats.Discarded += uint64(len(ds))
 	}
 	q.noted(OpSettle)
 	for _, op := range q.ops {

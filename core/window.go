@@ -22,6 +22,9 @@ func NewWindow(limit int) *Window {
 	return w
 }
 
+// Limit is what the limit is, 0 for none.
+func (w *Window) Limit() int { return int(w.limit.Load()) }
+
 // SetLimit changes the limit, 0 for none. A smaller one takes nothing back: deliveries resume once enough are settled. It is called
 // without locks, as consumers that waited may be served at once.
 func (w *Window) SetLimit(limit int) {

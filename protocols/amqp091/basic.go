@@ -42,7 +42,7 @@ func (ch *channel) basicQos(m *wire.BasicQos) error {
 	if m.Global {
 		ch.sharedWindow().SetLimit(int(m.PrefetchCount))
 	} else {
-		ch.prefetch = int(m.PrefetchCount)
+		ch.change(func() { ch.prefetch = int(m.PrefetchCount) })
 	}
 	return nil
 }
@@ -51,7 +51,7 @@ func (ch *channel) basicQos(m *wire.BasicQos) error {
 // be set later and then holds for all.
 func (ch *channel) sharedWindow() *core.Window {
 	if ch.shared == nil {
-		ch.shared = core.NewWindow(0)
+		ch.change(func() { ch.shared = core.NewWindow(0) })
 	}
 	return ch.shared
 }
@@ -73,7 +73,7 @@ func (ch *channel) basicConsume(ctx context.Context, m *wire.BasicConsume) error
 	}
 	var sendErr error
 	spec := core.ConsumerSpec{
-		Queue: queue, Tag: k.tag, NoAck: m.NoAck, Exclusive: m.Exclusive, Args: m.Arguments, Receiver: k,
+		Queue: queue, Tag: k.tag, Channel: ch.id, NoAck: m.NoAck, Exclusive: m.Exclusive, Args: m.Arguments, Receiver: k,
 		// Before the first delivery, which may come from another goroutine at
 		// any moment.
 		OnReady: func() { sendErr = ch.reply(m.NoWait, &wire.BasicConsumeOK{ConsumerTag: k.tag}) },

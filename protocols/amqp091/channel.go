@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/batonmq/baton/core"
@@ -11,7 +12,8 @@ import (
 )
 
 // channel is one open channel, or one that has been closed for an error and
-// waits for the client's close-ok. The reader owns what no other rule covers.
+// waits for the client's close-ok. The reader owns what no other rule covers;
+// what it tells others of (describe), which changes seldom, it changes under mu.
 type channel struct {
 	c       *conn
 	id      uint16
@@ -28,6 +30,8 @@ type channel struct {
 	tx          *transaction    // nil: the channel is not transactional
 	settling    []core.Delivery // scratch
 	retired     []*core.Consumer
+
+	uncommitted, uncommittedAcks atomic.Int32 // of the transaction
 
 	mu        sync.Mutex
 	tag       uint64 // of the last delivery
@@ -190,7 +194,7 @@ func (ch *channel) accessRequest(m wire.Method) error {
 func (ch *channel) fail(e *wire.Error) error {
 	ch.retireConsumers()
 	ch.release()
-	ch.closing = true
+	ch.change(func() { ch.closing = true })
 	return ch.send(&wire.ChannelClose{
 		ReplyCode: e.Code, ReplyText: e.ReplyText(), ClassID: e.Method.Class(), MethodID: e.Method.Method(),
 	})
@@ -216,6 +220,7 @@ func (ch *channel) handleClosing(f wire.Frame) error {
 func (ch *channel) forget() {
 	ch.c.channelsMu.Lock()
 	delete(ch.c.channels, ch.id)
+	ch.c.count.receivedConfirm.Add(ch.confirms.issued.Load())
 	ch.c.channelsMu.Unlock()
 	ch.c.last = nil
 	ch.c.session.CloseChannel()
@@ -254,7 +259,7 @@ func (ch *channel) surrender(to []core.Delivery) []core.Delivery {
 	ch.endConfirms()
 	if ch.tx != nil {
 		to = ch.takeTransaction(to)
-		ch.tx = nil
+		ch.change(func() { ch.tx = nil })
 	}
 	ch.mu.Lock()
 	defer ch.mu.Unlock()

@@ -15,8 +15,8 @@ import (
 // outbox's writer then sends one basic.ack for everything that passed
 // meanwhile.
 type confirms struct {
-	on     bool   // confirm.select was received; owned by the reader
-	issued uint64 // tag of the last publish; owned by the reader
+	on     bool          // confirm.select was received; owned by the reader
+	issued atomic.Uint64 // tag of the last publish; the reader adds to it
 
 	passed atomic.Uint64 // highest tag completed
 	listed atomic.Bool   // the channel is in conn.confirming
@@ -38,7 +38,7 @@ func (ch *channel) handleConfirm(m wire.Method) error {
 	if ch.tx != nil {
 		return wire.Errorf(wire.PreconditionFailed, m.ID(), "cannot switch from tx to confirm mode")
 	}
-	ch.confirms.on = true
+	ch.change(func() { ch.confirms.on = true })
 	return ch.reply(sel.NoWait, &wire.ConfirmSelectOK{})
 }
 

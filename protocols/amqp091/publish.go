@@ -305,9 +305,7 @@ func (ch *channel) publish(ctx context.Context) error {
 	var done core.Completion
 	tag := uint64(0)
 	if ch.confirms.on {
-		ch.confirms.issued++
-		done, tag = ch, ch.confirms.issued
-		count.receivedConfirm.Add(1)
+		done, tag = ch, ch.confirms.issued.Add(1)
 	}
 	routed, err := session.Publish(m, done, tag)
 	switch {

@@ -37,7 +37,9 @@ type Stats struct {
 // counters count for one connection, so that connections do not share cache
 // lines on the message path; Server.Stats adds them up.
 type counters struct {
-	received, receivedConfirm, confirmed, returned, dropped atomic.Uint64
+	received, confirmed, returned, dropped atomic.Uint64
+
+	receivedConfirm atomic.Uint64 // on channels that are closed; those that are open count themselves
 
 	deliveredAck, deliveredNoAck, gotAck, gotNoAck, getEmpty, redelivered, acknowledged atomic.Uint64
 
@@ -60,7 +62,7 @@ func (c *conn) addTo(s *Stats) {
 	s.BytesRead += n.bytesRead.Load()
 	s.BytesWritten += c.out.Written()
 	s.Received += n.received.Load()
-	s.ReceivedConfirm += n.receivedConfirm.Load()
+	s.ReceivedConfirm += c.receivedConfirm()
 	s.Confirmed += n.confirmed.Load()
 	s.Returned += n.returned.Load()
 	s.UnroutableDropped += n.dropped.Load()

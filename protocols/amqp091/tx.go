@@ -38,7 +38,7 @@ func (ch *channel) handleTx(ctx context.Context, m wire.Method) error {
 			return wire.Errorf(wire.PreconditionFailed, m.ID(), "cannot switch from confirm to tx mode")
 		}
 		if ch.tx == nil {
-			ch.tx = &transaction{}
+			ch.change(func() { ch.tx = &transaction{} })
 		}
 		return ch.send(&wire.TxSelectOK{})
 	case *wire.TxCommit:
@@ -78,6 +78,7 @@ func (ch *channel) postpone(p pending) error {
 	t.bytes += n
 	ch.c.addPending(n)
 	t.publications = append(t.publications, p)
+	ch.uncommitted.Add(1)
 	return nil
 }
 
@@ -97,6 +98,7 @@ func (ch *channel) settleLater(o core.Outcome) {
 		ch.settling[i].Unload()
 	}
 	t := ch.tx
+	ch.uncommittedAcks.Add(int32(len(ch.settling)))
 	if n := len(t.settlements); n > 0 && t.settlements[n-1].Outcome == o {
 		last := &t.settlements[n-1]
 		last.Deliveries = append(last.Deliveries, ch.settling...)
@@ -139,6 +141,8 @@ func (ch *channel) rollback() {
 func (ch *channel) endTransaction() {
 	ch.c.addPending(-ch.tx.bytes)
 	*ch.tx = transaction{}
+	ch.uncommitted.Store(0)
+	ch.uncommittedAcks.Store(0)
 }
 
 // takeTransaction forgets the transaction and moves what it was to settle to the

@@ -127,7 +127,7 @@ func New(opt Options) (*API, error) {
 
 // ServeHTTP answers one request.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{api: a, w: w, r: r}
+	c := &call{api: a, w: w, r: r, query: r.URL.Query()}
 	c.reply(c.serve())
 }
 

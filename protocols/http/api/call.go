@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -31,6 +32,7 @@ type call struct {
 	w       http.ResponseWriter
 	r       *http.Request
 	names   map[string]string
+	query   url.Values
 	primary *Primary
 	actor   auth.Principal
 	body    []byte      // of a change

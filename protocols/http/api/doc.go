@@ -42,6 +42,16 @@
 //   - Parameters of any component are kept, where RabbitMQ refuses those of which it
 //     has no plugin; none of them has an effect here but operator policies and the
 //     limits of vhosts. Their values are not logged: passwords may be in them.
+//   - What passes through exchanges is not counted, nor by which channel messages
+//     go to which queue: they have no message_stats, and incoming, outgoing,
+//     publishes and deliveries are empty. A queue's counters begin with the queue,
+//     or with the process, and count its own part of each message.
+//   - Numbers of bytes are those of payloads. Bytes that are out with consumers are
+//     not counted. consumer_utilisation and consumer_capacity are 1 or 0: whether
+//     some consumer has credit now, or there is nothing for it.
+//   - A queue of an MQTT session or shared subscription says so in mqtt, and has its
+//     subscriptions as bindings of amq.topic. ?mqtt=false leaves those queues out of
+//     a list, and mqtt=true all others. MQTT connections have no channels.
 //   - bulk-delete deletes all or, if one of the users does not exist, none.
 //   - What somebody may do with messages is what the same user may do over AMQP:
 //     administrators too need permissions in the vhost for it. Beside RabbitMQ's

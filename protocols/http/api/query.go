@@ -32,11 +32,17 @@ type page struct {
 	TotalCount    int  `json:"total_count"`
 }
 
+// An item of a list is put together when it is known to be in the answer.
+type item interface {
+	name() string    // what the query's name is compared with
+	row(c *call) any // nil: it is gone meanwhile
+}
+
 // shape does with an answer what the query says: name and use_regex filter, sort
 // and sort_reverse order, page and page_size cut, columns reduce. As in RabbitMQ,
 // a name filters pages only.
 func (c *call) shape(result any) (any, error) {
-	q := c.r.URL.Query()
+	q := c.query
 	columns := splitPaths(q.Get("columns"))
 	items, ok := result.(list)
 	if !ok {
@@ -46,48 +52,56 @@ func (c *call) shape(result any) (any, error) {
 		m, err := generic(result)
 		return pick(m, columns), err
 	}
+	p := page{TotalCount: len(items)}
+	var err error
 	paging := q.Has("page")
-	if !paging && !q.Has("sort") && len(columns) == 0 {
-		return items, nil
-	}
-	rows := make([]map[string]any, len(items))
-	for i := range items {
-		m, err := generic(items[i])
-		if err != nil {
-			return nil, err
-		}
-		rows[i] = m
-	}
-	total := len(rows)
 	if paging {
-		keep, err := nameFilter(q)
-		if err != nil {
+		if items, err = named(q, items); err != nil {
 			return nil, err
 		}
-		rows = slices.DeleteFunc(rows, func(m map[string]any) bool { return !keep(m) })
 	}
 	if by := q.Get("sort"); by != "" {
-		sortRows(rows, strings.Split(by, "."), q.Get("sort_reverse") == "true")
-	}
-	p := page{TotalCount: total, FilteredCount: len(rows)}
-	if paging {
-		var err error
-		if rows, err = p.cut(q, rows); err != nil {
+		if items, err = c.sorted(items, strings.Split(by, "."), q.Get("sort_reverse") == "true"); err != nil {
 			return nil, err
 		}
 	}
-	p.Items = make(list, len(rows))
-	for i, m := range rows {
-		p.Items[i] = pick(m, columns)
+	p.FilteredCount = len(items)
+	if paging {
+		if items, err = p.cut(q, items); err != nil {
+			return nil, err
+		}
 	}
-	if p.ItemCount = len(rows); paging {
-		return p, nil
+	if p.Items, err = c.rows(items, columns); err != nil || !paging {
+		return p.Items, err
 	}
-	return p.Items, nil
+	p.ItemCount = len(p.Items)
+	return p, nil
+}
+
+// rows puts items together, reduced to columns if there are any.
+func (c *call) rows(items list, columns [][]string) (list, error) {
+	rows := make(list, 0, len(items))
+	for _, v := range items {
+		if i, ok := v.(item); ok {
+			v = i.row(c)
+		}
+		switch {
+		case v == nil:
+		case len(columns) == 0:
+			rows = append(rows, v)
+		default:
+			m, err := generic(v)
+			if err != nil {
+				return nil, err
+			}
+			rows = append(rows, pick(m, columns))
+		}
+	}
+	return rows, nil
 }
 
 // cut returns the rows of the page that is asked for, and describes it.
-func (p *page) cut(q url.Values, rows []map[string]any) ([]map[string]any, error) {
+func (p *page) cut(q url.Values, rows list) (list, error) {
 	p.PageSize = defaultPageSize
 	var err error
 	if p.Page, err = strconv.Atoi(q.Get("page")); err == nil && q.Has("page_size") {
@@ -113,12 +127,12 @@ func (p *page) cut(q url.Values, rows []map[string]any) ([]map[string]any, error
 	return rows[from:min(from+p.PageSize, len(rows))], nil
 }
 
-// nameFilter keeps rows whose name has a text in it, or a match of an expression;
+// named keeps the items whose name has a text in it, or a match of an expression;
 // upper and lower case are the same, as in RabbitMQ.
-func nameFilter(q url.Values) (func(map[string]any) bool, error) {
+func named(q url.Values, items list) (list, error) {
 	want := q.Get("name")
 	if want == "" {
-		return func(map[string]any) bool { return true }, nil
+		return items, nil
 	}
 	if len(want) > maxPattern {
 		return nil, badRequest("the name is longer than %d bytes", maxPattern)
@@ -132,20 +146,63 @@ func nameFilter(q url.Values) (func(map[string]any) bool, error) {
 	if err != nil {
 		return nil, badRequest("the name is not a regular expression of a possible size")
 	}
-	return func(m map[string]any) bool {
-		name, _ := m["name"].(string)
-		return re.MatchString(name)
-	}, nil
+	var kept list
+	for _, v := range items {
+		name, err := nameOf(v)
+		if err != nil {
+			return nil, err
+		}
+		if re.MatchString(name) {
+			kept = append(kept, v)
+		}
+	}
+	return kept, nil
 }
 
-func sortRows(rows []map[string]any, path []string, reverse bool) {
-	slices.SortStableFunc(rows, func(a, b map[string]any) int {
-		n := compareValues(at(a, path), at(b, path))
+func nameOf(v any) (string, error) {
+	if i, ok := v.(item); ok {
+		return i.name(), nil
+	}
+	m, err := generic(v)
+	name, _ := m["name"].(string)
+	return name, err
+}
+
+// sorted returns items in the order of a value of theirs.
+func (c *call) sorted(items list, path []string, reverse bool) (list, error) {
+	type keyed struct{ item, key any }
+	rows := make([]keyed, 0, len(items))
+	for _, v := range items {
+		r := keyed{item: v}
+		if i, ok := v.(item); ok {
+			if slices.Equal(path, []string{"name"}) {
+				r.key = i.name()
+				rows = append(rows, r)
+				continue
+			}
+			if v = i.row(c); v == nil {
+				continue
+			}
+		}
+		m, err := generic(v)
+		if err != nil {
+			return nil, err
+		}
+		r.key = at(m, path)
+		rows = append(rows, r)
+	}
+	slices.SortStableFunc(rows, func(a, b keyed) int {
+		n := compareValues(a.key, b.key)
 		if reverse {
 			return -n
 		}
 		return n
 	})
+	ordered := make(list, len(rows))
+	for i := range rows {
+		ordered[i] = rows[i].item
+	}
+	return ordered, nil
 }
 
 // compareValues orders numbers before texts, and what is neither before both.

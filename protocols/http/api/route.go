@@ -43,6 +43,7 @@ func routes() []route {
 		{"/api/vhosts/{vhost}/permissions", verbs{get: {administrator, "", listPermissions}}},
 		{"/api/vhosts/{vhost}/topic-permissions", verbs{get: {administrator, "", listTopicPermissions}}},
 		{"/api/vhosts/{vhost}/connections", verbs{get: {management, "", listConnectionsOfVHost}}},
+		{"/api/vhosts/{vhost}/channels", verbs{get: {management, "", listChannelsOfVHost}}},
 		{"/api/vhost-limits", verbs{get: {management, "", listVHostLimits}}},
 		{"/api/vhost-limits/{vhost}", verbs{get: {management, "", getVHostLimits}}},
 		{"/api/vhost-limits/{vhost}/{limit}", verbs{
@@ -106,6 +107,26 @@ func routes() []route {
 		{"/api/deprecated-features", verbs{get: {administrator, "", listDeprecatedFeatures}}},
 		{"/api/deprecated-features/used", verbs{get: {administrator, "", listDeprecatedFeatures}}},
 
+		{"/api/queues", verbs{get: {management, "", listQueues}}},
+		{"/api/queues/{vhost}", verbs{get: {management, "", listQueuesOfVHost}}},
+		{"/api/queues/{vhost}/{queue}", verbs{get: {management, "", getQueue}}},
+		{"/api/queues/{vhost}/{queue}/bindings", verbs{get: {management, "", listBindingsOfQueue}}},
+		{"/api/exchanges", verbs{get: {management, "", listExchanges}}},
+		{"/api/exchanges/{vhost}", verbs{get: {management, "", listExchangesOfVHost}}},
+		{"/api/exchanges/{vhost}/{exchange}", verbs{get: {management, "", getExchange}}},
+		{"/api/exchanges/{vhost}/{exchange}/bindings/source", verbs{get: {management, "", listBindingsFrom}}},
+		{"/api/exchanges/{vhost}/{exchange}/bindings/destination", verbs{get: {management, "", listBindingsTo}}},
+		{"/api/bindings", verbs{get: {management, "", listBindings}}},
+		{"/api/bindings/{vhost}", verbs{get: {management, "", listBindingsOfVHost}}},
+		{"/api/bindings/{vhost}/e/{exchange}/q/{queue}", verbs{get: {management, "", listBindingsBetween}}},
+		{"/api/bindings/{vhost}/e/{exchange}/q/{queue}/{props}", verbs{get: {management, "", getBinding}}},
+		{"/api/bindings/{vhost}/e/{exchange}/e/{destination}", verbs{get: {management, "", listBindingsBetween}}},
+		{"/api/bindings/{vhost}/e/{exchange}/e/{destination}/{props}", verbs{get: {management, "", getBinding}}},
+		{"/api/consumers", verbs{get: {management, "", listConsumers}}},
+		{"/api/consumers/{vhost}", verbs{get: {management, "", listConsumersOfVHost}}},
+		{"/api/channels", verbs{get: {management, "", listChannels}}},
+		{"/api/channels/{channel}", verbs{get: {management, "", getChannel}}},
+
 		{"/api/exchanges/{vhost}/{exchange}/delayed", verbs{get: {management, "", listDelayed}}},
 		{"/api/exchanges/{vhost}/{exchange}/delayed/{id}", verbs{del: {management, "cancel delayed message", cancelDelayed}}},
 
@@ -122,6 +143,8 @@ func routes() []route {
 		{"/api/connections/{connection}", verbs{
 			get: {management, "", getConnection}, del: {management, "close connection", closeConnection},
 		}},
+
+		{"/api/connections/{connection}/channels", verbs{get: {management, "", listChannelsOfConnection}}},
 
 		{"/alarms", verbs{get: {monitoring, "", getAlarms}, put: {administrator, "set alarm", putAlarms}}},
 	}
