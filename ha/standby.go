@@ -29,7 +29,8 @@ type Standby struct {
 	spare     error // why there is no claim in store
 	progress  Progress
 	highest   sighting
-	jitter    float64 // of this node, in [0, 1)
+	moved     time.Time // when highest was first seen as it is
+	jitter    float64   // of this node, in [0, 1)
 	peers     map[string]*peer
 	tenure    *Tenure // nil while standing by
 	told      string  // the reason logged last
@@ -204,6 +205,14 @@ func (s *Standby) Holder() (Holder, bool) {
 	return s.highest.holder(), s.highest.epoch > 0
 }
 
+// LeaseAge is for how long the lease of the highest epoch was not seen to be
+// renewed; false when nobody ever held one. It counts from the first look on.
+func (s *Standby) LeaseAge() (time.Duration, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Since(s.moved), s.highest.epoch > 0
+}
+
 func (s *sighting) holder() Holder {
 	h := Holder{Epoch: s.epoch}
 	if l := &s.lease; s.readable {
@@ -275,8 +284,11 @@ func (s *Standby) look(seen sighting) readiness {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.highest = seen
 	now, rank := time.Now(), 0
+	if seen.epoch != s.highest.epoch || seen.print != s.highest.print {
+		s.moved = now
+	}
+	s.highest = seen
 	for _, p := range s.peers {
 		first := p.CaughtUp
 		if p.CaughtUp == s.progress.CaughtUp {

@@ -135,6 +135,9 @@ func (t *Tenure) lose(reason error) error {
 	return t.Err()
 }
 
+// LeaseAge is how long ago the last renewal of the lease began.
+func (t *Tenure) LeaseAge() time.Duration { return t.sinceRenewal() }
+
 // Fresh tells whether deliveries may go out that no client acknowledges: the
 // last good check of the fence began no longer than half a TTL ago. A delivery
 // that is acknowledged does no harm when another has taken over meanwhile; one that

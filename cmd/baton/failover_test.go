@@ -105,6 +105,12 @@ func TestFailover_AKilledPrimaryIsFollowedOn(t *testing.T) {
 	second := start(t, pairArgs(dir, "second")...)
 	publish(t, first.dial(t), 100)
 	second.awaitFit(t)
+	_, metrics := second.get(t, "/metrics")
+	for _, line := range []string{`baton_role{role="standby"} 1`, "baton_ha_enabled 1", "baton_lease_ttl_seconds ", "baton_lease_age_seconds "} {
+		if !strings.Contains(metrics, line) {
+			t.Errorf("/metrics of the standby lacks %q", line)
+		}
+	}
 	begun := time.Now()
 	if err := child.Process.Kill(); err != nil {
 		t.Fatal(err)
@@ -117,8 +123,11 @@ func TestFailover_AKilledPrimaryIsFollowedOn(t *testing.T) {
 			t.Errorf("what was followed did not count: %q in\n%s", line, second.log)
 		}
 	}
-	_, metrics := second.get(t, "/metrics")
-	for _, line := range []string{`baton_role{role="primary"} 1`, "baton_epoch 2", `baton_takeover_seconds{phase="total"} `} {
+	_, metrics = second.get(t, "/metrics")
+	for _, line := range []string{
+		`baton_role{role="primary"} 1`, "baton_epoch 2", `baton_takeover_seconds{phase="total"} `,
+		"baton_lease_age_seconds ", "baton_standbys_alive 0", "baton_fence_read_seconds_count ",
+	} {
 		if !strings.Contains(metrics, line) {
 			t.Errorf("/metrics lacks %q", line)
 		}

@@ -41,6 +41,7 @@ type node struct {
 	live     liveStats
 	warm     following
 	took     atomic.Pointer[takeover] // nil: this node has not taken over
+	held     atomic.Pointer[holding]  // nil: this node is not the primary
 	handed   uint64                   // the epoch that it was asked to hand over, and did; 0: none
 }
 
@@ -62,7 +63,7 @@ func serve(ctx context.Context, cfg *Config, load func() (*Config, error), share
 	server, err := admin.Start(ctx, admin.Options{
 		Admin: cfg.Admin.Listen, AdminTLS: cfg.Admin.TLSListen, TLS: shared.tls, Socket: cfg.socket(), SocketOptional: cfg.Admin.Socket == auto, Metrics: cfg.Metrics.Listen,
 		MaxConns: cfg.Admin.MaxConnections, Rate: shared.rate, Proxy: cfg.Proxy.of,
-		Health: &n.health, Primary: n.primary, Stats: n.stats, Takeover: func() map[string]time.Duration { return n.took.Load().phases() }, Node: cfg.Node, Version: version(), Compatible: cfg.AMQP.Version, Log: log,
+		Health: &n.health, Primary: n.primary, Stats: n.stats, Failover: n.failover, Node: cfg.Node, Version: version(), Compatible: cfg.AMQP.Version, Log: log,
 	})
 	if err != nil {
 		return err
@@ -264,7 +265,7 @@ func (n *node) openStore(ctx context.Context, t *ha.Tenure) (*persistence.Store,
 		return nil, storeError(ctx, err)
 	}
 	opt := n.storeOptions(n.cfg, t.StoreID(), t.Shared())
-	opt.Epoch, opt.Guard, opt.NameSegment, opt.Promised = t.Epoch(), t.Guard, t.NameSegment, t.Promised
+	opt.Epoch, opt.Guard, opt.NameSegment, opt.Promised = t.Epoch(), n.fenced(t), t.NameSegment, t.Promised
 	opt.FreeLow, opt.FreeHigh, opt.FreeFull = free.low, free.high, free.full
 	opt.Salvage = n.cfg.Store.Salvage
 	if src, ok := t.Source(); ok {

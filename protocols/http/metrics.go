@@ -159,41 +159,21 @@ func brokerMetrics() []metric {
 	}
 }
 
-// collector renders health, and a snapshot of the broker where one runs.
+// collector renders a snapshot of the broker where one runs.
 type collector struct {
-	stats   func() (Stats, bool)
-	health  *Health
-	metrics []metric
-	descs   []*prometheus.Desc // of metrics and then spreads, in their order
-	spreads []spread
-	ready   *prometheus.Desc
-	epoch   *prometheus.Desc
-
+	stats     func() (Stats, bool)
+	metrics   []metric
+	descs     []*prometheus.Desc // of metrics and then spreads, in their order
+	spreads   []spread
 	bridges   []bridgeMetric
 	protocols []protocolMetric
-
-	takeover                    func() map[string]time.Duration
-	role, phase                 *prometheus.Desc
-	eligible, caughtUp          *prometheus.Desc
-	behind, late, configDiffers *prometheus.Desc
 }
 
 var _ prometheus.Collector = (*collector)(nil)
 
 func newCollector(opt *Options) *collector {
 	c := &collector{
-		stats: opt.Stats, health: opt.Health, metrics: slices.Concat(brokerMetrics(), storeMetrics()), spreads: storeHistograms(),
-		ready: prometheus.NewDesc("baton_ready", "1 on the active primary, else 0", nil, nil),
-		epoch: prometheus.NewDesc("baton_epoch", "The epoch this node holds, 0 when none", nil, nil),
-
-		takeover:      opt.Takeover,
-		role:          prometheus.NewDesc("baton_role", "1 for the role this node has, 0 for the others", []string{"role"}, nil),
-		phase:         prometheus.NewDesc("baton_takeover_seconds", "How long each part of this node's last takeover took", []string{"phase"}, nil),
-		eligible:      prometheus.NewDesc("baton_standby_eligible", "1 on a standby that would take over, else 0", nil, nil),
-		caughtUp:      prometheus.NewDesc("baton_standby_caught_up", "1 on a standby that has read all that is known to be promised, else 0", nil, nil),
-		behind:        prometheus.NewDesc("baton_standby_behind_bytes", "How much of the primary's journal a standby has not read yet", nil, nil),
-		late:          prometheus.NewDesc("baton_standby_behind_seconds", "For how long a standby has not read all that is known to be promised", nil, nil),
-		configDiffers: prometheus.NewDesc("baton_standby_config_differs", "1 on a standby whose configuration is not the primary's, else 0", nil, nil),
+		stats: opt.Stats, metrics: slices.Concat(brokerMetrics(), storeMetrics()), spreads: storeHistograms(),
 	}
 	c.bridges, c.protocols = bridgeMetrics(), protocolMetrics()
 	for _, m := range c.metrics {
@@ -207,11 +187,6 @@ func newCollector(opt *Options) *collector {
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	ch <- c.ready
-	ch <- c.epoch
-	for _, d := range []*prometheus.Desc{c.role, c.phase, c.eligible, c.caughtUp, c.behind, c.late, c.configDiffers} {
-		ch <- d
-	}
 	for _, d := range c.descs {
 		ch <- d
 	}
@@ -225,10 +200,6 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	state := c.health.State()
-	ch <- prometheus.MustNewConstMetric(c.ready, prometheus.GaugeValue, one(state.Ready()))
-	ch <- prometheus.MustNewConstMetric(c.epoch, prometheus.GaugeValue, float64(state.Epoch))
-	c.collectRole(ch, &state)
 	stats, ok := c.stats()
 	if !ok {
 		return
@@ -252,26 +223,6 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// collectRole renders what takes part in failover.
-func (c *collector) collectRole(ch chan<- prometheus.Metric, state *State) {
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
-	}
-	for _, r := range []Role{RoleStarting, RoleStandby, RolePrimary, RoleStopping} {
-		gauge(c.role, one(r == state.Role), string(r))
-	}
-	for phase, took := range c.takeover() {
-		gauge(c.phase, took.Seconds(), phase)
-	}
-	if s := state.Standby; s != nil {
-		gauge(c.eligible, one(s.Eligible))
-		gauge(c.caughtUp, one(s.CaughtUp))
-		gauge(c.behind, float64(s.BehindBytes))
-		gauge(c.late, s.BehindSeconds)
-		gauge(c.configDiffers, one(s.ConfigDiffers))
-	}
-}
-
 // newRegistry is this process's own: nothing registers itself by being imported.
 func newRegistry(opt *Options) *prometheus.Registry {
 	reg, began := prometheus.NewRegistry(), time.Now()
@@ -288,6 +239,7 @@ func newRegistry(opt *Options) *prometheus.Registry {
 			Name: "rabbitmq_erlang_uptime_seconds", Help: "How long this process has been running",
 		}, func() float64 { return time.Since(began).Seconds() }),
 		newCollector(opt),
+		newFailoverCollector(opt),
 	)
 	if opt.TLS != nil {
 		reg.MustRegister(newTLSCollector(opt.TLS))

@@ -86,9 +86,9 @@ type Options struct {
 	// standby. It is called per scrape. Nil: no broker runs here.
 	Stats func() (Stats, bool)
 
-	// Takeover returns how long each part of this node's last takeover took, by
-	// name; none where it has made none. Nil: it makes none.
-	Takeover func() map[string]time.Duration
+	// Failover returns what this node knows of its part in failover. It is called
+	// per scrape. Nil: it takes none.
+	Failover func() Failover
 
 	// Node and Version appear in the metrics' identity and in the overview.
 	// Cluster is what the nodes of one directory are called together, empty: as
@@ -125,8 +125,8 @@ func (o *Options) setDefaults() {
 	if o.Stats == nil {
 		o.Stats = func() (Stats, bool) { return Stats{}, false }
 	}
-	if o.Takeover == nil {
-		o.Takeover = func() map[string]time.Duration { return nil }
+	if o.Failover == nil {
+		o.Failover = func() Failover { return Failover{} }
 	}
 	if o.Cluster == "" {
 		o.Cluster = o.Node

@@ -184,8 +184,12 @@ func TestReadyz_Standby(t *testing.T) {
 			Primary: "a", PrimaryEpoch: 7, Addresses: []string{"amqp://a:5672"}, Ineligible: "the disk is full", CaughtUp: true, BehindBytes: 12, BehindSeconds: 1.5,
 		}
 	})
-	s := start(t, Options{Health: health, Takeover: func() map[string]time.Duration {
-		return map[string]time.Duration{"open": 20 * time.Millisecond}
+	age := 250 * time.Millisecond
+	s := start(t, Options{Health: health, Failover: func() Failover {
+		return Failover{
+			Enabled: true, TTL: 3 * time.Second, LeaseAge: &age, Phases: map[string]time.Duration{"open": 20 * time.Millisecond},
+			Standbys: &Standbys{Alive: 2, Eligible: 1}, FenceRead: &Histogram{Count: 3, Sum: 0.5, Buckets: map[float64]uint64{0.001: 1}},
+		}
 	}})
 	code, body := get(t, s.AdminAddrs()[0], "/readyz")
 	for _, want := range []string{
@@ -200,6 +204,8 @@ func TestReadyz_Standby(t *testing.T) {
 	wantLines(t, body,
 		`baton_role{role="standby"} 1`, `baton_role{role="primary"} 0`, "baton_standby_eligible 0", "baton_standby_caught_up 1",
 		"baton_standby_behind_bytes 12", "baton_standby_behind_seconds 1.5", "baton_standby_config_differs 0", `baton_takeover_seconds{phase="open"} 0.02`,
+		"baton_ha_enabled 1", "baton_lease_ttl_seconds 3", "baton_lease_age_seconds 0.25", "baton_standbys_alive 2", "baton_standbys_eligible 1",
+		"baton_fence_read_seconds_count 3", `baton_fence_read_seconds_bucket{le="0.001"} 1`,
 	)
 }
 
