@@ -212,6 +212,9 @@ func (c *conn) newWill(w *wire.Will) (*core.Will, error) {
 	if err := c.srv.checkFormat(props.PayloadFormat, w.Payload); err != nil {
 		return nil, err
 	}
+	if err := c.mountResponse(&props); err != nil {
+		return nil, err
+	}
 	will := &core.Will{
 		Message: &core.Message{
 			Exchange: core.TopicExchange, Key: to.key, Delay: to.milliseconds(),

@@ -128,7 +128,7 @@ func (c *conn) queue(d *wire.Delivery, body []byte) bool {
 // when d has been written.
 func (c *conn) properties(d *wire.Delivery, m *core.Message) (scratch *[]byte) {
 	if s := c.srv.sections.shared(m); s != nil {
-		d.Properties = s.section
+		d.Properties = c.mount.visibleResponse(s.section)
 		return nil
 	}
 	scratch = c.srv.sections.scratch()
@@ -138,6 +138,6 @@ func (c *conn) properties(d *wire.Delivery, m *core.Message) (scratch *[]byte) {
 		return scratch
 	}
 	*scratch = section
-	d.Properties = section
+	d.Properties = c.mount.visibleResponse(section)
 	return scratch
 }

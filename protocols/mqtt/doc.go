@@ -30,7 +30,7 @@
 //     expiry interval begins then, and it is retained then; a will's delay begins
 //     when the will is published.
 //   - A client with a mount point (Options.MountPoint) has all of its topics below
-//     that, wills, delayed and retained messages and shared filters included, does
+//     that, wills, delayed and retained messages, response topics and shared filters included, does
 //     not see it, and reaches nothing else: what is published elsewhere is never sent
 //     to it, whatever its session has subscribed to before. It has no topics that
 //     begin with $ but $SYS, which is that of all.
@@ -87,8 +87,8 @@
 //     PUBREC, where the broker knows more than the reason code says: in the latter
 //     three unless the client does not want any, in all where the packet does not
 //     become larger than the client accepts. There are no user properties.
-//   - Response topics are not translated by mount points: they are the business of
-//     clients that have the same one.
+//   - A response topic that begins with $ or is not below a client's mount point is not
+//     told to it, as it could not answer there.
 //   - A mount point does not keep client identifiers apart, as a vhost does, and its
 //     messages that cannot be shown to a member of a shared subscription (below $, or
 //     of a/b and a/b/ for a/b/#) go to no other.

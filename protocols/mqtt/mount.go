@@ -11,8 +11,8 @@ import (
 	"github.com/batonmq/baton/protocols/mqtt/wire"
 )
 
-// A mount point is put before all topics of a client, and taken off what the
-// client is sent: to it they begin behind that. Nothing below the mount point that
+// A mount point is put before all topics of a client, response topics included, and
+// taken off what the client is sent: to it they begin behind that. Nothing below the mount point that
 // begins with $ is a topic of the client's: [MQTT-4.7.2-1] would have to hide it
 // from some of its filters, of which the engine knows the whole alone. So it is
 // hidden from all.
@@ -104,6 +104,23 @@ func (c *conn) mounted(topic string) (full string, ok bool) {
 	return full, len(full) <= math.MaxUint16 && !tooDeep(full)
 }
 
+// mountResponse puts the mount point before the response topic of a publication or
+// a will, so that whoever answers reaches the client ![MQTT-3.3.2-15]. One that the
+// client cannot have, since it begins with $, is left out.
+func (c *conn) mountResponse(p *wire.PublishProperties) (err error) {
+	if c.mount == nil || !p.Has(wire.ResponseTopic) {
+		return nil
+	}
+	full, ok := c.mounted(string(p.ResponseTopic))
+	if !ok {
+		return wire.Errorf(wire.TopicNameInvalid, "the response topic is too long below the mount point")
+	}
+	*p, err = wire.ParseProperties(wire.MapResponseTopic(p.Section, func([]byte) ([]byte, bool) {
+		return []byte(full), full[0] != '$'
+	}))
+	return err
+}
+
 // visible is a topic as the client knows it; false if it
 // knows none. The subscription may have been one for more: a/b/# matches a/b and
 // a/b/, too, and what has waited may be that of a former mount point.
@@ -112,6 +129,15 @@ func (m *mount) visible(topic []byte) (own []byte, ok bool) {
 		return topic[n:], topic[n] != '$'
 	}
 	return topic, isSystemTopic(topic)
+}
+
+// visibleResponse is a property section with its response topic as the client knows
+// it: without one of which it knows nothing. m may be nil.
+func (m *mount) visibleResponse(section []byte) []byte {
+	if m == nil {
+		return section
+	}
+	return wire.MapResponseTopic(section, m.visible)
 }
 
 // isSystemTopic is isSystem of a topic.

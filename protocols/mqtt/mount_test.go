@@ -159,15 +159,42 @@ func TestMountPoint_TopicAliases(t *testing.T) {
 	})
 }
 
-// TestMountPoint_LeavesResponseTopicsAlone, as Mosquitto does: who asks and who
-// answers below one mount point mean the same by it.
-func TestMountPoint_LeavesResponseTopicsAlone(t *testing.T) {
+// TestMountPoint_ResponseTopics are topics as all others: below the mount point for
+// everybody else, without it for the client, and nothing to it if it could not
+// answer there. The other properties go on as they were.
+func TestMountPoint_ResponseTopics(t *testing.T) {
+	awkward := user("x-mqtt-retain", "a") + str(wire.CorrelationData, "7") // with a property that is no header
 	inBubble(t, mounted("t/"), func(b *bed) {
-		o := b.outsider(wire.V5)
+		o, m, n := b.outsider(wire.V5), b.connect(wire.V5, "m", will("gone", "bye", 0, false, str(wire.ResponseTopic, "answers/0"))), b.connect(wire.V5, "n")
 		o.subscribe(1, 0, "#")
-		m := b.connect(wire.V5, "m")
-		m.publish("ask", "?", 0, 0, str(wire.ResponseTopic, "answers/1"))
-		o.expect(`PUBLISH t/ask 8="answers/1" "?"`)
+		n.subscribe(1, 0, "ask/#", "gone")
+		for _, tt := range []struct{ asked, outside, below string }{
+			{"answers/1", ` 8="t/answers/1"`, ` 8="answers/1"`},
+			{"$x/y", "", ""},
+			{"$delayed/5/x", "", ""},
+		} {
+			m.publish("ask/m", "?", 0, 0, str(wire.ResponseTopic, tt.asked))
+			o.expect(`PUBLISH t/ask/m` + tt.outside + ` "?"`)
+			n.expect(`PUBLISH ask/m` + tt.below + ` "?"`)
+			m.publish("ask/m", "?", 0, 0, awkward+str(wire.ResponseTopic, tt.asked))
+			o.expect(`PUBLISH t/ask/m x-mqtt-retain:a 9="7"` + tt.outside + ` "?"`)
+			n.expect(`PUBLISH ask/m x-mqtt-retain:a 9="7"` + tt.below + ` "?"`)
+		}
+		for _, tt := range []struct{ asked, below string }{
+			{"t/answers/2", ` 8="answers/2"`},
+			{"t/", ""},
+			{"t/$x", ""},
+			{"answers/2", ""},
+			{"tt/answers/2", ""},
+		} {
+			o.publish("t/ask/o", "?", 0, 0, str(wire.ResponseTopic, tt.asked))
+			o.expect(`PUBLISH t/ask/o 8="` + tt.asked + `" "?"`)
+			n.expect(`PUBLISH ask/o` + tt.below + ` "?"`)
+		}
+		m.publish("ask/m", "?", 1, 1, str(wire.ResponseTopic, strings.Repeat("l", 65534)))
+		m.expect("DISCONNECT 0x90")
+		o.expect(`PUBLISH t/gone 8="t/answers/0" "bye"`)
+		n.expect(`PUBLISH gone 8="answers/0" "bye"`)
 	})
 }
 

@@ -40,6 +40,9 @@ func (c *conn) message(p *wire.Publish, size int) (*core.Message, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.mountResponse(&p.Properties); err != nil {
+		return nil, err
+	}
 	m := &core.Message{
 		Exchange: core.TopicExchange, Key: to.key, Delay: to.milliseconds(),
 		Persistent: p.QoS > 0, Once: p.QoS == 2, Retain: p.Retain,

@@ -305,6 +305,28 @@ func UserProperties(section []byte) iter.Seq2[[]byte, []byte] {
 	}
 }
 
+// MapResponseTopic returns a section that a Parse function has accepted with another
+// response topic, or without one where to is not ok: section itself, if it has none.
+func MapResponseTopic(section []byte, to func(topic []byte) (mapped []byte, ok bool)) []byte {
+	for b := section; len(b) > 0; {
+		rest, ok := skipProperty(b)
+		if !ok {
+			break
+		}
+		if Property(b[0]) == ResponseTopic {
+			out := make([]byte, 0, len(section)+32)
+			out = append(out, section[:len(section)-len(b)]...)
+			topic, _, _ := cutData(b[1:])
+			if topic, ok = to(topic); ok {
+				out = AppendText(out, ResponseTopic, topic)
+			}
+			return append(out, rest...) // there is only one
+		}
+		b = rest
+	}
+	return section
+}
+
 // skipProperty returns what follows the first property of a section that has
 // been accepted. Its value is not checked again, but nothing beyond the section
 // is read whatever is in it.
