@@ -61,7 +61,7 @@ func TestBridgeBetweenBrokersThatAreKilled(t *testing.T) {
 			eventually(t, func() bool { return metric(t, here, `baton_bridge_connected\{bridge="far"\}`) == 1 })
 
 			var publishing sync.WaitGroup
-			out, in := &remotePublisher{b: here, key: "out.x"}, &remotePublisher{b: there, key: "there.down.x"}
+			out, in := &remotePublisher{url: here.URL, key: "out.x"}, &remotePublisher{url: there.URL, key: "there.down.x"}
 			for _, p := range []*remotePublisher{out, in} {
 				publishing.Go(func() { p.run(t) })
 			}
@@ -167,8 +167,9 @@ func publishOnce(ctx context.Context, ch *amqp.Channel, key, body string, qos in
 
 // remotePublisher publishes numbers, every other one with QoS 2, to a broker that is killed now and then.
 type remotePublisher struct {
-	b   *Broker
+	url func() string // which is asked for each connection
 	key string
+	may func(i int) bool // publish message i by now; nil: always
 
 	mu        sync.Mutex
 	n         int
@@ -192,11 +193,14 @@ func (p *remotePublisher) run(t *testing.T) {
 	}()
 	for i := range remoteMessages {
 		eventually(t, func() bool {
+			if p.may != nil && !p.may(i) {
+				return false
+			}
 			if conn != nil && !conn.IsClosed() {
 				return true
 			}
 			var err error
-			if conn, err = amqp.DialConfig(p.b.URL(), amqp.Config{Dial: amqp.DefaultDial(patience)}); err != nil {
+			if conn, err = amqp.DialConfig(p.url(), amqp.Config{Dial: amqp.DefaultDial(patience)}); err != nil {
 				return false
 			}
 			if ch, err = conn.Channel(); err == nil {
