@@ -33,6 +33,10 @@
 //     configuration file says just before a takeover is in force after it. A
 //     primary that is asked to hand over stops in order and stands by again.
 //
+//   - Under a service manager with systemd's protocol it says when it serves or
+//     stands by, and gives signs of life that a stuck broker does not give
+//     (supervisor.go).
+//
 //   - Called as rabbitmqctl or rabbitmq-diagnostics, through a link, it understands
 //     of these what test suites and health checks want (rabbitmq.go).
 //

@@ -98,12 +98,13 @@ func (p *program) serveCommand() *cobra.Command {
 		if err != nil {
 			return &exitError{exitUsage, err}
 		}
+		above := newSupervisor(log)
 		ctx, cancel := context.WithCancel(cmd.Context())
 		var reloading sync.WaitGroup
-		reloading.Go(func() { reloadLoop(ctx, p.reload, load, c, shared, control, log) })
+		reloading.Go(func() { reloadLoop(ctx, p.reload, load, c, shared, control, above, log) })
 		defer reloading.Wait()
 		defer cancel()
-		return serve(ctx, c, load, shared, selfKill, log)
+		return serve(ctx, c, load, shared, above, selfKill, log)
 	}
 	return cmd
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -286,7 +287,7 @@ func TestRun_ServeOnAPortInUseExitsWith4(t *testing.T) {
 }
 
 func TestCut_SaysOnceWhatFailed(t *testing.T) {
-	n := &node{}
+	n := &node{above: newSupervisor(slog.New(slog.DiscardHandler))}
 	failure := errors.New("the store in d failed: sync journal segment e0000000001-0000000001.seg: input/output error")
 	err := n.cut(new(frontEnds), 1, "the store failed", failure)
 	if codeOf(err) != exitLost || err.Error() != failure.Error() {

@@ -33,6 +33,7 @@ type node struct {
 	cfg  *Config                 // in force while this node is the primary; active's alone
 
 	log      *slog.Logger
+	above    *supervisor
 	doors    *doors
 	memory   *memoryWatch
 	selfKill bool
@@ -46,8 +47,8 @@ type node struct {
 }
 
 // serve runs a node until ctx ends, and returns nil for an orderly end.
-func serve(ctx context.Context, cfg *Config, load func() (*Config, error), shared *doors, selfKill bool, log *slog.Logger) error {
-	n := &node{boot: cfg, load: load, cfg: cfg, log: log, doors: shared, selfKill: selfKill, begin: time.Now()}
+func serve(ctx context.Context, cfg *Config, load func() (*Config, error), shared *doors, above *supervisor, selfKill bool, log *slog.Logger) error {
+	n := &node{boot: cfg, load: load, cfg: cfg, log: log, doors: shared, above: above, selfKill: selfKill, begin: time.Now()}
 	log.Info("starting", slog.String("version", version()), slog.String("node", cfg.Node), slog.String("data", cfg.Data))
 	for _, name := range cfg.ignored {
 		log.Warn("environment variable names no setting", slog.String("variable", name))
@@ -79,6 +80,8 @@ func serve(ctx context.Context, cfg *Config, load func() (*Config, error), share
 		return err
 	}
 	n.health.Observe(n.observe)
+	defer above.watch(n.health.State, n.proof)()
+	defer context.AfterFunc(ctx, above.stopping)()
 	if err := n.takePart(ctx); err != nil {
 		return dirError(cfg.Data, err)
 	}
@@ -157,7 +160,7 @@ func (n *node) active(ctx context.Context, t *ha.Tenure) error {
 			return &exitError{exitUsage, err}
 		}
 	}
-	n.health.Set(admin.State{Role: admin.RoleStarting, Epoch: t.Epoch(), Reason: "the store is being opened"})
+	n.enter(admin.State{Role: admin.RoleStarting, Epoch: t.Epoch(), Reason: "the store is being opened"})
 	took := takeover{begin: time.Now()}
 	settle := hurryGC()
 	defer settle()
@@ -183,7 +186,7 @@ func (n *node) active(ctx context.Context, t *ha.Tenure) error {
 	n.live.set(n.cfg, broker, store, clients)
 	defer n.live.clear()
 	defer n.watchDoubt(t, broker)()
-	n.health.Set(admin.State{Role: admin.RolePrimary, Epoch: t.Epoch()})
+	n.enter(admin.State{Role: admin.RolePrimary, Epoch: t.Epoch()})
 	n.tookOver(t, &took)
 	go func() { _ = t.Settle() }() // its error ends the tenure, whose own end waits for it
 	n.log.Info("Server startup complete", slog.Uint64("epoch", t.Epoch()), slog.Duration("took", time.Since(n.begin)))
@@ -349,14 +352,14 @@ func convertSeals[To, From seal](from []From) []To {
 // itself what failed, ends the process; reason is what /readyz answers until then.
 func (n *node) cut(clients *frontEnds, epoch uint64, reason string, err error) error {
 	clients.cut()
-	n.health.Set(admin.State{Role: admin.RoleStopping, Epoch: epoch, Reason: reason})
+	n.enter(admin.State{Role: admin.RoleStopping, Epoch: epoch, Reason: reason})
 	return &exitError{exitLost, err}
 }
 
 // stop ends the service in order: no further connection, goodbyes, the journal
 // complete behind the last record, the lease released, and then the rest.
 func (n *node) stop(ctx context.Context, t *ha.Tenure, clients *frontEnds, broker *core.Broker, store *persistence.Store) error {
-	n.health.Set(admin.State{Role: admin.RoleStopping, Epoch: t.Epoch(), Reason: "the broker is stopping"})
+	n.enter(admin.State{Role: admin.RoleStopping, Epoch: t.Epoch(), Reason: "the broker is stopping"})
 	n.log.Info("stopping")
 	late := fmt.Errorf("the stop took longer than stop_timeout (%v)", n.cfg.StopTimeout)
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), n.cfg.StopTimeout, late)

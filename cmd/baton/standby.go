@@ -42,7 +42,7 @@ type standbyView struct {
 // the primary's journal, until ctx ends. What it has reached waits in n.follower
 // for active, or for the next call.
 func (n *node) follow(ctx context.Context, s *ha.Standby) error {
-	n.health.Set(admin.State{Role: admin.RoleStandby, Reason: "another broker is the primary"})
+	n.enter(admin.State{Role: admin.RoleStandby, Reason: "another broker is the primary"})
 	n.warm.view.Store(&standbyView{standby: s, caughtUp: time.Now()})
 	defer func() { n.begin = time.Now() }() // for how long a start takes: it begins now
 	for {
