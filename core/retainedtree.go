@@ -214,10 +214,11 @@ func commonWords(a, b string, from int) int {
 // their keys. A few are a list; more a table in which a node stands where the hash of its word says or in the next place that is free; very
 // many are parted by their hashes, so that none of the tables is large and no publisher waits for one that grows.
 type branches struct {
-	nodes []*retainedMessage
-	n     int
-	parts *[branchParts]branches // instead of nodes
-	level uint8                  // how often they were parted above
+	nodes  []*retainedMessage
+	hashes []uint32 // of a table's nodes: whoever looks for one need not read the others
+	n      int
+	parts  *[branchParts]branches // instead of nodes
+	level  uint8                  // how often they were parted above
 }
 
 const (
@@ -226,17 +227,17 @@ const (
 
 	branchBits  = 4
 	branchParts = 1 << branchBits
-	branchDepth = 8 // from which on tables are not parted any more: below the last bits that choose a part are those that choose a place
+	branchDepth = 5 // how often tables are parted: of the bits of a hash the last ones choose a place
 )
 
 //nolint:gochecknoglobals // of this process
 var branchSeed = maphash.MakeSeed()
 
-func hashWord(word string) uint64 { return maphash.String(branchSeed, word) }
+func hashWord(word string) uint32 { return uint32(maphash.String(branchSeed, word)) }
 
 // part returns the part that a hash belongs to.
-func (b *branches) part(hash uint64) *branches {
-	return &b.parts[hash>>(64-branchBits*(uint(b.level)+1))&(branchParts-1)]
+func (b *branches) part(hash uint32) *branches {
+	return &b.parts[hash>>(32-branchBits*(uint(b.level)+1))&(branchParts-1)]
 }
 
 // slot returns where the node of a word is, nil if there is none.
@@ -261,9 +262,9 @@ func (b *branches) slot(word string, from int) **retainedMessage {
 		}
 		return nil
 	}
-	mask := uint64(len(b.nodes) - 1)
+	mask := uint32(len(b.nodes) - 1)
 	for i := hash & mask; b.nodes[i] != nil; i = (i + 1) & mask {
-		if wordAt(b.nodes[i].key, from) == word {
+		if b.hashes[i] == hash && wordAt(b.nodes[i].key, from) == word {
 			return &b.nodes[i]
 		}
 	}
@@ -272,7 +273,10 @@ func (b *branches) slot(word string, from int) **retainedMessage {
 
 // add puts in a node whose word is not there.
 func (b *branches) add(n *retainedMessage, from int) {
-	hash := hashWord(wordAt(n.key, from))
+	b.insert(n, hashWord(wordAt(n.key, from)), from)
+}
+
+func (b *branches) insert(n *retainedMessage, hash uint32, from int) {
 	for b.parts != nil {
 		b.n++
 		b = b.part(hash)
@@ -289,43 +293,47 @@ func (b *branches) add(n *retainedMessage, from int) {
 		b.rebuild(2*len(b.nodes), from)
 	default:
 		b.split(from)
-		b.part(hash).add(n, from)
+		b.part(hash).insert(n, hash, from)
 		return
 	}
 	b.place(n, hash)
 }
 
 // place puts a node into a table that has room.
-func (b *branches) place(n *retainedMessage, hash uint64) {
-	mask := uint64(len(b.nodes) - 1)
+func (b *branches) place(n *retainedMessage, hash uint32) {
+	mask := uint32(len(b.nodes) - 1)
 	i := hash & mask
 	for b.nodes[i] != nil {
 		i = (i + 1) & mask
 	}
-	b.nodes[i] = n
+	b.nodes[i], b.hashes[i] = n, hash
 }
 
 // rebuild makes a list or a table one of size places.
 func (b *branches) rebuild(size, from int) {
-	old := b.nodes
-	b.nodes = make([]*retainedMessage, size)
-	for _, n := range old {
-		if n != nil {
+	nodes, hashes := b.nodes, b.hashes
+	b.nodes, b.hashes = make([]*retainedMessage, size), make([]uint32, size)
+	for i, n := range nodes {
+		switch {
+		case n == nil:
+		case hashes == nil:
 			b.place(n, hashWord(wordAt(n.key, from)))
+		default:
+			b.place(n, hashes[i])
 		}
 	}
 }
 
 // split parts a table that is full.
 func (b *branches) split(from int) {
-	nodes := b.nodes
-	b.nodes, b.parts = nil, new([branchParts]branches)
+	nodes, hashes := b.nodes, b.hashes
+	b.nodes, b.hashes, b.parts = nil, nil, new([branchParts]branches)
 	for i := range b.parts {
 		b.parts[i].level = b.level + 1
 	}
-	for _, n := range nodes {
+	for i, n := range nodes {
 		if n != nil {
-			b.part(hashWord(wordAt(n.key, from))).add(n, from)
+			b.part(hashes[i]).insert(n, hashes[i], from)
 		}
 	}
 }
@@ -342,7 +350,7 @@ func (b *branches) drop(slot **retainedMessage, from int) {
 	}
 	switch b.n--; {
 	case b.n == 0:
-		b.nodes = nil
+		b.nodes, b.hashes = nil, nil
 		return
 	case len(b.nodes) <= branchList:
 		last := len(b.nodes) - 1
@@ -351,7 +359,7 @@ func (b *branches) drop(slot **retainedMessage, from int) {
 		return
 	}
 	// What stands behind and would not be found any more moves up.
-	mask := uint64(len(b.nodes) - 1)
+	mask := uint32(len(b.nodes) - 1)
 	i := hash & mask
 	for &b.nodes[i] != slot {
 		i = (i + 1) & mask
@@ -362,8 +370,8 @@ func (b *branches) drop(slot **retainedMessage, from int) {
 		if n == nil {
 			break
 		}
-		if home := hashWord(wordAt(n.key, from)) & mask; (j-home)&mask >= (j-i)&mask {
-			b.nodes[i], i = n, j
+		if (j-b.hashes[j])&mask >= (j-i)&mask {
+			b.nodes[i], b.hashes[i], i = n, b.hashes[j], j
 		}
 	}
 	b.nodes[i] = nil

@@ -108,7 +108,7 @@ func (l *live) entryAt(p core.Pair) *entry {
 func (l *live) aliveDefinition(key string, segment uint32) (value []byte, queue core.QueueID, order uint64, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	d := l.defs[key]
+	d := l.defs.Get(key)
 	if d == nil || d.segment != segment {
 		return nil, 0, 0, false
 	}
@@ -315,9 +315,9 @@ func (l *live) definitionsIn(segment uint32) map[string]int {
 		return nil
 	}
 	keys := make(map[string]int)
-	for key, d := range l.defs {
+	for d := range l.defs.All() {
 		if d.segment == segment {
-			keys[key] = int(d.cost())
+			keys[l.defs.Key(d)] = int(d.cost())
 		}
 	}
 	return keys

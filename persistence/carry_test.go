@@ -296,14 +296,14 @@ func TestCarry_DefinitionsThatMemoryLacks(t *testing.T) {
 				want = contents(t, s)
 				s.Activated()
 			}
-			first := s.live.defs["d"].segment
-			if !s.live.defs["d"].absent {
+			first := s.live.defs.Get("d").segment
+			if !s.live.defs.Get("d").absent() {
 				t.Fatal("memory has the value still")
 			}
 			if err := s.carrySegment(first); err != nil {
 				t.Fatal(err)
 			}
-			if d := s.live.defs["d"]; d.segment == first || d.absent || string(d.value) != "value of d" {
+			if d := s.live.defs.Get("d"); d.segment == first || d.absent() || string(s.live.heldValue(d)) != "value of d" {
 				t.Errorf("after it was carried: %+v", d)
 			}
 			v.close(s)

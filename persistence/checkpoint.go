@@ -82,13 +82,14 @@ func (l *live) freeze() (*index.Checkpoint, []frozenChunk, map[uint32]uint64) {
 		cp.RemoveDefinitions = append(cp.RemoveDefinitions, key)
 	}
 	for _, d := range l.changedDefs {
-		if l.defs[d.key] == d {
+		if d.Alive() {
 			cp.PutDefinitions = append(cp.PutDefinitions, index.Definition{
-				Key: d.key, Value: l.encodeDefinition(d), Queue: uint64(d.queue), Order: d.order,
+				Key: l.defs.Key(d), Value: l.encodeDefinition(d), Queue: uint64(d.queue), Order: d.order,
 			})
-			d.dirty, d.indexed = false, true
+			d.Flags = defIndexed
 		}
 	}
+	l.defs.Reuse() // only changedDefs could still point to what was removed
 	cp.RemoveSegments, l.segments.forget = l.segments.forget, nil
 	keys := make(map[uint32]uint64, len(l.segments.present))
 	for _, i := range l.segments.present {
@@ -152,35 +153,36 @@ func (l *live) decodeMeta(b []byte) error {
 const definitionHead = 1 + 8
 
 func (l *live) encodeDefinition(d *definition) []byte {
-	b := make([]byte, 0, definitionHead+len(d.value))
+	b := make([]byte, 0, definitionHead+d.length)
 	b = append(b, stateFormat)
 	b = binary.LittleEndian.AppendUint64(b, l.segments.at(d.segment).id.Key())
-	return append(b, d.value...)
+	return append(b, l.heldValue(d)...)
 }
 
-// letGo forgets the values of definitions that cp has brought into the index, and that have not changed since.
-func (l *live) letGo(cp *index.Checkpoint) {
+// letGoOf forgets the values of definitions that cp has brought into the index, and that have not changed since.
+func (l *live) letGoOf(cp *index.Checkpoint) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range cp.PutDefinitions {
 		put := &cp.PutDefinitions[i]
-		if d := l.defs[put.Key]; d != nil && !d.dirty && !d.absent && bytes.Equal(put.Value[definitionHead:], d.value) {
-			d.letGo()
+		if d := l.defs.Get(put.Key); d != nil && !d.dirty() && !d.absent() && bytes.Equal(put.Value[definitionHead:], l.heldValue(d)) {
+			l.letGo(d)
 		}
 	}
 }
 
 // valueOf returns the value of a definition, which is read where it is absent. An error is final for the store: see Store.pass.
 func (l *live) valueOf(d *definition) ([]byte, error) {
-	if !d.absent {
-		return d.value, nil
+	if !d.absent() {
+		return l.heldValue(d), nil
 	}
-	value, err := l.readValue(d.key)
+	key := l.defs.Key(d)
+	value, err := l.readValue(key)
 	if err == nil && len(value) != int(d.length) {
 		err = errState
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read definition %q from the index: %w", d.key, err)
+		return nil, fmt.Errorf("read definition %q from the index: %w", key, err)
 	}
 	return value, nil
 }
@@ -201,8 +203,8 @@ func (l *live) readValue(key string) ([]byte, error) {
 // to valueOf. It is for the checkpointer, without which no other value comes into the index meanwhile.
 func (l *live) bringDefinition(key string) {
 	l.mu.Lock()
-	d := l.defs[key]
-	wanted := d != nil && d.absent
+	d := l.defs.Get(key)
+	wanted := d != nil && d.absent()
 	l.mu.Unlock()
 	if !wanted {
 		return
@@ -210,8 +212,8 @@ func (l *live) bringDefinition(key string) {
 	value, err := l.readValue(key)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err == nil && l.defs[key] == d && d.absent && len(value) == int(d.length) {
-		d.value, d.absent = value, false
+	if d = l.defs.Get(key); err == nil && d != nil && d.absent() && len(value) == int(d.length) {
+		l.setValue(d, value)
 	}
 }
 
@@ -234,7 +236,6 @@ func (l *live) encodeSegment(s *segment) []byte {
 func (l *live) restore(x indexer) error {
 	root, _ := x.Root()
 	l.position = journal.Position(root.Position)
-	l.defs = make(map[string]*definition, root.Definitions)
 	l.queues = make(map[core.QueueID]*queue, root.Queues)
 	if err := l.decodeMeta(root.Meta); err != nil {
 		return err
@@ -319,10 +320,9 @@ func (l *live) restoreDefinitions(x indexer) error {
 		if r.bad || !ok {
 			return errState
 		}
-		d := &definition{
-			key: v.Key, value: r.b, length: uint32(len(r.b)), queue: core.QueueID(v.Queue), order: v.Order, segment: segment, indexed: true,
-		}
-		l.defs[v.Key] = d
+		d := l.defs.Add(v.Key)
+		d.queue, d.order, d.segment, d.Flags = core.QueueID(v.Queue), v.Order, segment, defIndexed
+		l.setValue(d, r.b)
 		l.segments.at(segment).defBytes += d.cost()
 		l.order = max(l.order, v.Order)
 	}
@@ -331,7 +331,7 @@ func (l *live) restoreDefinitions(x indexer) error {
 
 // markDefined tells the queues which definitions there are.
 func (l *live) markDefined() error {
-	for _, d := range l.defs {
+	for d := range l.defs.All() {
 		if d.queue == 0 {
 			continue
 		}

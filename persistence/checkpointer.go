@@ -103,7 +103,7 @@ func (s *Store) applyCheckpoint(cp *index.Checkpoint) error {
 		return err
 	}
 	s.waiting = nil
-	s.live.letGo(cp)
+	s.live.letGoOf(cp)
 	s.replayed.Store(0)
 	s.rooted.Store(s.taken)
 	s.stats.checkpointed(began, s.clock.elapsed())

@@ -202,7 +202,7 @@ func (c *committer) orderOf(key string) uint64 {
 func (l *live) orderOf(key string) uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if d := l.defs[key]; d != nil {
+	if d := l.defs.Get(key); d != nil {
 		return d.order
 	}
 	return 0

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/persistence/compact"
 	"github.com/batonmq/baton/persistence/journal"
 )
 
@@ -19,8 +20,9 @@ type live struct {
 	suspect  journal.Position // as of position
 	segments segmentTable
 	queues   map[core.QueueID]*queue
-	defs     map[string]*definition
-	order    uint64 // the highest definition order given
+	defs     compact.Map[definition, *definition]
+	values   compact.Bytes // of definitions that are not absent
+	order    uint64        // the highest definition order given
 
 	lost    map[core.Pair]struct{} // found damaged and given up
 	damaged uint32                 // the newest segment that held one of them; 0: none
@@ -58,29 +60,48 @@ type queue struct {
 }
 
 // definition is a keyed record. Its value is needed at a start, and when its segment is carried forward: once the index has it, memory
-// need not.
+// need not. There may be millions: it holds no pointer.
 type definition struct {
-	key     string
-	value   []byte
+	compact.Key
+	segment uint32
 	queue   core.QueueID
 	order   uint64
-	segment uint32
-	length  uint32 // of the value
-	dirty   bool
-	indexed bool
-	absent  bool // only the index has the value
+	length  uint32        // of the value
+	value   compact.Place // in live.values; 0: only the index has it
 }
 
-// cost is about what the definition's record takes in the journal.
-func (d *definition) cost() int64 { return int64(opOverhead + len(d.key) + int(d.length)) }
+// The flags of a definition.
+const (
+	defDirty   = 1 << iota // it differs from the last snapshot
+	defIndexed             // the index has one of this key
+)
 
-// letGo forgets the value, which the index has.
-func (d *definition) letGo() { d.value, d.absent = nil, true }
+func (d *definition) dirty() bool   { return d.Flags&defDirty != 0 }
+func (d *definition) indexed() bool { return d.Flags&defIndexed != 0 }
+func (d *definition) absent() bool  { return d.value == 0 }
+
+// cost is about what the definition's record takes in the journal.
+func (d *definition) cost() int64 { return int64(opOverhead + d.Len() + int(d.length)) }
+
+// setValue makes value the definition's.
+func (l *live) setValue(d *definition, value []byte) {
+	d.value, d.length = l.values.Put(value), uint32(len(value))
+}
+
+// letGo forgets the value of a definition, which the index has, or which nobody needs.
+func (l *live) letGo(d *definition) {
+	if !d.absent() {
+		l.values.Drop(d.value, int(d.length))
+		d.value = 0
+	}
+}
+
+// heldValue returns the value of a definition that is not absent.
+func (l *live) heldValue(d *definition) []byte { return l.values.Get(d.value, int(d.length)) }
 
 func newLive() *live {
 	return &live{
 		queues:   make(map[core.QueueID]*queue),
-		defs:     make(map[string]*definition),
 		goneDefs: make(map[string]struct{}),
 		lost:     make(map[core.Pair]struct{}),
 		segments: newSegmentTable(),
@@ -218,24 +239,24 @@ func (l *live) mark(id core.QueueID, ranges []core.Range, by uint32) {
 	}
 }
 
-// define keeps a definition, because of a record in segment by.
+// define keeps a definition, because of a record in segment by. The value is copied.
 func (l *live) define(key string, value []byte, id core.QueueID, order uint64, by uint32) {
 	l.order = max(l.order, order)
-	d := l.defs[key]
+	d := l.defs.Get(key)
 	if d == nil {
-		d = &definition{key: key}
+		d = l.defs.Add(key)
 		if _, was := l.goneDefs[key]; was {
 			delete(l.goneDefs, key)
-			d.indexed = true
+			d.Flags |= defIndexed
 		}
-		l.defs[key] = d
 	} else {
 		l.undefine(d, by)
+		l.letGo(d)
 	}
-	d.value, d.length, d.absent = value, uint32(len(value)), false
+	l.setValue(d, value)
 	d.queue, d.order, d.segment = id, order, by
-	if !d.dirty {
-		d.dirty = true
+	if !d.dirty() {
+		d.Flags |= defDirty
 		l.changedDefs = append(l.changedDefs, d)
 	}
 	s := l.segments.at(by)
@@ -260,10 +281,11 @@ func (l *live) undefine(d *definition, by uint32) {
 
 // remove ends a definition and its queue, because of a record in segment by.
 func (l *live) remove(key string, id core.QueueID, by uint32) {
-	if d := l.defs[key]; d != nil {
+	if d := l.defs.Get(key); d != nil {
 		l.undefine(d, by)
-		delete(l.defs, key)
-		if d.indexed {
+		l.letGo(d)
+		l.defs.Remove(key)
+		if d.indexed() {
 			l.goneDefs[key] = struct{}{}
 		}
 	}

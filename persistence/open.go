@@ -234,7 +234,7 @@ func (s *Store) rebuild(ctx context.Context, r *journal.Reader) (journal.Tail, e
 	if err != nil {
 		return journal.Tail{}, err
 	}
-	s.log.Info("journal read", slog.Int("queues", len(s.live.queues)), slog.Int("definitions", len(s.live.defs)))
+	s.log.Info("journal read", slog.Int("queues", len(s.live.queues)), slog.Int("definitions", s.live.defs.Len()))
 	return tail, s.adopt(r, &tail)
 }
 

@@ -28,6 +28,25 @@ const (
 func BenchmarkReopenSessions(b *testing.B) {
 	built := filepath.Join(b.TempDir(), "built")
 	source := leaveSessions(b, built, reopenSessions)
+	benchReopen(b, built, source, reopenSessions, func(st core.Stats) bool {
+		return st.Subscribers == reopenSessions && st.Ready == reopenSessions*reopenMessages
+	})
+}
+
+const (
+	reopenRetained = 1_000_000
+	retainedBody   = 200
+)
+
+// BenchmarkReopenRetained is the same for retained messages, a tenth of which is younger than the last checkpoint.
+func BenchmarkReopenRetained(b *testing.B) {
+	built := filepath.Join(b.TempDir(), "built")
+	source := leaveRetained(b, built, reopenRetained)
+	benchReopen(b, built, source, reopenRetained, func(st core.Stats) bool { return st.Retained == reopenRetained })
+}
+
+// benchReopen opens copies of what is in built, which holds n of what is measured.
+func benchReopen(b *testing.B, built string, source *Source, n int, whole func(core.Stats) bool) {
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	var cpu time.Duration
 	for i := 0; b.Loop(); i++ {
@@ -44,14 +63,14 @@ func BenchmarkReopenSessions(b *testing.B) {
 		s, engine := reopenStore(b, Options{Dir: dir, StoreID: [16]byte{9}, Epoch: 2, Source: source})
 		b.StopTimer()
 		cpu += processCPU() - began
-		if st := engine.Stats(); st.Subscribers != reopenSessions || st.Ready != reopenSessions*reopenMessages {
-			b.Fatalf("%d sessions with %d messages came back", st.Subscribers, st.Ready)
+		if st := engine.Stats(); !whole(st) {
+			b.Fatalf("what came back is %+v", st)
 		}
 		runtime.ReadMemStats(&after)
-		b.ReportMetric(float64(after.TotalAlloc-before.TotalAlloc)/reopenSessions, "allocated-B/session")
+		b.ReportMetric(float64(after.TotalAlloc-before.TotalAlloc)/float64(n), "allocated-B/each")
 		runtime.GC()
 		runtime.ReadMemStats(&after)
-		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/reopenSessions, "heap-B/session")
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(n), "heap-B/each")
 		engine.Close()
 		if err := s.Close(); err != nil {
 			b.Fatal(err)
@@ -81,12 +100,7 @@ func reopenStore(b *testing.B, opt Options) (*Store, *core.Broker) {
 // leaveSessions makes a store with n sessions in dir, as a crash leaves it, and returns what its successor continues.
 func leaveSessions(b *testing.B, dir string, n int) *Source {
 	b.Helper()
-	live := filepath.Join(b.TempDir(), "live")
-	var named uint64
-	s, engine := reopenStore(b, Options{
-		Dir: live, StoreID: [16]byte{9}, Epoch: 1, Files: noSync{journal.OSFiles()},
-		NameSegment: func(n uint64) error { named = n; return nil },
-	})
+	s, engine, leave := beginToLeave(b)
 	checkpoint := func() {
 		if err := s.checkpoint(); err != nil {
 			b.Fatal(err)
@@ -121,18 +135,58 @@ func leaveSessions(b *testing.B, dir string, n int) *Source {
 			}
 		}
 	}
-	if err := s.commitOwn(nil); err != nil { // everything before has passed
+	return leave(dir)
+}
+
+// beginToLeave opens a store that leave copies to a directory, as a crash leaves it, with everything passed, and closes.
+func beginToLeave(b *testing.B) (s *Store, engine *core.Broker, leave func(dir string) *Source) {
+	b.Helper()
+	live := filepath.Join(b.TempDir(), "live")
+	var named uint64
+	s, engine = reopenStore(b, Options{
+		Dir: live, StoreID: [16]byte{9}, Epoch: 1, Files: noSync{journal.OSFiles()},
+		NameSegment: func(n uint64) error { named = n; return nil },
+	})
+	return s, engine, func(dir string) *Source {
+		if err := s.commitOwn(nil); err != nil { // everything before has passed
+			b.Fatal(err)
+		}
+		if err := os.CopyFS(dir, os.DirFS(live)); err != nil {
+			b.Fatal(err)
+		}
+		source := &Source{Epoch: 1, Lineage: s.Lineage(), Segment: named}
+		engine.Close()
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+		return source
+	}
+}
+
+// leaveRetained makes a store with n retained messages in dir, as a crash leaves it, and returns what its successor continues.
+func leaveRetained(b *testing.B, dir string, n int) *Source {
+	b.Helper()
+	s, engine, leave := beginToLeave(b)
+	publisher, err := engine.Attach(core.DefaultVHost, core.SessionOptions{})
+	if err != nil {
 		b.Fatal(err)
 	}
-	if err := os.CopyFS(dir, os.DirFS(live)); err != nil {
-		b.Fatal(err)
+	body := make([]byte, retainedBody)
+	for i := range n {
+		if i == n/10*9 {
+			if err := s.checkpoint(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if err := publisher.Admit(b.Context(), 0); err != nil {
+			b.Fatal(err)
+		}
+		m := &core.Message{Exchange: core.TopicExchange, Key: fmt.Sprintf("fleet.d%07d.state", i), Persistent: true, Retain: true, Body: body}
+		if _, err := publisher.Publish(m, nil, 0); err != nil {
+			b.Fatal(err)
+		}
 	}
-	source := &Source{Epoch: 1, Lineage: s.Lineage(), Segment: named}
-	engine.Close()
-	if err := s.Close(); err != nil {
-		b.Fatal(err)
-	}
-	return source
+	return leave(dir)
 }
 
 func sessionKey(i, filter int) string { return fmt.Sprintf("session.%d.%d", i, filter) }

@@ -132,8 +132,8 @@ func (l *live) inOrder() []ordered {
 	const behind = 1 << 63 // any order
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	list := make([]ordered, 0, len(l.defs))
-	for _, d := range l.defs {
+	list := make([]ordered, 0, l.defs.Len())
+	for d := range l.defs.All() {
 		at := d.order
 		if d.queue != 0 {
 			at |= behind
@@ -154,7 +154,7 @@ func (l *live) describe(out []core.Definition, list []ordered) error {
 		if err != nil {
 			return err
 		}
-		out[i] = core.Definition{Key: d.key, Value: value, Queue: d.queue}
+		out[i] = core.Definition{Key: l.defs.Key(d), Value: value, Queue: d.queue}
 		if q := l.queues[d.queue]; d.queue != 0 && q != nil {
 			out[i].Next, out[i].Count, out[i].Bytes = q.next, q.count, q.bytes
 		}
@@ -167,8 +167,8 @@ func (l *live) forget(list []ordered) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, o := range list {
-		if o.d.indexed && !o.d.dirty {
-			o.d.letGo()
+		if o.d.indexed() && !o.d.dirty() {
+			l.letGo(o.d)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package persistence
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -186,7 +187,7 @@ func (v *verifier) journal(ctx context.Context) (*live, *journal.Group, error) {
 			v.out.Messages += q.count
 		}
 	}
-	v.out.Definitions = len(l.defs)
+	v.out.Definitions = l.defs.Len()
 	return l, &tail.Last, nil
 }
 
@@ -364,20 +365,21 @@ func compareDefinitions(want, got *live, differs func(held string, err error)) (
 			differs(fmt.Sprintf("definition %q", key), err)
 		}
 	}
-	for key, w := range want.defs {
-		g := got.defs[key]
+	for w := range want.defs.All() {
+		key := want.defs.Key(w)
+		g := got.defs.Get(key)
 		switch {
 		case g == nil:
 			say(key, errors.New("the index does not have it"))
-		case string(g.value) != string(w.value) || g.queue != w.queue || g.order != w.order:
+		case !bytes.Equal(got.heldValue(g), want.heldValue(w)) || g.queue != w.queue || g.order != w.order:
 			say(key, errors.New("the index has another one"))
 		case got.segments.at(g.segment).id != want.segments.at(w.segment).id:
 			say(key, fmt.Errorf("the index says that its record is in %s, it is in %s",
 				got.segments.at(g.segment).id.File(), want.segments.at(w.segment).id.File()))
 		}
 	}
-	for key := range got.defs {
-		if want.defs[key] == nil {
+	for g := range got.defs.All() {
+		if key := got.defs.Key(g); want.defs.Get(key) == nil {
 			say(key, errors.New("the journal does not have it"))
 		}
 	}

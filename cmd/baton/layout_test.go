@@ -41,7 +41,8 @@ var rules = []rule{
 
 	{"persistence/failpoint", []string{"std"}, "the fail points are a leaf: the store and fail-over name theirs in it, and a released binary has none"},
 	{"persistence/journal/...", []string{"std", "./core", "./core/field", "./persistence/failpoint", "./persistence/journal/...", "golang.org/x/sys"}, "the journal records what the core commits and knows no index and no protocol"},
-	{"persistence/index", []string{"std", "./core", "./core/field", "./persistence/failpoint", "./persistence/journal", "github.com/dgraph-io/badger/v4", "github.com/cespare/xxhash/v2", "google.golang.org/protobuf", "golang.org/x/sys"}, "the index finds positions in the journal, and Badger's types do not leave it"},
+	{"persistence/compact", []string{"std"}, "the compact containers are a leaf: the store and its index keep their keys in them"},
+	{"persistence/index", []string{"std", "./core", "./core/field", "./persistence/compact", "./persistence/failpoint", "./persistence/journal", "github.com/dgraph-io/badger/v4", "github.com/cespare/xxhash/v2", "google.golang.org/protobuf", "golang.org/x/sys"}, "the index finds positions in the journal, and Badger's types do not leave it"},
 	{"persistence/memstore", []string{"std", "./core", "./core/field"}, "the store of the tests is the contract and nothing else"},
 	{"persistence/...", []string{"std", "./core", "./core/field", "./persistence/..."}, "the store serves core; the fence reaches it as a function"},
 

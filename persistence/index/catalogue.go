@@ -2,17 +2,42 @@ package index
 
 import (
 	"cmp"
+	"encoding/binary"
+	"hash/maphash"
 	"slices"
+
+	"github.com/batonmq/baton/persistence/compact"
 )
 
 // catalogue is every value that the root accounts for, by version. It is kept in memory (some 50 bytes for a chunk of a thousand
 // entries), so that replacing or removing a value never has to search a tree in which the deleted is still passed over.
 type catalogue struct {
-	definitions map[string]version
+	definitions compact.Map[definition, *definition]
 	queues      map[uint64]*queueVersions
 	segments    map[uint64]version
 	chunks      int // of all queues
 }
+
+// definition is a definition's version. There may be millions.
+type definition struct {
+	compact.Key
+	crc uint32
+	gen uint64
+}
+
+//nolint:gochecknoglobals // of this process
+var digestSeeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
+
+// digest stands for a definition's key in the catalogue, where nobody asks what the key was: 128 bits, under seeds of this process, which
+// no two keys that a store will ever see share. It takes half of a key's room.
+func digest(key string) string {
+	var d [16]byte
+	binary.NativeEndian.PutUint64(d[:], maphash.String(digestSeeds[0], key))
+	binary.NativeEndian.PutUint64(d[8:], maphash.String(digestSeeds[1], key))
+	return string(d[:])
+}
+
+func (d *definition) version() version { return version{gen: d.gen, crc: d.crc} }
 
 // queueVersions is a queue's own version and those of its chunks, by ascending number.
 type queueVersions struct {
@@ -28,13 +53,12 @@ type chunkVersion struct {
 
 func newCatalogue() *catalogue { return newCatalogueFor(&rootRecord{}) }
 
-// newCatalogueFor has room for what a root accounts for: growing maps of hundreds of thousands of keys would be a third of what a start
+// newCatalogueFor has room for what a root accounts for: growing maps of hundreds of thousands of queues would be a part of what a start
 // takes. A root that is not what it seems asks for no more than some MiB.
 func newCatalogueFor(r *rootRecord) *catalogue {
 	return &catalogue{
-		definitions: make(map[string]version, room(r, kindDefinition)),
-		queues:      make(map[uint64]*queueVersions, room(r, kindQueue)),
-		segments:    make(map[uint64]version, room(r, kindSegment)),
+		queues:   make(map[uint64]*queueVersions, room(r, kindQueue)),
+		segments: make(map[uint64]version, room(r, kindSegment)),
 	}
 }
 
@@ -52,7 +76,9 @@ func (q *queueVersions) find(number uint64) (int, bool) {
 func (c *catalogue) get(d id) (v version, found bool) {
 	switch d.kind {
 	case kindDefinition:
-		v, found = c.definitions[d.key]
+		if def := c.definitions.Get(digest(d.key)); def != nil {
+			return def.version(), true
+		}
 	case kindSegment:
 		v, found = c.segments[d.number]
 	case kindQueue:
@@ -73,7 +99,12 @@ func (c *catalogue) get(d id) (v version, found bool) {
 func (c *catalogue) set(d id, v version) {
 	switch d.kind {
 	case kindDefinition:
-		c.definitions[d.key] = v
+		key := digest(d.key)
+		def := c.definitions.Get(key)
+		if def == nil {
+			def = c.definitions.Add(key)
+		}
+		def.gen, def.crc = v.gen, v.crc
 	case kindSegment:
 		c.segments[d.number] = v
 	case kindQueue:
@@ -103,7 +134,8 @@ func (c *catalogue) queue(id uint64) *queueVersions {
 func (c *catalogue) drop(d id) {
 	switch d.kind {
 	case kindDefinition:
-		delete(c.definitions, d.key)
+		c.definitions.Remove(digest(d.key))
+		c.definitions.Reuse()
 	case kindSegment:
 		delete(c.segments, d.number)
 	case kindQueue:

@@ -219,7 +219,7 @@ func (x *Index) Root() (Root, bool) {
 	return Root{
 		Position:    x.root.position,
 		Meta:        x.root.meta,
-		Definitions: len(x.cat.definitions),
+		Definitions: x.cat.definitions.Len(),
 		Queues:      len(x.cat.queues),
 		Chunks:      x.cat.chunks,
 		Segments:    len(x.cat.segments),
