@@ -44,6 +44,12 @@
 // standby from reading. -failover.gap=N measures what a client sees of N takeovers of each
 // kind and prints a table.
 //
+// # Deployment
+//
+// TestDeploy runs the command lines, environments and health checks of the files below
+// docs/deploy, as they stand there, under a supervisor that does what systemd or a container
+// platform would do. TestUnshared has two brokers that share nothing and clients that choose.
+//
 // # Attacks
 //
 // TestAttack has a process of its own carry out what a client may do that means harm, on a
