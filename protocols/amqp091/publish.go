@@ -2,7 +2,6 @@ package amqp091
 
 import (
 	"context"
-	"strconv"
 	"time"
 
 	"github.com/batonmq/baton/core"
@@ -156,40 +155,12 @@ func (ch *channel) checkProperties(s *field.Summary) (lifetime time.Duration, er
 	}
 	if s.Expiration != nil {
 		var problem string
-		if lifetime, problem = parseExpiration(string(s.Expiration)); problem != "" {
+		if lifetime, problem = field.ParseExpiration(string(s.Expiration)); problem != "" {
 			return 0, wire.Errorf(wire.PreconditionFailed, wire.BasicPublishID,
 				"invalid expiration '%s': %s", s.Expiration, problem)
 		}
 	}
 	return lifetime, nil
-}
-
-// parseExpiration reads an expiration, which is a number of milliseconds written
-// in decimal of at most ten years, or says in RabbitMQ's words what is wrong with it.
-func parseExpiration(s string) (lifetime time.Duration, problem string) {
-	const most = 10 * 365 * 24 * 60 * 60 * 1000
-	digits := 0
-	if s != "" && (s[0] == '-' || s[0] == '+') {
-		digits = 1
-	}
-	start := digits
-	for digits < len(s) && '0' <= s[digits] && s[digits] <= '9' {
-		digits++
-	}
-	if digits == start {
-		return 0, "no_integer"
-	}
-	if digits < len(s) {
-		return 0, `{leftover_string,"` + s[digits:] + `"}`
-	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	switch {
-	case n < 0:
-		return 0, "{value_negative," + s + "}"
-	case err != nil || n > most:
-		return 0, "{value_too_large," + s + "}"
-	}
-	return time.Duration(n) * time.Millisecond, ""
 }
 
 // contentBody acts on a body frame.

@@ -94,49 +94,60 @@ func listBindingsOfVHost(c *call) (any, error) {
 	return bindings(vhost, c.primary.Broker.Bindings(vhost)), nil
 }
 
+// The lists of what does not exist are empty, as in RabbitMQ.
+
 func listBindingsOfQueue(c *call) (any, error) {
-	q, err := c.theQueue()
-	if err != nil {
+	if err := c.looksInto(); err != nil {
 		return nil, err
+	}
+	q := c.primary.Broker.Queue(c.names["vhost"], c.names["queue"])
+	if q == nil {
+		return list{}, nil
 	}
 	return bindings(q.VHost(), q.Bindings()), nil
 }
 
-func listBindingsFrom(c *call) (any, error) {
-	x, err := c.theExchange()
-	if err != nil {
+func listBindingsFrom(c *call) (any, error) { return c.bindingsOf((*core.Exchange).Outbound) }
+
+func listBindingsTo(c *call) (any, error) { return c.bindingsOf((*core.Exchange).Inbound) }
+
+func (c *call) bindingsOf(end func(*core.Exchange) iter.Seq[core.BindingSpec]) (any, error) {
+	if err := c.looksInto(); err != nil {
 		return nil, err
 	}
-	return bindings(x.VHost(), x.Outbound()), nil
+	x := c.exchange("exchange")
+	if x == nil {
+		return list{}, nil
+	}
+	return bindings(x.VHost(), end(x)), nil
 }
 
-func listBindingsTo(c *call) (any, error) {
-	x, err := c.theExchange()
-	if err != nil {
+func listBindingsBetween(c *call) (any, error) {
+	if err := c.looksInto(); err != nil {
 		return nil, err
 	}
-	return bindings(x.VHost(), x.Inbound()), nil
+	return bindings(c.names["vhost"], c.between()), nil
 }
 
-// between yields the bindings between the two objects of the path. It looks at
-// those of the destination, which has fewer as a rule.
-func (c *call) between() (iter.Seq[core.BindingSpec], error) {
-	x, err := c.theExchange()
-	if err != nil {
-		return nil, err
+// between yields the bindings between the two objects of the path, none if one of
+// them does not exist. It looks at those of the destination, which has fewer as a
+// rule.
+func (c *call) between() iter.Seq[core.BindingSpec] {
+	all := func(func(core.BindingSpec) bool) {}
+	x := c.exchange("exchange")
+	if x == nil {
+		return all
 	}
-	if _, ok := c.names["queue"]; ok {
-		q, err := c.theQueue()
-		if err != nil {
-			return nil, err
+	if name, ok := c.names["queue"]; ok {
+		if q := c.primary.Broker.Queue(c.names["vhost"], name); q != nil {
+			return from(x, q.Bindings())
 		}
-		return from(x, q.Bindings()), nil
+		return all
 	}
-	to := c.primary.Broker.Exchange(c.names["vhost"], exchangeName(c.names["destination"]))
-	if to == nil {
-		return nil, noObject()
+	if to := c.exchange("destination"); to != nil {
+		return from(x, to.Inbound())
 	}
-	return from(x, to.Inbound()), nil
+	return all
 }
 
 // from yields those bindings that have this source.
@@ -150,22 +161,14 @@ func from(x *core.Exchange, all iter.Seq[core.BindingSpec]) iter.Seq[core.Bindin
 	}
 }
 
-func listBindingsBetween(c *call) (any, error) {
-	all, err := c.between()
-	if err != nil {
-		return nil, err
-	}
-	return bindings(c.names["vhost"], all), nil
-}
-
 // theBinding is the binding of the path.
 func (c *call) theBinding() (*core.BindingSpec, error) {
-	all, err := c.between()
-	if err != nil {
+	if err := c.looksInto(); err != nil {
 		return nil, err
 	}
-	for spec := range all {
-		if propertiesKey(&spec) == c.names["props"] {
+	props := c.names["props"]
+	for spec := range c.between() {
+		if propertiesKey(&spec) == props || spec.Key == props && len(spec.Args) == 0 {
 			return &spec, nil
 		}
 	}

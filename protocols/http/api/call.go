@@ -159,7 +159,7 @@ func (c *call) logChange(v *verb, result any, err error) {
 // object is what the path names.
 func (c *call) object() string {
 	var parts []string
-	for _, kind := range []string{"id", "position", "limit", "policy", "parameter", "component", "queue", "exchange", "connection", "user", "vhost"} {
+	for _, kind := range []string{"id", "position", "limit", "policy", "parameter", "component", "props", "destination", "queue", "exchange", "connection", "user", "vhost"} {
 		if name, ok := c.names[kind]; ok {
 			parts = append(parts, fmt.Sprintf("%s '%s'", kind, name))
 		}

@@ -89,11 +89,16 @@ func (c *call) theExchange() (*core.Exchange, error) {
 	if err := c.looksInto(); err != nil {
 		return nil, err
 	}
-	x := c.primary.Broker.Exchange(c.names["vhost"], exchangeName(c.names["exchange"]))
+	x := c.exchange("exchange")
 	if x == nil {
 		return nil, noObject()
 	}
 	return x, nil
+}
+
+// exchange is the exchange that an element of the path names; nil: there is none.
+func (c *call) exchange(element string) *core.Exchange {
+	return c.primary.Broker.Exchange(c.names["vhost"], exchangeName(c.names[element]))
 }
 
 // exchangeWithTraffic is what there is to see of one exchange alone.

@@ -109,19 +109,34 @@ func routes() []route {
 
 		{"/api/queues", verbs{get: {management, "", listQueues}}},
 		{"/api/queues/{vhost}", verbs{get: {management, "", listQueuesOfVHost}}},
-		{"/api/queues/{vhost}/{queue}", verbs{get: {management, "", getQueue}}},
+		{"/api/queues/{vhost}/{queue}", verbs{
+			get: {management, "", getQueue}, put: {management, "put queue", putQueue}, del: {management, "delete queue", deleteQueue},
+		}},
+		{"/api/queues/{vhost}/{queue}/contents", verbs{del: {management, "purge queue", purgeQueue}}},
+		{"/api/queues/{vhost}/{queue}/actions", verbs{post: {administrator, "act on queue", actOnQueue}}},
 		{"/api/queues/{vhost}/{queue}/bindings", verbs{get: {management, "", listBindingsOfQueue}}},
 		{"/api/exchanges", verbs{get: {management, "", listExchanges}}},
 		{"/api/exchanges/{vhost}", verbs{get: {management, "", listExchangesOfVHost}}},
-		{"/api/exchanges/{vhost}/{exchange}", verbs{get: {management, "", getExchange}}},
+		{"/api/exchanges/{vhost}/{exchange}", verbs{
+			get: {management, "", getExchange}, put: {management, "put exchange", putExchange}, del: {management, "delete exchange", deleteExchange},
+		}},
+		{"/api/exchanges/{vhost}/{exchange}/publish", verbs{post: {management, "publish message", publish}}},
 		{"/api/exchanges/{vhost}/{exchange}/bindings/source", verbs{get: {management, "", listBindingsFrom}}},
 		{"/api/exchanges/{vhost}/{exchange}/bindings/destination", verbs{get: {management, "", listBindingsTo}}},
 		{"/api/bindings", verbs{get: {management, "", listBindings}}},
 		{"/api/bindings/{vhost}", verbs{get: {management, "", listBindingsOfVHost}}},
-		{"/api/bindings/{vhost}/e/{exchange}/q/{queue}", verbs{get: {management, "", listBindingsBetween}}},
-		{"/api/bindings/{vhost}/e/{exchange}/q/{queue}/{props}", verbs{get: {management, "", getBinding}}},
-		{"/api/bindings/{vhost}/e/{exchange}/e/{destination}", verbs{get: {management, "", listBindingsBetween}}},
-		{"/api/bindings/{vhost}/e/{exchange}/e/{destination}/{props}", verbs{get: {management, "", getBinding}}},
+		{"/api/bindings/{vhost}/e/{exchange}/q/{queue}", verbs{
+			get: {management, "", listBindingsBetween}, post: {management, "put binding", postBinding},
+		}},
+		{"/api/bindings/{vhost}/e/{exchange}/q/{queue}/{props}", verbs{
+			get: {management, "", getBinding}, del: {management, "delete binding", deleteBinding},
+		}},
+		{"/api/bindings/{vhost}/e/{exchange}/e/{destination}", verbs{
+			get: {management, "", listBindingsBetween}, post: {management, "put binding", postBinding},
+		}},
+		{"/api/bindings/{vhost}/e/{exchange}/e/{destination}/{props}", verbs{
+			get: {management, "", getBinding}, del: {management, "delete binding", deleteBinding},
+		}},
 		{"/api/consumers", verbs{get: {management, "", listConsumers}}},
 		{"/api/consumers/{vhost}", verbs{get: {management, "", listConsumersOfVHost}}},
 		{"/api/channels", verbs{get: {management, "", listChannels}}},
