@@ -19,8 +19,9 @@ type SessionOptions struct {
 
 	// A session with Info or End is a connection's: it is listed, and counts for the limits of its user and its vhost. Both are called
 	// by any goroutine, return at once and do not call the engine.
-	Info func() ConnectionInfo // describes the connection
-	End  func(reason error)    // asks the connection to end
+	Info    func() ConnectionInfo // describes the connection
+	Traffic func() Traffic        // is what of it costs nothing to tell; nil: Info is asked
+	End     func(reason error)    // asks the connection to end
 
 	// Channels describes the connection's channels, in the order of their numbers, under the same terms. nil: its protocol has none.
 	Channels func() []ChannelInfo
@@ -50,9 +51,14 @@ type ConnectionInfo struct {
 	ConnectedAt                    time.Time
 
 	BytesIn, BytesOut, PacketsIn, PacketsOut uint64
+
+	Pending int64 // bytes that wait to be written
 }
 
-// Session is one connection's view of a vhost: every verb a client has is one of its methods. All but Resume, ID, Info, Channels and End are
+// Traffic is how much a connection has carried.
+type Traffic struct{ BytesIn, BytesOut uint64 }
+
+// Session is one connection's view of a vhost: every verb a client has is one of its methods. All but Resume, ID, Info, Traffic, Channels and End are
 // called by one goroutine, the connection's reader.
 //
 // A method that answers for something durable returns when it has passed; ctx bounds that wait only: the change itself is made even

@@ -180,6 +180,15 @@ func (s *Session) Info() ConnectionInfo {
 	return s.opt.Info()
 }
 
+// Traffic tells how much the session's connection has carried. Unlike Info it allocates nothing.
+func (s *Session) Traffic() Traffic {
+	if s.opt.Traffic != nil {
+		return s.opt.Traffic()
+	}
+	i := s.Info()
+	return Traffic{i.BytesIn, i.BytesOut}
+}
+
 // End asks the session's connection to end, and tells it why. It does not wait for that.
 func (s *Session) End(reason error) {
 	if s.opt.End != nil {

@@ -236,3 +236,6 @@ func CheckSpace(o Options) error {
 
 // DiskSize is the size of the file system that dir is on; false when that cannot be known here.
 func DiskSize(dir string) (total int64, known bool, err error) { return journal.TotalBytes(dir) }
+
+// DiskFree is how much of that is free to this process.
+func DiskFree(dir string) (free int64, known bool, err error) { return journal.OSFiles().Free(dir) }

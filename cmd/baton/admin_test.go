@@ -70,11 +70,6 @@ func startAdminBroker(t *testing.T) *adminBroker {
 	var mu sync.Mutex
 	p := &api.Primary{
 		Broker: broker, Auth: internal,
-		Levels: func() api.Levels {
-			mu.Lock()
-			defer mu.Unlock()
-			return api.Levels{MemoryUsed: 3 << 20, MemoryWatermark: b.watermark, MemoryLimit: 200 << 20, DiskFree: 5 << 30, DiskWatermark: 512 << 20}
-		},
 		SetMemoryWatermark: func(n int64) error {
 			mu.Lock()
 			defer mu.Unlock()
@@ -87,6 +82,11 @@ func startAdminBroker(t *testing.T) *adminBroker {
 	}
 	server, err := admin.Start(t.Context(), admin.Options{
 		Admin: []string{"127.0.0.1:0"}, Socket: b.socket, Health: b.health, Node: "node-a", Version: "1", Primary: func() *api.Primary { return p },
+		Facts: func() api.NodeFacts {
+			mu.Lock()
+			defer mu.Unlock()
+			return api.NodeFacts{MemoryUsed: 3 << 20, MemoryWatermark: b.watermark, MemoryLimit: 200 << 20, DiskFree: 5 << 30, DiskWatermark: 512 << 20}
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

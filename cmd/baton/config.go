@@ -130,6 +130,7 @@ type Config struct {
 
 	// ignored are BATON_ variables that name no setting.
 	ignored []string
+	file    string // that was read; empty: none
 }
 
 // A source says where a Config comes from, later fields over earlier ones.
@@ -188,6 +189,7 @@ func (c *Config) set(s setting, texts []string, origin string) error {
 // loadFile applies the YAML file. Its keys are those of the settings table, so
 // that a file says the same as variables and flags do.
 func (c *Config) loadFile(path string) error {
+	c.file = path
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("read configuration: %w", err)

@@ -313,12 +313,6 @@ func (n *node) primary() *api.Primary {
 		Broker: parts.broker, Auth: parts.clients.admission.auth, Listeners: parts.clients.addrs(),
 		Compatible:         parts.clients.compatible,
 		SetMemoryWatermark: n.memory.order,
-		Levels: func() api.Levels {
-			s := parts.store.Stats()
-			return api.Levels{
-				MemoryUsed: n.memory.used.Load(), MemoryWatermark: n.memory.watermark(), MemoryLimit: n.memory.limit,
-				DiskFree: parts.broker.Stats().Space.Free, DiskWatermark: s.FreeLow,
-			}
-		},
+		Sampler:            parts.sampler,
 	}
 }

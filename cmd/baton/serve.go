@@ -15,6 +15,7 @@ import (
 	"github.com/batonmq/baton/persistence/failpoint"
 	"github.com/batonmq/baton/protocols/auth"
 	admin "github.com/batonmq/baton/protocols/http"
+	"github.com/batonmq/baton/protocols/http/api"
 	"github.com/batonmq/baton/protocols/listen"
 )
 
@@ -37,6 +38,7 @@ type node struct {
 	doors    *doors
 	memory   *memoryWatch
 	selfKill bool
+	started  time.Time // the process
 	begin    time.Time
 	health   admin.Health
 	live     liveStats
@@ -48,7 +50,7 @@ type node struct {
 
 // serve runs a node until ctx ends, and returns nil for an orderly end.
 func serve(ctx context.Context, cfg *Config, load func() (*Config, error), shared *doors, above *supervisor, selfKill bool, log *slog.Logger) error {
-	n := &node{boot: cfg, load: load, cfg: cfg, log: log, doors: shared, above: above, selfKill: selfKill, begin: time.Now()}
+	n := &node{boot: cfg, load: load, cfg: cfg, log: log, doors: shared, above: above, selfKill: selfKill, started: time.Now(), begin: time.Now()}
 	log.Info("starting", slog.String("version", version()), slog.String("node", cfg.Node), slog.String("data", cfg.Data))
 	for _, name := range cfg.ignored {
 		log.Warn("environment variable names no setting", slog.String("variable", name))
@@ -64,7 +66,7 @@ func serve(ctx context.Context, cfg *Config, load func() (*Config, error), share
 	server, err := admin.Start(ctx, admin.Options{
 		Admin: cfg.Admin.Listen, AdminTLS: cfg.Admin.TLSListen, TLS: shared.tls, Socket: cfg.socket(), SocketOptional: cfg.Admin.Socket == auto, Metrics: cfg.Metrics.Listen,
 		MaxConns: cfg.Admin.MaxConnections, Rate: shared.rate, Proxy: cfg.Proxy.of,
-		Health: &n.health, Primary: n.primary, Stats: n.stats, Failover: n.failover, Node: cfg.Node, Version: version(), Compatible: cfg.AMQP.Version, Log: log,
+		Health: &n.health, Primary: n.primary, Facts: n.facts, Peers: n.peers, About: n.about(), Stats: n.stats, Failover: n.failover, Node: cfg.Node, Version: version(), Compatible: cfg.AMQP.Version, Log: log,
 	})
 	if err != nil {
 		return err
@@ -183,8 +185,10 @@ func (n *node) active(ctx context.Context, t *ha.Tenure) error {
 	defer n.memory.start(broker.SetMemoryAlarm)()
 	defer watchLulls()()
 	took.lap(&took.listen)
-	n.live.set(n.cfg, broker, store, clients)
+	sampler := api.NewSampler(broker, n.totals, n.facts)
+	n.live.set(&liveParts{n.cfg, broker, store, clients, t, sampler})
 	defer n.live.clear()
+	defer n.sample(sampler)()
 	defer n.watchDoubt(t, broker)()
 	n.enter(admin.State{Role: admin.RolePrimary, Epoch: t.Epoch()})
 	n.tookOver(t, &took)

@@ -6,9 +6,11 @@ import (
 	"time"
 
 	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/ha"
 	"github.com/batonmq/baton/persistence"
 	"github.com/batonmq/baton/protocols/amqp091"
 	admin "github.com/batonmq/baton/protocols/http"
+	"github.com/batonmq/baton/protocols/http/api"
 	"github.com/batonmq/baton/protocols/mqtt"
 )
 
@@ -22,11 +24,11 @@ type liveParts struct {
 	broker  *core.Broker
 	store   *persistence.Store
 	clients *frontEnds
+	tenure  *ha.Tenure
+	sampler *api.Sampler
 }
 
-func (l *liveStats) set(cfg *Config, broker *core.Broker, store *persistence.Store, clients *frontEnds) {
-	l.parts.Store(&liveParts{cfg, broker, store, clients})
-}
+func (l *liveStats) set(parts *liveParts) { l.parts.Store(parts) }
 
 func (l *liveStats) clear() { l.parts.Store(nil) }
 

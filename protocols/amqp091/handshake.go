@@ -162,7 +162,7 @@ func (c *conn) open(p auth.Principal) error {
 	}
 	c.vhost = open.VirtualHost
 	opt := core.SessionOptions{
-		User: c.user, Tags: p.Tags, Info: c.info, Channels: c.channelInfos, End: c.end, Blocked: c.tellBlocked,
+		User: c.user, Tags: p.Tags, Info: c.info, Traffic: c.traffic, Channels: c.channelInfos, End: c.end, Blocked: c.tellBlocked,
 	}
 	opt.MessageRate, opt.ByteRate = c.srv.opt.Rates()
 	if c.rights != nil {

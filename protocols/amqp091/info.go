@@ -95,6 +95,7 @@ func (c *conn) info() core.ConnectionInfo {
 		ChannelMax: int(c.channelMax), FrameMax: int(c.frameMax), Timeout: c.heart.interval,
 		ClientName: c.client.name, ClientProperties: c.client.properties(), ConnectedAt: c.entry.Opened,
 		BytesIn: n.bytesRead.Load(), PacketsIn: n.reads.Load(), BytesOut: c.out.Written(), PacketsOut: c.out.Writes(),
+		Pending: c.out.Size(),
 	}
 	i.PeerHost, i.PeerPort = listen.HostPort(remote)
 	i.Host, i.Port = listen.HostPort(local)
@@ -106,6 +107,11 @@ func (c *conn) info() core.ConnectionInfo {
 		}
 	}
 	return i
+}
+
+// traffic is what of info changes all the time.
+func (c *conn) traffic() core.Traffic {
+	return core.Traffic{BytesIn: c.count.bytesRead.Load(), BytesOut: c.out.Written()}
 }
 
 // state is RabbitMQ's word: a connection is blocking while an alarm is set, and

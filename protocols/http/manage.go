@@ -27,8 +27,9 @@ func newAPI(opt *Options, own func() []api.Listener) (*api.API, error) {
 		Absent: func() string { return absent(opt.Health.State()) },
 		Totals: func() api.Totals {
 			s, _ := opt.Stats() // none while the broker is being closed
-			return totals(&s)
+			return Totals(&s)
 		},
+		Facts: opt.Facts, Peers: opt.Peers, About: opt.About,
 	})
 }
 
@@ -48,7 +49,8 @@ func absent(s State) string {
 	return fmt.Sprintf("this node is %s: %s", s.Role, reason)
 }
 
-func totals(s *Stats) api.Totals {
+// Totals are the counters that the overview shows.
+func Totals(s *Stats) api.Totals {
 	return api.Totals{
 		Connections: s.Connections, Channels: s.Channels, Consumers: s.Consumers, Exchanges: s.Exchanges, Queues: s.Queues,
 		Ready: s.Ready, Unacked: s.Unacked,

@@ -90,6 +90,12 @@ type Options struct {
 	// per scrape. Nil: it takes none.
 	Failover func() Failover
 
+	// Facts, Peers and About are what the management API tells of this node and
+	// of the others; see [api.Options].
+	Facts func() api.NodeFacts
+	Peers func() []api.Peer
+	About api.About
+
 	// Node and Version appear in the metrics' identity and in the overview.
 	// Cluster is what the nodes of one directory are called together, empty: as
 	// the node. Compatible is the version of RabbitMQ that clients are told.

@@ -21,6 +21,7 @@ func (c *conn) info() core.ConnectionInfo {
 		ConnectedAt:      c.entry.Opened,
 		BytesIn:          c.count.bytesRead.Load(),
 		BytesOut:         c.out.Written(),
+		Pending:          c.out.Size(),
 	}
 	if c.blocked.Load() {
 		i.State = "blocked"
@@ -42,6 +43,11 @@ func (c *conn) info() core.ConnectionInfo {
 		i.PeerCertSubject, i.PeerCertIssuer = leaf.Subject.String(), leaf.Issuer.String()
 	}
 	return i
+}
+
+// traffic is what of info changes all the time.
+func (c *conn) traffic() core.Traffic {
+	return core.Traffic{BytesIn: c.count.bytesRead.Load(), BytesOut: c.out.Written()}
 }
 
 // protocol names what the client speaks, as "MQTT 3-1-1".

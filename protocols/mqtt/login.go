@@ -118,7 +118,7 @@ func (c *conn) loginRefused(ctx context.Context, code wire.ReasonCode, reason er
 func (c *conn) attach(principal *auth.Principal) error {
 	opt := core.SessionOptions{
 		User: c.user, Tags: principal.Tags,
-		Info: c.info, End: c.end, Blocked: c.noteBlocked,
+		Info: c.info, Traffic: c.traffic, End: c.end, Blocked: c.noteBlocked,
 	}
 	opt.MessageRate, opt.ByteRate = c.srv.opt.Rates()
 	if principal.Access != nil {

@@ -64,13 +64,11 @@ type diskAlarm struct {
 
 func getAlarms(c *call) (any, error) {
 	set := c.primary.Broker.Alarms()
-	a := alarms{Memory: memoryAlarm{Alarm: set.Memory}, Disk: diskAlarm{Alarm: set.Disk}}
-	if c.primary.Levels != nil {
-		l := c.primary.Levels()
-		a.Memory.Used, a.Memory.Watermark, a.Memory.Limit = l.MemoryUsed, l.MemoryWatermark, l.MemoryLimit
-		a.Disk.Free, a.Disk.Watermark = l.DiskFree, l.DiskWatermark
-	}
-	return a, nil
+	f := c.api.opt.Facts()
+	return alarms{
+		Memory: memoryAlarm{Alarm: set.Memory, Used: f.MemoryUsed, Watermark: f.MemoryWatermark, Limit: f.MemoryLimit},
+		Disk:   diskAlarm{Alarm: set.Disk, Free: f.DiskFree, Watermark: f.DiskWatermark},
+	}, nil
 }
 
 // putAlarms sets the memory watermark until the process ends. null is what is

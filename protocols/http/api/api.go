@@ -30,6 +30,16 @@ type Options struct {
 	// Totals returns the counters of the overview. Nil: there are none.
 	Totals func() Totals
 
+	// Facts returns what is true of the process and its machine, whether it
+	// serves or not. Nil: nothing is known.
+	Facts func() NodeFacts
+
+	// Peers returns the other brokers of the same directory. Nil: there are none.
+	Peers func() []Peer
+
+	// About describes this node.
+	About About
+
 	// LoginFailed is told of the address that a wrong password came from. Nil:
 	// nobody is.
 	LoginFailed func(net.Addr)
@@ -50,9 +60,8 @@ type Primary struct {
 	// Listeners are the open addresses.
 	Listeners []Listener
 
-	// Levels returns what the alarms are about. Nil: only whether they are set
-	// is known.
-	Levels func() Levels
+	// Sampler knows how fast the broker's numbers change. Nil: nobody does.
+	Sampler *Sampler
 
 	// SetMemoryWatermark changes until the end of the process how much memory
 	// may be in use before publishers wait; a negative number restores what is
@@ -65,13 +74,6 @@ type Listener struct {
 	Protocol string // "amqp", "amqp/ssl", "mqtt", "http" …
 	Addr     net.Addr
 	TLS      bool
-}
-
-// Levels are the measures behind the alarms, in bytes.
-type Levels struct {
-	MemoryUsed, MemoryWatermark int64 // publishers wait above the watermark
-	MemoryLimit                 int64 // what the process may take; 0: not known
-	DiskFree, DiskWatermark     int64 // publishers wait below it
 }
 
 // Totals are counters over the whole broker. Those that end in Total only grow
@@ -100,6 +102,9 @@ func (o *Options) validate() error {
 func (o *Options) setDefaults() {
 	if o.Cluster == "" {
 		o.Cluster = o.Node
+	}
+	if o.Facts == nil {
+		o.Facts = func() NodeFacts { return NodeFacts{} }
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -34,6 +34,9 @@ type fixture struct {
 	primary *Primary
 	log     *syncBuffer
 	failed  []net.Addr
+	facts   NodeFacts
+	peers   []Peer
+	totals  func() Totals
 }
 
 type syncBuffer struct {
@@ -82,11 +85,13 @@ func newFixture(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	f := &fixture{broker: broker, log: new(syncBuffer)}
+	f.totals = func() Totals { return Totals{Queues: 3, Ready: 5, Unacked: 2, PublishedTotal: 11, Connections: 4} }
 	f.primary = &Primary{Broker: broker, Auth: internal, Compatible: "3.13.7"}
 	f.API, err = New(Options{
 		Node: "node-a", Version: "1.2.3", Log: slog.New(slog.NewTextHandler(f.log, nil)),
 		Primary: func() *Primary { return f.primary }, Absent: func() string { return "this node is a standby; the primary is b at amqp://b:5672" },
-		Totals:      func() Totals { return Totals{Queues: 3, Ready: 5, Unacked: 2, PublishedTotal: 11, Connections: 4} },
+		Totals: func() Totals { return f.totals() },
+		Facts:  func() NodeFacts { return f.facts }, Peers: func() []Peer { return f.peers },
 		LoginFailed: func(a net.Addr) { f.failed = append(f.failed, a) },
 	})
 	if err != nil {
@@ -121,9 +126,15 @@ func must(t *testing.T) func(bool, error) {
 // attach opens a session as a front-end does. What ends it is sent to ended.
 func (f *fixture) attach(t *testing.T, info core.ConnectionInfo) (ended chan error) {
 	t.Helper()
+	return f.attachCounting(t, &info)
+}
+
+// attachCounting does so for a connection whose info changes.
+func (f *fixture) attachCounting(t *testing.T, info *core.ConnectionInfo) (ended chan error) {
+	t.Helper()
 	ended = make(chan error, 4)
 	s, err := f.broker.Attach(info.VHost, core.SessionOptions{
-		Conn: info.Name, User: info.User, Info: func() core.ConnectionInfo { return info }, End: func(err error) { ended <- err },
+		Conn: info.Name, User: info.User, Info: func() core.ConnectionInfo { return *info }, End: func(err error) { ended <- err },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -350,13 +361,12 @@ func TestAlarms(t *testing.T) {
 		t.Errorf("where it cannot be changed: %d %s", w.Code, w.Body)
 	}
 	watermark := int64(100)
-	f.primary.Levels = func() Levels {
-		return Levels{MemoryUsed: 50, MemoryWatermark: watermark, MemoryLimit: 200, DiskFree: 7, DiskWatermark: 8}
-	}
+	f.facts = NodeFacts{MemoryUsed: 50, MemoryWatermark: watermark, MemoryLimit: 200, DiskFree: 7, DiskWatermark: 8}
 	f.primary.SetMemoryWatermark = func(n int64) error {
 		if watermark = n; n < 0 {
 			watermark = 100
 		}
+		f.facts.MemoryWatermark = watermark
 		f.broker.SetMemoryAlarm(watermark < 50)
 		return nil
 	}
@@ -395,8 +405,8 @@ func TestOverview(t *testing.T) {
 		ClusterName     string           `json:"cluster_name"`
 		Node            string           `json:"node"`
 		Objects         map[string]int   `json:"object_totals"`
-		Queues          map[string]int   `json:"queue_totals"`
-		Messages        map[string]int   `json:"message_stats"`
+		Queues          map[string]any   `json:"queue_totals"`
+		Messages        map[string]any   `json:"message_stats"`
 		Listeners       []map[string]any `json:"listeners"`
 	}
 	w := f.as(t, "mon", "GET", "/api/overview", "")
@@ -404,8 +414,8 @@ func TestOverview(t *testing.T) {
 		t.Fatal(err)
 	}
 	if o.RabbitMQVersion != "3.13.7" || o.ProductVersion != "1.2.3" || o.ClusterName != "node-a" || o.Node != "node-a" ||
-		o.Objects["connections"] != 4 || o.Objects["queues"] != 3 || o.Queues["messages"] != 7 || o.Queues["messages_ready"] != 5 ||
-		o.Messages["publish"] != 11 || len(o.Listeners) != 2 || o.Listeners[1]["port"] != 5671.0 || o.Listeners[1]["tls"] != true ||
+		o.Objects["connections"] != 4 || o.Objects["queues"] != 3 || o.Queues["messages"] != 7.0 || o.Queues["messages_ready"] != 5.0 ||
+		o.Messages["publish"] != 11.0 || len(o.Listeners) != 2 || o.Listeners[1]["port"] != 5671.0 || o.Listeners[1]["tls"] != true ||
 		o.Listeners[0]["ip_address"] != "127.0.0.1" || o.Listeners[0]["protocol"] != "amqp" {
 		t.Errorf("overview: %s", w.Body)
 	}
@@ -438,9 +448,10 @@ func TestConnections(t *testing.T) {
 	f.wantBody(t, "/api/connections/"+name, `{"name":"127.0.0.1:1 -> 127.0.0.1:5672","type":"network","protocol":"AMQP 0-9-1","user":"mgt",`+
 		`"user_who_performed_action":"mgt","vhost":"v1","node":"node-a","state":"running","auth_mechanism":"PLAIN","peer_host":"127.0.0.1",`+
 		`"peer_port":1,"host":"127.0.0.1","port":5672,"ssl":false,"ssl_protocol":null,"ssl_cipher":null,"peer_cert_subject":null,`+
-		`"peer_cert_issuer":null,"channels":2,"channel_max":2047,"frame_max":131072,"timeout":10,"client_properties":{"at":9,"bytes":"raw",`+
+		`"peer_cert_issuer":null,"peer_cert_validity":null,"ssl_key_exchange":null,"ssl_hash":null,"channels":2,"channel_max":2047,"frame_max":131072,"timeout":10,"client_properties":{"at":9,"bytes":"raw",`+
 		`"capabilities":{"basic.nack":true},"d":1.5,"f":1.5,"list":[1,"a",null],"n":-5,"product":"x"},"user_provided_name":"app",`+
-		`"connected_at":1795384596987,"recv_oct":255,"recv_cnt":3,"send_oct":533,"send_cnt":4}`)
+		`"connected_at":1795384596987,"recv_oct":255,"recv_cnt":3,"send_oct":533,"send_cnt":4,"send_pend":0,`+
+		`"recv_oct_details":{"rate":0},"send_oct_details":{"rate":0}}`)
 	f.wantBody(t, "/api/connections/m?columns=ssl,ssl_protocol,variable_map,client_properties,state,connected_at",
 		`{"client_properties":{"client_id":"dev 1"},"connected_at":0,"ssl":true,"ssl_protocol":"tlsv1.3","state":"running","variable_map":{"client_id":"dev 1"}}`)
 	f.wantBody(t, "/api/connections/username/mgt", `[{"name":"127.0.0.1:1 -> 127.0.0.1:5672","vhost":"v1","user":"mgt","node":"node-a"}]`)

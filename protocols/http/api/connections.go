@@ -7,6 +7,7 @@ import (
 	"unicode"
 
 	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/protocols/http/history"
 )
 
 // connection is what RabbitMQ tells of one, as far as it is known here. What has
@@ -30,6 +31,9 @@ type connection struct {
 	Cipher           *string        `json:"ssl_cipher"`
 	PeerCertSubject  *string        `json:"peer_cert_subject"`
 	PeerCertIssuer   *string        `json:"peer_cert_issuer"`
+	PeerCertValidity *string        `json:"peer_cert_validity"`
+	KeyExchange      *string        `json:"ssl_key_exchange"` // null: the cipher's name says it
+	Hash             *string        `json:"ssl_hash"`         // likewise
 	Channels         int            `json:"channels"`
 	ChannelMax       int            `json:"channel_max"`
 	FrameMax         int            `json:"frame_max"`
@@ -42,6 +46,15 @@ type connection struct {
 	PacketsIn        uint64         `json:"recv_cnt"`
 	BytesOut         uint64         `json:"send_oct"`
 	PacketsOut       uint64         `json:"send_cnt"`
+	Pending          int64          `json:"send_pend"`
+	BytesInDetails   history.Detail `json:"recv_oct_details"`
+	BytesOutDetails  history.Detail `json:"send_oct_details"`
+}
+
+// trafficOf are the numbers of a connection that are sampled: those that come in
+// and those that go out.
+func trafficOf(t core.Traffic, into *[2]int64) {
+	into[0], into[1] = int64(t.BytesIn), int64(t.BytesOut)
 }
 
 func orNull(s string) *string {
@@ -51,7 +64,7 @@ func orNull(s string) *string {
 	return &s
 }
 
-func (c *call) connectionOf(i *core.ConnectionInfo) connection {
+func (c *call) connectionOf(s *core.Session, i *core.ConnectionInfo, w history.Window) connection {
 	conn := connection{
 		Name: i.Name, Type: "network", Protocol: i.Protocol, User: i.User, Performer: i.User, VHost: i.VHost,
 		Node: c.api.opt.Node, State: i.State, AuthMechanism: orNull(i.AuthMechanism),
@@ -61,7 +74,12 @@ func (c *call) connectionOf(i *core.ConnectionInfo) connection {
 		Channels: i.Channels, ChannelMax: i.ChannelMax, FrameMax: i.FrameMax, Timeout: int(i.Timeout / time.Second),
 		ClientProperties: object(i.ClientProperties), GivenName: i.ClientName, ConnectedAt: i.ConnectedAt.UnixMilli(),
 		BytesIn: i.BytesIn, PacketsIn: i.PacketsIn, BytesOut: i.BytesOut, PacketsOut: i.PacketsOut,
+		Pending: i.Pending,
 	}
+	var traffic [2]int64
+	trafficOf(core.Traffic{BytesIn: i.BytesIn, BytesOut: i.BytesOut}, &traffic)
+	details := c.primary.Sampler.connection(s.ID(), w, traffic[:])
+	conn.BytesInDetails, conn.BytesOutDetails = details[0], details[1]
 	if conn.State == "" {
 		conn.State = "running"
 	}
@@ -78,19 +96,23 @@ func (c *call) connectionOf(i *core.ConnectionInfo) connection {
 }
 
 // connections lists those that which lets pass.
-func (c *call) connections(which func(*core.ConnectionInfo) bool) list {
+func (c *call) connections(which func(*core.ConnectionInfo) bool) (list, error) {
+	w, err := c.windows()
+	if err != nil {
+		return nil, err
+	}
 	l := list{}
 	for _, s := range c.primary.Broker.Sessions() {
 		if info := s.Info(); which(&info) {
-			l = append(l, c.connectionOf(&info))
+			l = append(l, c.connectionOf(s, &info, w.data))
 		}
 	}
-	return l
+	return l, nil
 }
 
 func listConnections(c *call) (any, error) {
 	all := c.is(monitoring)
-	return c.connections(func(i *core.ConnectionInfo) bool { return all || i.User == c.actor.Name }), nil
+	return c.connections(func(i *core.ConnectionInfo) bool { return all || i.User == c.actor.Name })
 }
 
 // listConnectionsOfVHost tells them to administrators and to those who may use
@@ -106,7 +128,7 @@ func listConnectionsOfVHost(c *call) (any, error) {
 	all := c.is(monitoring)
 	return c.connections(func(i *core.ConnectionInfo) bool {
 		return i.VHost == vhost && (all || i.User == c.actor.Name)
-	}), nil
+	})
 }
 
 func listConnectionsOfUser(c *call) (any, error) {
@@ -143,11 +165,12 @@ func (c *call) session(r role) (*core.Session, *core.ConnectionInfo, error) {
 }
 
 func getConnection(c *call) (any, error) {
-	_, info, err := c.session(monitoring)
+	s, info, err := c.session(monitoring)
 	if err != nil {
 		return nil, err
 	}
-	return c.connectionOf(info), nil
+	w, err := c.windows()
+	return c.connectionOf(s, info, w.data), err
 }
 
 func closeConnection(c *call) (any, error) {

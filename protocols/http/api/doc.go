@@ -19,7 +19,9 @@
 //   - one moment for a list: it is put together while the broker goes on.
 //   - that a change which was answered with 503 was not made: it may be waiting
 //     for the disk. Each of them can be asked for again.
-//   - rates: counters are totals since the process started.
+//   - counters that outlive the process: they are totals since it started, and
+//     rates are over the last [SampleEvery].
+//   - a past of everything: package history says whose is kept, and for how long.
 //
 // # Who may do what
 //
@@ -38,6 +40,11 @@
 //     cannot use is refused: unknown hashing algorithms and queue types, damaged
 //     hashes, and tracing, which there is none of here.
 //   - A negative limit is no limit, and is not listed.
+//   - The nodes are the brokers of one directory. Of the others is told what they
+//     say of themselves there: role, eligible, caught_up, behind_bytes, addresses.
+//     proc_used counts goroutines, which have no limit; a write of the disk is one
+//     of the journal, with its flush. What is not known here has no field:
+//     recorded_test.go has the list, with reasons.
 //   - Every list can be paginated, filtered, sorted and reduced to columns.
 //   - Parameters of any component are kept, where RabbitMQ refuses those of which it
 //     has no plugin; none of them has an effect here but operator policies and the
@@ -77,6 +84,7 @@
 // # Who owns what
 //
 // The [API] owns no goroutine and keeps nothing between calls: the broker that it
-// administrates is asked for with each call. A call belongs to the goroutine of its
+// administrates is asked for with each call. What was a while ago is known to the
+// [Sampler], whose goroutine belongs to whoever runs the broker. A call belongs to the goroutine of its
 // request.
 package api

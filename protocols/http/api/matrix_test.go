@@ -60,6 +60,12 @@ var matrix = []struct {
 	{"DELETE", "/api/topic-permissions/v1/mgt", "", 204, 401, 401, 401, 401},
 	{"DELETE", "/api/topic-permissions/v1/mgt/amq.topic", "", 204, 401, 401, 401, 401},
 
+	{"GET", "/api/nodes", "", 200, 200, 401, 401, 401},
+	{"GET", "/api/nodes/node-a", "", 200, 200, 401, 401, 401},
+	{"GET", "/api/nodes/other", "", 404, 404, 401, 401, 401},
+	{"GET", "/api/nodes/node-a/memory", "", 200, 200, 401, 401, 401},
+	{"GET", "/api/nodes/node-a/memory/relative", "", 200, 200, 401, 401, 401},
+
 	{"GET", "/api/policies", "", 200, 200, 200, 200, 401},
 	{"GET", "/api/policies/v1", "", 200, 200, 401, 200, 401},
 	{"GET", "/api/policies/v2", "", 200, 200, 401, 401, 401},

@@ -31,6 +31,10 @@ func routes() []route {
 		verbs verbs
 	}{
 		{"/api/overview", verbs{get: {management, "", getOverview}}},
+		{"/api/nodes", verbs{get: {monitoring, "", listNodes}}},
+		{"/api/nodes/{node}", verbs{get: {monitoring, "", getNode}}},
+		{"/api/nodes/{node}/memory", verbs{get: {monitoring, "", getNodeMemory}}},
+		{"/api/nodes/{node}/memory/relative", verbs{get: {monitoring, "", getRelativeMemory}}},
 		{"/api/whoami", verbs{get: {management, "", whoami}}},
 		{"/api/auth/hash_password", verbs{post: {administrator, "", hashPassword}}},
 		{"/api/health/checks/alarms", verbs{get: {management, "", checkAlarms}}},
