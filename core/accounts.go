@@ -22,10 +22,11 @@ func (a *Access) PutUser(ctx context.Context, u User) (created bool, err error) 
 func (a *Access) putUser(u User) (created bool, p promise, err error) {
 	const op = "put"
 	object := userName(u.Name)
-	if err := checkName(op, object, u.Name); err != nil {
+	u.Tags = slices.Clone(u.Tags)
+	record, err := u.check(op, object)
+	if err != nil {
 		return false, nil, err
 	}
-	u.Tags = slices.Clone(u.Tags)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	next := &account{User: u}
@@ -36,8 +37,17 @@ func (a *Access) putUser(u User) (created bool, p promise, err error) {
 	} else {
 		created = true
 	}
-	p, err = a.put(op, object, next, next.definition())
+	p, err = a.put(op, object, next, record)
 	return created, p, err
+}
+
+// check refuses a user that cannot be, and returns the record of one that can.
+func (u *User) check(op, object string) (record Op, err error) {
+	if err := checkName(op, object, u.Name); err != nil {
+		return Op{}, err
+	}
+	record = u.definition()
+	return record, checkDefinitions(op, object, []Op{record})
 }
 
 // DeleteUser deletes a user with its permissions and its subscribers, and asks its connections to end. What another backend knows under

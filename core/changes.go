@@ -21,9 +21,21 @@ func (c Changes) PutVHost(info VHostInfo) error {
 	return err
 }
 
+// CheckVHost returns what PutVHost would refuse.
+func (c Changes) CheckVHost(info VHostInfo) error {
+	_, err := info.check("put", vhostName(info.Name))
+	return err
+}
+
 // PutUser makes a user or changes one.
 func (c Changes) PutUser(u User) error {
 	_, _, err := c.broker.access.putUser(u)
+	return err
+}
+
+// CheckUser returns what PutUser would refuse.
+func (c Changes) CheckUser(u User) error {
+	_, err := u.check("put", userName(u.Name))
 	return err
 }
 
@@ -56,6 +68,15 @@ func (c Changes) SetParameter(p Parameter) (created bool, err error) {
 	created, _, err = c.broker.setParameter(p)
 	return created, err
 }
+
+// CheckParameter returns what SetParameter would refuse about a parameter of any vhost.
+func (c Changes) CheckParameter(p Parameter) error {
+	_, err := p.check("set", p.object())
+	return err
+}
+
+// HasExchange reports whether a vhost has an exchange; one that does not exist yet, whether it would have it.
+func (c Changes) HasExchange(vhost, name string) bool { return c.vhost(vhost).exchange(name) != nil }
 
 // DeclareExchange makes an exchange, or finds that there is an equal one.
 func (c Changes) DeclareExchange(vhost string, spec ExchangeSpec) error {

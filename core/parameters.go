@@ -18,7 +18,7 @@ import (
 // Parameter is one of them.
 type Parameter struct {
 	VHost     string // empty: it is global
-	Component string // whose setting it is; a global one is nobody's
+	Component string // whose setting it is; empty only of a global one: it is nobody's
 	Name      string
 	Value     []byte // opaque, at most 64 KiB
 }
@@ -38,12 +38,9 @@ func (b *Broker) SetParameter(ctx context.Context, p Parameter) (created bool, e
 func (b *Broker) setParameter(p Parameter) (created bool, done promise, err error) {
 	const op = "set"
 	object := p.object()
-	if err := p.check(op, object); err != nil {
-		return false, nil, err
-	}
 	p.Value = bytes.Clone(p.Value)
-	record := p.definition()
-	if err := checkDefinitions(op, object, []Op{record}); err != nil {
+	record, err := p.check(op, object)
+	if err != nil {
 		return false, nil, err
 	}
 	err = b.withParameters(op, p.VHost, func(now parameters) (parameters, error) {
@@ -134,9 +131,10 @@ func (b *Broker) Parameters() []Parameter {
 	return sortParameters(all)
 }
 
-// GlobalParameters returns the global ones, by name. Nothing of them may be changed.
+// GlobalParameters returns the global ones that are nobody's, by name. Nothing of them may be changed.
 func (b *Broker) GlobalParameters() []Parameter {
-	return sortParameters(appendParameters(nil, b.global.Load()))
+	all := appendParameters(nil, b.global.Load())
+	return sortParameters(slices.DeleteFunc(all, func(p Parameter) bool { return p.Component != "" }))
 }
 
 func appendParameters(all []Parameter, ps *parameters) []Parameter {
@@ -169,17 +167,18 @@ func (p *Parameter) object() string {
 	return fmt.Sprintf("parameter '%s' of component '%s' in %s", p.Name, p.Component, vhostName(p.VHost))
 }
 
-func (p *Parameter) check(op, object string) error {
+// check refuses a parameter that cannot be kept, and returns the record of one that can.
+func (p *Parameter) check(op, object string) (record Op, err error) {
 	if err := checkName(op, object, p.Name); err != nil {
-		return err
+		return Op{}, err
 	}
-	if p.VHost == "" && p.Component == "" {
-		return nil
+	if p.VHost != "" || p.Component != "" {
+		if err := checkName(op, object, p.Component); err != nil {
+			return Op{}, err
+		}
 	}
-	if p.VHost == "" {
-		return &Error{Kind: Invalid, Op: op, Name: object, Text: "a global parameter has no component"}
-	}
-	return checkName(op, object, p.Component)
+	record = p.definition()
+	return record, checkDefinitions(op, object, []Op{record})
 }
 
 func (p *Parameter) definition() Op {

@@ -43,6 +43,7 @@ func TestParametersSurviveACrash(t *testing.T) {
 	set("doomed", "shovel", "a", "3", true)
 	set("", "", "name", `"x"`, true)
 	set("", "", "gone", "4", true)
+	set("", "own", "name", "5", true)
 	set("v", "shovel", "a", "1.50", false)
 	set("v", "shovel", "a", "1.50", false)
 	for _, tt := range []struct {
@@ -66,6 +67,9 @@ func TestParametersSurviveACrash(t *testing.T) {
 			t.Errorf("global parameters are %s, want %s", got, global)
 		}
 		if p, ok := b.Parameter("v", "shovel", "a"); !ok || string(p.Value) != "1.50" {
+			t.Errorf("parameter is %s, %t", p.Value, ok)
+		}
+		if p, ok := b.Parameter("", "own", "name"); !ok || string(p.Value) != "5" { // somebody's own, which is not listed
 			t.Errorf("parameter is %s, %t", p.Value, ok)
 		}
 		if _, ok := b.Parameter("doomed", "shovel", "a"); ok {
@@ -93,7 +97,6 @@ func TestParametersThatCannotBe(t *testing.T) {
 	}{
 		{"no name", core.Parameter{VHost: "/", Component: "c"}, core.Invalid, "a name may not be empty"},
 		{"no component", core.Parameter{VHost: "/", Name: "n"}, core.Invalid, "a name may not be empty"},
-		{"a global one with a component", core.Parameter{Component: "c", Name: "n"}, core.Invalid, "a global parameter has no component"},
 		{"no vhost", core.Parameter{VHost: "nope", Component: "c", Name: "n"}, core.NotFound, "vhost nope not found"},
 		{
 			"too large",

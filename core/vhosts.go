@@ -25,15 +25,11 @@ func (a *Access) PutVHost(ctx context.Context, info VHostInfo) (created bool, er
 func (a *Access) putVHost(info VHostInfo) (created bool, p promise, err error) {
 	const op = "put"
 	object := vhostName(info.Name)
-	if err := checkName(op, object, info.Name); err != nil {
+	info.Tags = slices.Clone(info.Tags)
+	record, err := info.check(op, object)
+	if err != nil {
 		return false, nil, err
 	}
-	if n := len(info.Name); n > maxVHostName {
-		return false, nil, &Error{
-			Kind: Invalid, Op: op, Name: object, Text: fmt.Sprintf("the name of a vhost may have %d bytes, not %d", maxVHostName, n),
-		}
-	}
-	info.Tags = slices.Clone(info.Tags)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	v := a.broker.vhost(info.Name)
@@ -44,16 +40,26 @@ func (a *Access) putVHost(info VHostInfo) (created bool, p promise, err error) {
 		created = true
 		v = newVHost(a.broker, info)
 	}
-	record := info.definition(false)
-	if err := checkDefinitions(op, object, []Op{record}); err != nil {
-		return false, nil, err
-	}
 	p = a.broker.commit(false, record)
 	v.info.Store(&info)
 	if created {
 		a.broker.addVHost(v)
 	}
 	return created, p, nil
+}
+
+// check refuses a vhost that cannot be, and returns the record of one that can.
+func (info *VHostInfo) check(op, object string) (record Op, err error) {
+	if err := checkName(op, object, info.Name); err != nil {
+		return Op{}, err
+	}
+	if n := len(info.Name); n > maxVHostName {
+		return Op{}, &Error{
+			Kind: Invalid, Op: op, Name: object, Text: fmt.Sprintf("the name of a vhost may have %d bytes, not %d", maxVHostName, n),
+		}
+	}
+	record = info.definition(false)
+	return record, checkDefinitions(op, object, []Op{record})
 }
 
 // DeleteVHost deletes a vhost with everything in it, permissions included, and asks the connections to it to end. Messages and wills in

@@ -18,8 +18,10 @@ import (
 )
 
 const (
-	// maxBody bounds what a request may send.
-	maxBody = 1 << 20
+	// maxBody bounds what a request may send, and maxDefinitions what one with
+	// definitions may: a hundred thousand queues take about 20 MB.
+	maxBody        = 1 << 20
+	maxDefinitions = 32 << 20
 
 	// changeTimeout bounds the wait for one's turn and for the disk: less than
 	// the server waits for an answer to be written.
@@ -36,6 +38,7 @@ type call struct {
 	primary *Primary
 	actor   auth.Principal
 	body    []byte      // of a change
+	maxBody int64       // of this route
 	audit   []slog.Attr // what there is to say of a change beside its object
 }
 
@@ -74,7 +77,7 @@ func (c *call) serve() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.names = names
+	c.names, c.maxBody = names, route.maxBody
 	method := c.r.Method
 	if method == http.MethodHead {
 		method = http.MethodGet
@@ -172,10 +175,10 @@ func (c *call) note(a slog.Attr) { c.audit = append(c.audit, a) }
 
 // readBody takes what the request sends.
 func (c *call) readBody() error {
-	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, c.maxBody))
 	if err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return badRequest("the body is larger than %d bytes", maxBody)
+			return badRequest("the body is larger than %d bytes", c.maxBody)
 		}
 		return badRequest("the body could not be read")
 	}

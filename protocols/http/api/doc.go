@@ -9,7 +9,7 @@
 //     and learns which node to ask; nothing is decided from what a standby knows.
 //   - Who may not do something learns that before anything about it: whether an
 //     object exists is told to those only who may see it.
-//   - A request costs a bounded amount: 1 MiB of body, one password hash at a
+//   - A request costs a bounded amount: 1 MiB of body, 32 MiB of definitions, one password hash at a
 //     time, patterns that match in linear time.
 //   - Every change, made or refused, is one log line with who asked, from where,
 //     for what, and how it ended. No line and no error has a password or a hash
@@ -46,6 +46,9 @@
 //     of the journal, with its flush. What is not known here has no field:
 //     recorded_test.go has the list, with reasons.
 //   - Every list can be paginated, filtered, sorted and reduced to columns.
+//   - An import of definitions is looked at as a whole before anything is changed, and
+//     what keeps it from being made is told of with its object: package definitions
+//     says more, also of what it passes over.
 //   - Parameters of any component are kept, where RabbitMQ refuses those of which it
 //     has no plugin; none of them has an effect here but operator policies and the
 //     limits of vhosts. Their values are not logged: passwords may be in them.

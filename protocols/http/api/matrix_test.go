@@ -78,6 +78,11 @@ var matrix = []struct {
 	{"PUT", "/api/operator-policies/v1/p", `{"pattern":"","definition":{"max-length":1}}`, 201, 401, 401, 401, 401},
 	{"DELETE", "/api/operator-policies/v1/p", "", 404, 401, 401, 401, 401},
 
+	{"GET", "/api/definitions", "", 200, 401, 401, 401, 401},
+	{"POST", "/api/definitions", `{"vhosts":[{"name":"v3"}]}`, 204, 401, 401, 401, 401},
+	{"GET", "/api/definitions/v1", "", 200, 401, 401, 401, 401},
+	{"POST", "/api/definitions/v1", `{"queues":[{"name":"q3"}]}`, 204, 401, 401, 401, 401},
+
 	{"GET", "/api/parameters", "", 200, 401, 200, 401, 401},
 	{"GET", "/api/parameters/c", "", 200, 401, 200, 401, 401},
 	{"GET", "/api/parameters/c/v1", "", 200, 401, 401, 401, 401},

@@ -11,6 +11,7 @@ import (
 type route struct {
 	elements []string // "{name}" stands for any
 	verbs    map[string]verb
+	maxBody  int64 // what a request may send
 }
 
 // A verb is what one method does.
@@ -94,6 +95,13 @@ func routes() []route {
 			del: {administrator, "clear operator policy", operator.clear},
 		}},
 
+		{"/api/definitions", verbs{
+			get: {administrator, "", exportDefinitions}, post: {administrator, "import definitions", importDefinitions},
+		}},
+		{"/api/definitions/{vhost}", verbs{
+			get: {administrator, "", exportDefinitions}, post: {administrator, "import definitions", importDefinitions},
+		}},
+
 		{"/api/parameters", verbs{get: {management, "", listParameters}}},
 		{"/api/parameters/{component}", verbs{get: {management, "", listParameters}}},
 		{"/api/parameters/{component}/{vhost}", verbs{get: {management, "", listParameters}}},
@@ -169,7 +177,10 @@ func routes() []route {
 	}
 	all := make([]route, len(table))
 	for i, t := range table {
-		all[i] = route{elements: strings.Split(t.path[1:], "/"), verbs: t.verbs}
+		all[i] = route{elements: strings.Split(t.path[1:], "/"), verbs: t.verbs, maxBody: maxBody}
+		if strings.HasPrefix(t.path, "/api/definitions") {
+			all[i].maxBody = maxDefinitions
+		}
 	}
 	return all
 }
