@@ -53,7 +53,7 @@ func (n *node) stats() (admin.Stats, bool) {
 	b, store := parts.broker.Stats(), parts.store.Stats()
 	s := admin.Stats{
 		VHosts: b.VHosts, Exchanges: b.Exchanges, Queues: b.Queues, Consumers: b.Consumers,
-		Ready: int64(b.Ready), Unacked: int64(b.Unsettled), Resting: int64(b.Resting), Delayed: int64(b.Delayed),
+		Ready: int64(b.Ready), ReadyBytes: b.ReadyBytes, Unacked: int64(b.Unsettled), Resting: int64(b.Resting), Delayed: int64(b.Delayed),
 		Subscribers: b.Subscribers, Subscriptions: b.Subscriptions, Retained: b.Retained, RetainedBytes: b.RetainedBytes,
 		QueuesDeclaredTotal: b.QueuesDeclared, QueuesCreatedTotal: b.QueuesCreated, QueuesDeletedTotal: b.QueuesDeleted,
 		RoutedTotal: b.Published, SettledTotal: b.Settled, ExpiredTotal: b.Expired, OverflowedTotal: b.Overflowed, DuplicatesTotal: b.Duplicates, DroppedTotal: b.Dropped,

@@ -4,7 +4,9 @@
 //
 //	GET /livez         200 while the process lives
 //	GET /readyz        200 on the active primary whose store answers, else 503; JSON {role, epoch, reason, standby}
-//	GET /metrics       Prometheus text; the only path of a metrics-only address
+//	GET /metrics       Prometheus text; with the next two the only paths of a metrics-only address
+//	GET /metrics/per-object  the same, of each queue, connection and channel
+//	GET /metrics/detailed?family=…&vhost=…  what is named, of each
 //	GET /debug/pprof/  loopback peers only, else 403
 //	/api/…, /alarms    the management API: package api
 //
@@ -27,8 +29,16 @@
 // # Metrics
 //
 // A value that means what RabbitMQ's means has RabbitMQ's name, so that existing
-// dashboards work; Baton's own are named baton_…. Values are sums over the
-// broker, without labels.
+// dashboards work; Baton's own are named baton_…. The values of /metrics are sums
+// over the broker, some of them for each protocol.
+//
+// What is told of each object has RabbitMQ's labels and prefixes: rabbitmq_ in
+// /metrics/per-object, which has it in place of the sums of that name, and
+// rabbitmq_detailed_ or rabbitmq_cluster_ in /metrics/detailed. A connection and
+// a channel are named as in the management API. It goes out while it is read: a
+// scrape holds no lock but that of one queue while its numbers are copied, and
+// takes memory only for the names and numbers of connections. Two may be under
+// way at a time.
 //
 // # Who owns what
 //

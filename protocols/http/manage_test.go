@@ -31,20 +31,27 @@ import (
 	"github.com/batonmq/baton/protocols/listen"
 )
 
+// emptyBroker has nothing but the default vhost.
+func emptyBroker(tb testing.TB) *core.Broker {
+	tb.Helper()
+	store := memstore.Open(memstore.Options{})
+	broker, err := core.Open(tb.Context(), store, core.Options{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		broker.Close()
+		if err := store.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return broker
+}
+
 // primary serves with a broker whose administrator is "adm" with the password "pw".
 func primary(t *testing.T) *api.Primary {
 	t.Helper()
-	store := memstore.Open(memstore.Options{})
-	broker, err := core.Open(t.Context(), store, core.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		broker.Close()
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	broker := emptyBroker(t)
 	user, perms, err := auth.FirstUser("adm", "pw", "/")
 	if err != nil {
 		t.Fatal(err)

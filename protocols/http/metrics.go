@@ -16,6 +16,7 @@ type Stats struct {
 	VHosts, Exchanges, Queues        int
 
 	Ready, Unacked   int64 // messages
+	ReadyBytes       int64 // of the bodies of those that are ready
 	Resting, Delayed int64 // messages that came back and are not ready yet, and those that exchanges keep back
 
 	Subscribers, Subscriptions, Retained int
@@ -92,7 +93,7 @@ func (t *Traffic) add(o *Traffic) {
 // Add adds a protocol, also to the sums.
 func (s *Stats) Add(p *Protocol) {
 	s.Protocols = append(s.Protocols, p)
-	s.Traffic.add(&p.Traffic)
+	s.add(&p.Traffic)
 }
 
 // one is how Prometheus spells a truth.
@@ -134,6 +135,7 @@ func brokerMetrics() []metric {
 		{"rabbitmq_disk_space_available_limit_bytes", "Free space below which publishers wait", gauge, func(s *Stats) float64 { return float64(s.DiskLimitBytes) }},
 		{"rabbitmq_alarms_memory_used_watermark", "1 while publishers wait for memory, else 0", gauge, func(s *Stats) float64 { return one(s.MemoryAlarm) }},
 		{"rabbitmq_alarms_free_disk_space_watermark", "1 while publishers wait for disk space, else 0", gauge, func(s *Stats) float64 { return one(s.DiskLow) }},
+		{"rabbitmq_queue_messages_ready_bytes", "Bytes of the bodies of ready messages", gauge, func(s *Stats) float64 { return float64(s.ReadyBytes) }},
 		{"baton_publishers_blocked", "1 while publishers wait for memory or disk space, else 0", gauge, func(s *Stats) float64 { return one(s.PublishersBlocked) }},
 		{"baton_vhosts", "Virtual hosts", gauge, func(s *Stats) float64 { return float64(s.VHosts) }},
 		{"baton_exchanges", "Exchanges, predeclared ones included", gauge, func(s *Stats) float64 { return float64(s.Exchanges) }},
@@ -167,15 +169,22 @@ type collector struct {
 	spreads   []spread
 	bridges   []bridgeMetric
 	protocols []protocolMetric
+
+	byProtocol []*prometheus.Desc // of protocols
 }
 
 var _ prometheus.Collector = (*collector)(nil)
 
-func newCollector(opt *Options) *collector {
+// newCollector leaves those sums out that skip names.
+func newCollector(opt *Options, skip func(name string) bool) *collector {
 	c := &collector{
 		stats: opt.Stats, metrics: slices.Concat(brokerMetrics(), storeMetrics()), spreads: storeHistograms(),
 	}
+	c.metrics = slices.DeleteFunc(c.metrics, func(m metric) bool { return skip(m.name) })
 	c.bridges, c.protocols = bridgeMetrics(), protocolMetrics()
+	for i := range c.protocols {
+		c.byProtocol = append(c.byProtocol, c.protocols[i].desc())
+	}
 	for _, m := range c.metrics {
 		c.descs = append(c.descs, prometheus.NewDesc(m.name, m.help, nil, nil))
 	}
@@ -193,8 +202,8 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range c.bridges {
 		ch <- m.desc
 	}
-	for _, m := range c.protocols {
-		ch <- m.desc
+	for _, d := range c.byProtocol {
+		ch <- d
 	}
 }
 
@@ -212,8 +221,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstHistogram(c.descs[len(c.metrics)+i], v.Count, v.Sum, v.Buckets)
 	}
 	for _, p := range stats.Protocols {
-		for _, m := range c.protocols {
-			ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(p), p.Name)
+		for i, m := range c.protocols {
+			ch <- prometheus.MustNewConstMetric(c.byProtocol[i], m.kind, m.value(p), p.Name)
 		}
 	}
 	for i := range stats.Bridges {
@@ -224,21 +233,19 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 }
 
 // newRegistry is this process's own: nothing registers itself by being imported.
-func newRegistry(opt *Options) *prometheus.Registry {
+// It has no sum that skip names.
+func newRegistry(opt *Options, endpoint string, skip func(name string) bool) *prometheus.Registry {
 	reg, began := prometheus.NewRegistry(), time.Now()
 	reg.MustRegister( // fails only on a name given twice, which the tests would show
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		// Once more under the names RabbitMQ gives the same values.
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{Namespace: "rabbitmq"}),
-		identity(opt, "aggregated"),
-		info("rabbitmq_build_info", "The version of the broker, and the one of RabbitMQ that clients are told", prometheus.Labels{
-			"product_name": "Baton", "product_version": opt.Version, "rabbitmq_version": opt.Compatible, "go_version": runtime.Version(),
-		}),
+		identity(opt, endpoint), build(opt),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "rabbitmq_erlang_uptime_seconds", Help: "How long this process has been running",
 		}, func() float64 { return time.Since(began).Seconds() }),
-		newCollector(opt),
+		newCollector(opt, skip),
 		newFailoverCollector(opt),
 	)
 	if opt.TLS != nil {
@@ -251,6 +258,13 @@ func newRegistry(opt *Options) *prometheus.Registry {
 func identity(opt *Options, endpoint string) prometheus.Collector {
 	return info("rabbitmq_identity_info", "The node and the path that these values are of", prometheus.Labels{
 		"rabbitmq_node": opt.Node, "rabbitmq_cluster": opt.Cluster, "rabbitmq_endpoint": endpoint,
+	})
+}
+
+// build says which version answers.
+func build(opt *Options) prometheus.Collector {
+	return info("rabbitmq_build_info", "The version of the broker, and the one of RabbitMQ that clients are told", prometheus.Labels{
+		"product_name": "Baton", "product_version": opt.Version, "rabbitmq_version": opt.Compatible, "go_version": runtime.Version(),
 	})
 }
 

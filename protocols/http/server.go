@@ -13,8 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-
 	"github.com/batonmq/baton/protocols/http/api"
 	"github.com/batonmq/baton/protocols/listen"
 )
@@ -31,9 +29,6 @@ const (
 )
 
 const (
-	// maxScrapes bounds the scrapes in flight: each holds a snapshot and its text.
-	maxScrapes = 4
-
 	// DefaultMaxConns bounds the connections to admin, and those to metrics.
 	DefaultMaxConns = 256
 )
@@ -165,10 +160,7 @@ func Start(ctx context.Context, opt Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	scrape := promhttp.HandlerFor(newRegistry(&opt), promhttp.HandlerOpts{
-		ErrorLog:            slog.NewLogLogger(opt.Log.Handler(), slog.LevelError),
-		MaxRequestsInFlight: maxScrapes,
-	})
+	scrape := newScrapes(&opt)
 	if err := s.open(ctx, adminMux(opt.Health, scrape, manage), metricsMux(scrape)); err != nil {
 		return nil, errors.Join(err, s.Close(context.WithoutCancel(ctx)))
 	}
@@ -325,6 +317,7 @@ func adminMux(health *Health, scrape, manage http.Handler) *http.ServeMux {
 func metricsMux(scrape http.Handler) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", scrape)
+	mux.Handle("GET /metrics/", scrape)
 	return mux
 }
 
