@@ -16,7 +16,7 @@ import (
 func adminCommands(env []string) []*cobra.Command {
 	var all []*cobra.Command
 	for _, noun := range []func(*adminFlags) *cobra.Command{
-		userCommand, vhostCommand, permissionCommand, topicPermissionCommand, limitCommand, connectionCommand, exchangeCommand, queueCommand, policyCommand, alarmCommand, importCommand,
+		userCommand, vhostCommand, permissionCommand, topicPermissionCommand, limitCommand, connectionCommand, exchangeCommand, queueCommand, policyCommand, alarmCommand, definitionsCommand, importCommand,
 	} {
 		f := &adminFlags{env: env}
 		cmd := noun(f)

@@ -20,6 +20,9 @@ type Config struct {
 	Node        string
 	DefaultUser string
 	DefaultPass string
+
+	LoadDefinitions string // a file; empty: none
+
 	StopTimeout time.Duration
 
 	AMQP struct {
@@ -367,6 +370,9 @@ func (c *Config) checkFiles() error {
 			return fmt.Errorf("auth backend %s: %w", backendHTTP, err)
 		}
 		h.Close()
+	}
+	if err := c.checkDefinitions(); err != nil {
+		return err
 	}
 	return c.checkBridgeFiles()
 }

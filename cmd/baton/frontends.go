@@ -85,6 +85,9 @@ func (c *Config) entrances() []entrance {
 
 // openFrontEnds lets clients in, by all protocols or by none.
 func (n *node) openFrontEnds(ctx context.Context, broker *core.Broker, t *ha.Tenure) (*frontEnds, error) {
+	if err := n.cfg.loadDefinitions(ctx, broker, n.log); err != nil {
+		return nil, err
+	}
 	if err := n.cfg.seed(ctx, broker.Access(), n.log); err != nil {
 		return nil, err
 	}

@@ -95,6 +95,11 @@ func nodeSettings() []setting {
 			bind: func(c *Config) value { return text(&c.DefaultPass) },
 		},
 		{
+			key: "load_definitions", flag: "load-definitions", unit: "file",
+			doc:  "Definitions in RabbitMQ's form, as `baton definitions export` writes them, that a broker takes over when it begins to serve, before clients can connect. A file is loaded once, and again when its contents have changed: what administrators change in between stays. Users, permissions, policies and parameters are replaced; an exchange or a queue that is declared otherwise stays, with a warning. What cannot be made ends the start with the object's name, but not the takeover of a standby where an earlier file was loaded. Users in it come in place of the first user.",
+			bind: func(c *Config) value { return text(&c.LoadDefinitions) },
+		},
+		{
 			key: "stop_timeout", def: "30s", unit: "duration",
 			doc:  "How long clients have to leave when the broker stops. Then they are cut, and the process ends with code 1. At most `1h`.",
 			bind: func(c *Config) value { return duration(&c.StopTimeout, time.Millisecond, maxWait) },
