@@ -13,6 +13,7 @@ func TestFailoverOfABridge(t *testing.T) {
 	t.Parallel()
 	for _, version := range []string{"5", "3.1.1"} {
 		t.Run(version, func(t *testing.T) {
+			t.Parallel()
 			far, farLog := ownBroker(t)
 			c := newCluster(t, 2, *failoverTTL)
 			for _, n := range c.nodes {

@@ -98,6 +98,7 @@ type Config struct {
 		MaxConnections    int     // 0: as many as there are descriptors for
 		ConnectionRate    float64 // rates: per second, 0 is none
 		ConnectionBurst   int
+		ConnectionWait    time.Duration
 		FailedLoginRate   float64
 		FailedLoginBurst  int
 		ExemptLoopback    bool

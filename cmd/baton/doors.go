@@ -41,7 +41,7 @@ func (c *Config) openDoors(log *slog.Logger) (*doors, error) {
 func (c *Config) rateOptions() listen.RateOptions {
 	s := &c.Limits
 	return listen.RateOptions{
-		PerSecond: s.ConnectionRate, Burst: s.ConnectionBurst,
+		PerSecond: s.ConnectionRate, Burst: s.ConnectionBurst, MaxWait: s.ConnectionWait,
 		FailuresPerSecond: s.FailedLoginRate, FailureBurst: s.FailedLoginBurst, ExemptLoopback: s.ExemptLoopback,
 	}
 }

@@ -73,6 +73,11 @@ func limitRows() []setting {
 			bind: func(c *Config) value { return integer(&c.Limits.ConnectionBurst, 1, math.MaxInt32) },
 		},
 		{
+			key: "limits.connection_wait", def: "5s", unit: "duration", live: true,
+			doc:  "How long a connection beyond these waits for its turn before its handshake begins; one that would have to wait longer is refused. Clients should not give up earlier. 0s: all are refused. Applied by SIGHUP.",
+			bind: func(c *Config) value { return duration(&c.Limits.ConnectionWait, 0, maxWait) },
+		},
+		{
 			key: "limits.failed_login_rate", def: "1", unit: "per second", live: true,
 			doc:  "How many logins from an address may fail in the long run before its connections are refused for a while. 0 is no limit. Applied by SIGHUP.",
 			bind: func(c *Config) value { return perSecond(&c.Limits.FailedLoginRate) },

@@ -105,6 +105,7 @@ limits:
   max_connections: 1000
   connection_rate: 0.5
   connection_burst: 7
+  connection_wait: 3s
   failed_login_rate: 2
   failed_login_burst: 3
   exempt_loopback: false
@@ -147,7 +148,7 @@ memory: {limit: 2GiB}
 		t.Errorf("open are %v, want %v", open, want)
 	}
 	l := &c.Limits
-	if l.MaxConnections != 1000 || l.ConnectionRate != 0.5 || l.ConnectionBurst != 7 || l.FailedLoginRate != 2 || l.FailedLoginBurst != 3 ||
+	if l.MaxConnections != 1000 || l.ConnectionRate != 0.5 || l.ConnectionBurst != 7 || l.ConnectionWait != 3*time.Second || l.FailedLoginRate != 2 || l.FailedLoginBurst != 3 ||
 		l.ExemptLoopback || l.ClientMessageRate != 100 || l.ClientByteRate != 1<<20 {
 		t.Errorf("limits %+v", l)
 	}

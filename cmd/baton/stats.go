@@ -65,6 +65,8 @@ func (n *node) stats() (admin.Stats, bool) {
 	}
 	s.Bridges = parts.clients.bridgeStats()
 	s.ConnectionsRefusedTotal = parts.clients.refused()
+	line := n.doors.rate.Stats()
+	s.ConnectionsWaiting, s.ConnectionsDelayedTotal = line.Waiting, line.Waited
 	others := b.Consumers
 	if server := parts.clients.amqp091; server != nil {
 		a := server.Stats()

@@ -24,6 +24,8 @@ type Stats struct {
 
 	ConnectionsOpenedTotal, ConnectionsClosedTotal uint64
 	ConnectionsRefusedTotal                        uint64 // by the connection limit
+	ConnectionsWaiting                             int    // that came faster than their address may connect
+	ConnectionsDelayedTotal                        uint64 // those that have begun to
 	ChannelsOpenedTotal, ChannelsClosedTotal       uint64
 	BytesReadTotal, BytesWrittenTotal              uint64
 
@@ -153,6 +155,8 @@ func brokerMetrics() []metric {
 		{"baton_received_bytes_total", "Bytes read from clients", counter, func(s *Stats) float64 { return float64(s.BytesReadTotal) }},
 		{"baton_sent_bytes_total", "Bytes written to clients", counter, func(s *Stats) float64 { return float64(s.BytesWrittenTotal) }},
 		{"baton_connections_refused_total", "Connections refused by the connection limit", counter, func(s *Stats) float64 { return float64(s.ConnectionsRefusedTotal) }},
+		{"baton_connections_waiting", "Connections that came faster than their address may connect and wait for their turn", gauge, func(s *Stats) float64 { return float64(s.ConnectionsWaiting) }},
+		{"baton_connections_delayed_total", "Connections that waited for their turn", counter, func(s *Stats) float64 { return float64(s.ConnectionsDelayedTotal) }},
 		{"baton_process_memory_bytes", "Memory in use that cannot be given back: what the watermark is about", gauge, func(s *Stats) float64 { return float64(s.ProcessBytes) }},
 		{"rabbitmq_resident_memory_limit_bytes", "Memory in use above which publishers wait, 0 for none", gauge, func(s *Stats) float64 { return float64(s.ProcessWatermarkBytes) }},
 		{"baton_process_memory_limit_bytes", "Memory there is for the process, 0 where it is not known", gauge, func(s *Stats) float64 { return float64(s.ProcessLimitBytes) }},

@@ -11,6 +11,10 @@
 //     that share a [Budget] are within it; one more is closed at once and
 //     counted. One address cannot keep the others out: it leaves the last
 //     quarter of a budget to them, and its [Rate] is its own.
+//   - Connections that come faster than their address's [Rate] wait for their turn,
+//     in order, unread, as long as they may; those for which that is not enough,
+//     or for which there is no room, are closed at once and counted. A storm from
+//     one address makes nobody wait who comes from another.
 //   - A connection arrives with a deadline. A peer that never finishes its
 //     handshake, TLS and protocol together, is cut without any help from the
 //     handler.
@@ -74,7 +78,9 @@
 // An address, to a Budget or a Rate, is an IPv4 address or an IPv6 /64. Behind a
 // proxy that is the proxy's, unless Options.Proxy trusts that to name the client's:
 // then the Rate is asked, and the share in a Budget counted, once the header has
-// come. A failure is a login that did not succeed, which
+// come. A connection that waits for its turn counts as open, costs its descriptor
+// and a goroutine, and has its place also if its peer gives up meanwhile, which is
+// not looked at. Nobody begins to wait while half of the budget is spent. A failure is a login that did not succeed, which
 // front-ends report by [Rate.RecordFailure], or a handshake of TLS that failed
 // for a reason an attacker can bring about; one that only looked whether the port
 // is open is not blamed. What a login costs is spent only where [Rate.Try] lets the

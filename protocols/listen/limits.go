@@ -109,6 +109,16 @@ func (b *Budget) take(addr net.Addr) (first bool, err error) {
 	return false, nil
 }
 
+// roomy reports that less than half is spent: connections may wait for their turn.
+func (b *Budget) roomy() bool {
+	if b == nil {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.limit == 0 || b.open < b.limit/2
+}
+
 // move has a connection count for another address, or says why not: then it
 // counts for the first one still.
 func (b *Budget) move(from, to net.Addr) error {

@@ -25,6 +25,12 @@ func newRate(t *testing.T, opt RateOptions) *Rate {
 	return r
 }
 
+// allow reports whether a connection of the address may go on at once.
+func (r *Rate) allow(addr net.Addr) bool {
+	p, ok := r.enter(addr, false)
+	return ok && p.wait == 0
+}
+
 func TestAddressKey(t *testing.T) {
 	for _, tt := range []struct {
 		addr net.Addr
@@ -147,6 +153,7 @@ func TestNewRate_RefusesBadOptions(t *testing.T) {
 		{RateOptions{PerSecond: 1}, "none could be made"},
 		{RateOptions{FailuresPerSecond: 1}, "no connection could be made"},
 		{RateOptions{MaxAddresses: -1}, "-1 addresses"},
+		{RateOptions{MaxWait: -1}, "wait for -1ns"},
 	} {
 		if _, err := NewRate(tt.opt); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("NewRate(%+v) = %v, want %q", tt.opt, err, tt.want)

@@ -114,10 +114,10 @@ func (o *Options) setDefaults() {
 // Stats counts what happened since Start.
 type Stats struct {
 	Open       int    // connections open now
-	Accepted   uint64 // connections that were not closed at once
+	Accepted   uint64 // connections that were not closed at once, those that wait for their turn included
 	Refused    uint64 // connections closed at once because of MaxConns
 	OverBudget uint64 // connections closed at once because of Budget
-	TooOften   uint64 // connections closed at once because of Rate
+	TooOften   uint64 // connections closed because of Rate, and not let wait
 	Unnamed    uint64 // connections closed because a header of the PROXY protocol had to come, and be believed
 
 	// Handshakes counts the TLS handshakes that failed, by HandshakeFailure, at
@@ -278,7 +278,7 @@ func (l *Listener) stopAccepting() {
 // limit is reached or the listener is stopping. What is refused has cost its
 // accept and nothing else.
 func (l *Listener) serve(ctx context.Context, conn net.Conn) {
-	r, err := l.admit(conn)
+	r, p, err := l.admit(conn)
 	if err != nil {
 		l.refuse(conn, err)
 		return
@@ -287,31 +287,43 @@ func (l *Listener) serve(ctx context.Context, conn net.Conn) {
 	if l.crowded.Load() && l.conns.Counts().Open-1 <= l.opt.MaxConns*9/10 {
 		l.crowded.Store(false)
 	}
+	if p.wait > 0 {
+		l.noteLine(conn, p)
+		go l.handleLater(ctx, r, p)
+		return
+	}
 	go l.handle(ctx, r) // Stop waits for its registration to end
 }
 
 // admit asks the limits, those first that concern the address alone. For whom a
 // trusted proxy speaks is not known yet: see unproxied.
-func (l *Listener) admit(conn net.Conn) (*Registration[net.Conn], error) {
+func (l *Listener) admit(conn net.Conn) (r *Registration[net.Conn], p place, err error) {
 	switch trusted := l.opt.Proxy.trusts(conn.RemoteAddr()); {
 	case trusted:
 	case l.opt.Proxy != nil && !l.opt.Proxy.Optional:
-		return nil, errNotProxied
-	case !l.opt.Rate.allow(conn.RemoteAddr()):
-		return nil, errTooOften
+		return nil, place{}, errNotProxied
+	default:
+		var ok bool
+		if p, ok = l.opt.Rate.enter(conn.RemoteAddr(), l.opt.Budget.roomy()); !ok {
+			return nil, place{}, errTooOften
+		}
 	}
+	defer func() {
+		if err != nil {
+			l.opt.Rate.leave(p)
+		}
+	}()
 	if first, err := l.opt.Budget.take(conn.RemoteAddr()); err != nil {
 		if first {
 			l.log.Warn("connection budget spent, refusing connections", slog.Any("err", err),
 				slog.Int("limit", l.opt.Budget.Stats().Limit), slog.String("peer", conn.RemoteAddr().String()))
 		}
-		return nil, err
+		return nil, p, err
 	}
-	r, err := l.conns.Add(conn)
-	if err != nil {
+	if r, err = l.conns.Add(conn); err != nil {
 		l.opt.Budget.give(conn.RemoteAddr())
 	}
-	return r, err
+	return r, p, err
 }
 
 func (l *Listener) refuse(conn net.Conn, err error) {
@@ -353,6 +365,41 @@ func (l *Listener) handle(ctx context.Context, r *Registration[net.Conn]) {
 	}
 }
 
+// handleLater is handle for a connection whose turn has not come: nothing is read
+// before, and the time for its handshake begins then.
+func (l *Listener) handleLater(ctx context.Context, r *Registration[net.Conn], p place) {
+	if !l.await(ctx, p) {
+		l.end(r, r.Conn.RemoteAddr())
+		return
+	}
+	l.handle(ctx, r)
+}
+
+// noteLine logs that connections of an address begin to wait.
+func (l *Listener) noteLine(conn net.Conn, p place) {
+	if !p.first {
+		return
+	}
+	if suppressed, ok := l.complaints.next(l.log, slog.LevelWarn); ok {
+		l.log.Warn("the address connects too often, its connections wait for their turn",
+			slog.String("peer", conn.RemoteAddr().String()), suppressed)
+	}
+}
+
+// await waits for a connection's turn, and reports whether it has come before the
+// listener stops.
+func (l *Listener) await(ctx context.Context, p place) bool {
+	defer l.opt.Rate.leave(p)
+	t := time.NewTimer(p.wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 func (l *Listener) start(ctx context.Context, r *Registration[net.Conn]) {
 	conn, ok := l.begin(ctx, r.Conn)
 	if !ok {
@@ -374,7 +421,7 @@ func (l *Listener) begin(ctx context.Context, conn net.Conn) (net.Conn, bool) {
 	}
 	if l.opt.Proxy.trusts(conn.RemoteAddr()) {
 		var ok bool
-		if conn, ok = l.unproxied(conn); !ok {
+		if conn, ok = l.unproxied(ctx, conn); !ok {
 			return conn, false
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/pires/go-proxyproto"
 )
@@ -112,7 +113,7 @@ func pending(conn net.Conn) bool {
 
 // unproxied makes of a trusted proxy's connection the one of its client, or
 // reports false. It waits for the header, within the deadline of the handshake.
-func (l *Listener) unproxied(conn net.Conn) (net.Conn, bool) {
+func (l *Listener) unproxied(ctx context.Context, conn net.Conn) (net.Conn, bool) {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {
 		return conn, true
@@ -124,16 +125,22 @@ func (l *Listener) unproxied(conn net.Conn) (net.Conn, bool) {
 	}
 	// The limits that concern addresses are for the client's, and not for the one
 	// that all clients have.
-	if !l.opt.Rate.allow(p.remote) {
-		err = errTooOften
-	} else {
-		err = l.opt.Budget.move(conn.RemoteAddr(), p.remote)
+	at, ok := l.opt.Rate.enter(p.remote, l.opt.Budget.roomy())
+	if !ok {
+		l.refuse(p, errTooOften)
+		return conn, false
 	}
-	if err != nil {
+	if err := l.opt.Budget.move(conn.RemoteAddr(), p.remote); err != nil {
+		l.opt.Rate.leave(at)
 		l.refuse(p, err)
 		return conn, false
 	}
-	return p, true
+	if at.wait == 0 {
+		return p, true
+	}
+	l.noteLine(p, at)
+	ok = l.await(ctx, at) && p.SetDeadline(time.Now().Add(l.opt.HandshakeTimeout)) == nil
+	return p, ok
 }
 
 func (l *Listener) badHeader(conn net.Conn, err error) {
