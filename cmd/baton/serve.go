@@ -164,8 +164,8 @@ func (n *node) active(ctx context.Context, t *ha.Tenure) error {
 	}
 	n.enter(admin.State{Role: admin.RoleStarting, Epoch: t.Epoch(), Reason: "the store is being opened"})
 	took := takeover{begin: time.Now()}
-	settle := hurryGC()
-	defer settle()
+	gc := hurryGC()
+	defer gc.settle()
 	store, err := n.openStore(ctx, t)
 	if err != nil {
 		return err
@@ -184,6 +184,7 @@ func (n *node) active(ctx context.Context, t *ha.Tenure) error {
 	defer clients.Close()
 	defer n.memory.start(broker.SetMemoryAlarm)()
 	defer watchLulls()()
+	defer gc.watch()()
 	took.lap(&took.listen)
 	sampler := api.NewSampler(broker, n.totals, n.facts)
 	n.live.set(&liveParts{n.cfg, broker, store, clients, t, sampler})
@@ -194,7 +195,7 @@ func (n *node) active(ctx context.Context, t *ha.Tenure) error {
 	n.tookOver(t, &took)
 	go func() { _ = t.Settle() }() // its error ends the tenure, whose own end waits for it
 	n.log.Info("Server startup complete", slog.Uint64("epoch", t.Epoch()), slog.Duration("took", time.Since(n.begin)))
-	settling := time.AfterFunc(settleAfter, settle)
+	settling := time.AfterFunc(settleAfter, gc.settle)
 	defer settling.Stop()
 
 	select {

@@ -1,16 +1,18 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"maps"
 	"net"
 	"sync"
 	"testing"
 )
 
 // fakeMQTT is a broker small enough to trust: it gives what is published to every
-// connection that subscribed to anything, at the publisher's QoS, and answers. It
-// keeps no messages, but remembers which sessions it would have to keep.
+// connection that subscribed to anything, at the publisher's QoS, and answers. Of
+// messages it keeps those to be retained, for whoever subscribes to anything below '/#', and remembers which sessions it would have to keep.
 type fakeMQTT struct {
 	url     string
 	refuse  byte // the code in every CONNACK
@@ -25,6 +27,7 @@ type fakeMQTT struct {
 	mu          sync.Mutex
 	subscribers map[*fakeMQTTConn]bool
 	sessions    map[string]bool // that outlive their connections
+	retained    map[string][]byte
 	published   int
 	answered    int // PUBACKs and PUBCOMPs from subscribers
 	released    int // PUBRELs from publishers
@@ -47,7 +50,7 @@ func startFakeMQTT(tb testing.TB) *fakeMQTT {
 	}
 	b := &fakeMQTT{
 		url: "mqtt://" + ln.Addr().String(), grantAt: 2,
-		subscribers: make(map[*fakeMQTTConn]bool), sessions: make(map[string]bool),
+		subscribers: make(map[*fakeMQTTConn]bool), sessions: make(map[string]bool), retained: make(map[string][]byte),
 	}
 	var wg sync.WaitGroup
 	tb.Cleanup(func() {
@@ -70,6 +73,23 @@ func (b *fakeMQTT) leftovers() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.sessions)
+}
+
+// keep keeps a message for its topic; an empty one clears it.
+func (b *fakeMQTT) keep(topic string, body []byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(body) == 0 {
+		delete(b.retained, topic)
+		return
+	}
+	b.retained[topic] = bytes.Clone(body)
+}
+
+func (b *fakeMQTT) kept() map[string][]byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return maps.Clone(b.retained)
 }
 
 func (c *fakeMQTTConn) serve() {
@@ -112,7 +132,13 @@ func (c *fakeMQTTConn) handle(p mqttPacket) bool {
 			ack = append(ack, 0)
 		}
 		c.write(appendPacket(nil, mqttSuback, append(ack, qos)))
-		c.write(c.publish("$SYS/broker/version", 0, []byte("Fake")))
+		if !bytes.Contains(p.body, []byte("/#")) {
+			c.write(c.publish("$SYS/broker/version", 0, []byte("Fake")))
+			break
+		}
+		for topic, body := range c.b.kept() {
+			c.write(c.publish(topic, 0, body))
+		}
 	case mqttPublish:
 		return c.route(p)
 	case mqttPubrel & mqttTypeMask:
@@ -204,6 +230,9 @@ func (c *fakeMQTTConn) route(p mqttPacket) bool {
 	}
 	if c.version == mqtt5 {
 		body = body[1:]
+	}
+	if p.head&1 != 0 {
+		b.keep(name, body)
 	}
 	if qos == 0 && b.every > 0 && n%b.every != 0 {
 		return true
