@@ -58,7 +58,8 @@ const (
 	keyMarker          = 'm'
 )
 
-// A key that would be long is the letter and a hash of the rest. The value always says what the key stands for.
+// A key that would be long is the letter and a hash of the rest. The value says what the key stands for, but for retained messages, of
+// which there may be millions: theirs leaves out what the key says.
 func definitionKey(kind byte, names ...string) string {
 	const long = 512
 	b := []byte{kind}
@@ -71,6 +72,34 @@ func definitionKey(kind byte, names ...string) string {
 		b = append(b[:1], sum[:]...)
 	}
 	return string(b)
+}
+
+// cutName returns the first name in what is behind a key's letter, and what is behind that.
+func cutName(names string) (name, rest string, ok bool) {
+	var n uint64
+	for shift, i := 0, 0; i < len(names) && shift < 63; shift, i = shift+7, i+1 {
+		n |= uint64(names[i]&0x7f) << shift
+		if names[i] >= 0x80 {
+			continue
+		}
+		rest = names[i+1:]
+		if n > uint64(len(rest)) {
+			return "", "", false
+		}
+		return rest[:n], rest[n:], true
+	}
+	return "", "", false
+}
+
+// retainedNames returns what a retained message's definition is about, if its key says so. Of a key that is a hash that may come out by
+// chance.
+func retainedNames(definition string) (vhost, key string, ok bool) {
+	vhost, rest, ok := cutName(definition[1:])
+	if !ok {
+		return "", "", false
+	}
+	key, rest, ok = cutName(rest)
+	return vhost, key, ok && rest == ""
 }
 
 // maxArguments is how many bytes the arguments of one object may take, encoded.
@@ -276,15 +305,16 @@ func (r *retained) definition() Op {
 func (r *retained) key(key string) string { return definitionKey(keyRetained, r.vhost.name, key) }
 
 func (r *retained) placeDefinition(at *retainedMessage) Op {
-	t := field.Table{
-		{Key: "vhost", Value: r.vhost.name},
-		{Key: "key", Value: at.key},
-		{Key: "place", Value: int64(at.seq)},
+	definition := r.key(at.key)
+	t := make(field.Table, 0, 4)
+	if vhost, key, ok := retainedNames(definition); !ok || vhost != r.vhost.name || key != at.key {
+		t = append(t, field.Field{Key: "vhost", Value: r.vhost.name}, field.Field{Key: "key", Value: at.key})
 	}
+	t = append(t, field.Field{Key: "place", Value: int64(at.seq)})
 	if expires := at.expires(); expires != 0 {
 		t = append(t, field.Field{Key: "expires_ms", Value: expires})
 	}
-	return defineOp(r.key(at.key), 0, t)
+	return defineOp(definition, 0, t)
 }
 
 // defineOp encodes a definition. Arguments in it have been checked, and the rest was made here.

@@ -81,7 +81,9 @@ func (rc *recovery) definition(d *Definition) error {
 		rc.dedup(&r, d)
 	case keyDelayed:
 		rc.delayed(&r, d)
-	case keyLane, keyBinding, keySubscription, keyOutgoing, keyReceived, keyWill, keyRetained, keyPermission, keyTopicPermission:
+	case keyRetained:
+		rc.retained(&r, d)
+	case keyLane, keyBinding, keySubscription, keyOutgoing, keyReceived, keyWill, keyPermission, keyTopicPermission:
 		rc.late.add(d)
 	default:
 		r.err = fmt.Errorf("definition is of an unknown kind: a newer version of the broker wrote it")
@@ -132,8 +134,6 @@ func (rc *recovery) lateDefinition(d *Definition) error {
 		}
 	case keyWill:
 		rc.will(&r)
-	case keyRetained:
-		rc.retained(&r)
 	case keyPermission:
 		rc.permission(&r)
 	case keyTopicPermission:
@@ -144,7 +144,11 @@ func (rc *recovery) lateDefinition(d *Definition) error {
 
 // owner returns the vhost that a definition names.
 func (rc *recovery) owner(r *reader) *VHost {
-	name := readShared(r, "vhost", &rc.vhostName)
+	return rc.named(r, readShared(r, "vhost", &rc.vhostName))
+}
+
+// named returns a vhost.
+func (rc *recovery) named(r *reader, name string) *VHost {
 	if rc.lastVHost == nil || rc.lastVHost.name != name {
 		rc.lastVHost = rc.vhost(name)
 	}
@@ -374,8 +378,15 @@ func (rc *recovery) delayed(r *reader, d *Definition) {
 	r.err = fmt.Errorf("its %s does not exist", v.exchangeName(name))
 }
 
-func (rc *recovery) retained(r *reader) {
-	v, key, place := rc.owner(r), read[string](r, "key"), Seq(read[int64](r, "place"))
+// retained brings a retained message back. Its vhost was made before it. Versions before repeated in the value what the key says.
+func (rc *recovery) retained(r *reader, d *Definition) {
+	vhost, key, short := retainedNames(d.Key)
+	if _, whole := r.find("key"); whole {
+		vhost, key = readShared(r, "vhost", &rc.vhostName), read[string](r, "key")
+	} else if !short {
+		r.err = errors.New("neither its key nor its value says what it is about")
+	}
+	v, place := rc.named(r, vhost), Seq(read[int64](r, "place"))
 	expires, _ := readOptional[int64](r, "expires_ms")
 	if r.err == nil {
 		at := newRetained(key, place, expires)
