@@ -65,24 +65,29 @@ func rabbitHash(password string) string {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
+	return newFixtureOf(t)
+}
+
+func newFixtureOf(tb testing.TB) *fixture {
+	tb.Helper()
 	store := memstore.Open(memstore.Options{})
-	broker, err := core.Open(t.Context(), store, core.Options{})
+	broker, err := core.Open(tb.Context(), store, core.Options{})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		broker.Close()
 		if err := store.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	accounts, err := auth.NewAccounts(auth.AccountsOptions{Users: broker.Access()})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	internal, err := auth.NewInternal(accounts, auth.InternalOptions{})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	f := &fixture{broker: broker, log: new(syncBuffer)}
 	f.totals = func() Totals { return Totals{Queues: 3, Ready: 5, Unacked: 2, PublishedTotal: 11, Connections: 4} }
@@ -95,7 +100,7 @@ func newFixture(t *testing.T) *fixture {
 		LoginFailed: func(a net.Addr) { f.failed = append(f.failed, a) },
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	a := broker.Access()
 	for name, tags := range map[string][]string{
@@ -104,21 +109,21 @@ func newFixture(t *testing.T) *fixture {
 		u := core.User{
 			Name: name, Password: "rabbit_password_hashing_sha256:" + rabbitHash("pw"), Tags: tags, MaxConnections: -1, MaxChannels: -1,
 		}
-		must(t)(a.PutUser(t.Context(), u))
+		must(tb)(a.PutUser(tb.Context(), u))
 	}
-	must(t)(a.PutVHost(t.Context(), core.VHostInfo{Name: "v1", MaxConnections: 7, MaxQueues: -1}))
-	must(t)(a.PutVHost(t.Context(), core.VHostInfo{Name: "v2", MaxConnections: -1, MaxQueues: 9}))
-	must(t)(a.SetPermission(t.Context(), core.Permission{VHost: "v1", User: "mgt", Configure: "^c", Write: "", Read: ".*"}))
-	must(t)(a.SetTopicPermission(t.Context(), core.TopicPermission{VHost: "v1", User: "mgt", Exchange: "amq.topic", Write: "w", Read: "r"}))
+	must(tb)(a.PutVHost(tb.Context(), core.VHostInfo{Name: "v1", MaxConnections: 7, MaxQueues: -1}))
+	must(tb)(a.PutVHost(tb.Context(), core.VHostInfo{Name: "v2", MaxConnections: -1, MaxQueues: 9}))
+	must(tb)(a.SetPermission(tb.Context(), core.Permission{VHost: "v1", User: "mgt", Configure: "^c", Write: "", Read: ".*"}))
+	must(tb)(a.SetTopicPermission(tb.Context(), core.TopicPermission{VHost: "v1", User: "mgt", Exchange: "amq.topic", Write: "w", Read: "r"}))
 	return f
 }
 
-func must(t *testing.T) func(bool, error) {
-	t.Helper()
+func must(tb testing.TB) func(bool, error) {
+	tb.Helper()
 	return func(_ bool, err error) {
-		t.Helper()
+		tb.Helper()
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 }

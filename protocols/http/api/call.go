@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -238,6 +239,11 @@ func (c *call) reply(result any, err error) {
 		c.w.WriteHeader(status)
 		return
 	}
+	if r, ok := result.(*rows); ok {
+		header.Set("Content-Type", "application/json")
+		c.write(r)
+		return
+	}
 	body, err := encode(result)
 	if err != nil {
 		c.api.opt.Log.Error("cannot encode an answer", slog.String("path", c.r.URL.Path), slog.Any("err", err))
@@ -246,6 +252,35 @@ func (c *call) reply(result any, err error) {
 	header.Set("Content-Type", "application/json")
 	c.w.WriteHeader(status)
 	_, _ = c.w.Write(body) // a peer that went away needs no answer
+}
+
+// write writes a list row by row. One that cannot be put together ends with its
+// connection, so that nobody takes it for all there is.
+func (c *call) write(r *rows) {
+	to := bufio.NewWriterSize(c.w, 32<<10)
+	_ = to.WriteByte('[') // what cannot be written Flush tells of
+	first := true
+	err := r.each(c, func(row any) error {
+		b, err := encode(row)
+		if err != nil {
+			return err
+		}
+		if !first {
+			_ = to.WriteByte(',')
+		}
+		first = false
+		_, err = to.Write(b)
+		return err //nolint:wrapcheck // see below
+	})
+	_ = to.WriteByte(']')
+	if err == nil {
+		_ = to.Flush() // a peer that went away needs no answer
+		return
+	}
+	if c.r.Context().Err() == nil {
+		c.api.opt.Log.Warn("a list could not be written", slog.String("path", c.r.URL.Path), slog.Any("err", err))
+	}
+	panic(http.ErrAbortHandler)
 }
 
 // encode leaves "->" in names of connections as it is: nobody shows this as HTML.

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -93,11 +95,11 @@ func TestTopologyLists(t *testing.T) {
 		"/api/queues":              "mine orders other",
 		"/api/queues/v2":           "",
 		"/api/queues/v1?mqtt=true": "",
-		"/api/queues/v1?sort=messages&sort_reverse=true":          "orders mine other",
-		"/api/queues/v1?sort=name&sort_reverse=true":              "other orders mine",
-		"/api/exchanges/v1":                                       " amq.direct amq.fanout amq.headers amq.match amq.rabbitmq.trace amq.topic x",
-		"/api/vhosts/v1/channels":                                 "1.2.3.4:5 -> 6.7.8.9:10 (1)",
-		"/api/connections/1.2.3.4:5%20-%3E%206.7.8.9:10/channels": "1.2.3.4:5 -> 6.7.8.9:10 (1)",
+		"/api/queues/v1?sort=messages&sort_reverse=true": "orders mine other",
+		"/api/queues/v1?sort=name&sort_reverse=true":     "other orders mine",
+		"/api/exchanges/v1":                              " amq.direct amq.fanout amq.headers amq.match amq.rabbitmq.trace amq.topic x",
+		"/api/vhosts/v1/channels":                        "1.2.3.4:5 -> 6.7.8.9:10 (1)",
+		"/api/connections/" + inTopology + "/channels":   "1.2.3.4:5 -> 6.7.8.9:10 (1)",
 	} {
 		var names []string
 		for _, o := range get[[]jsonObject](t, f, path) {
@@ -107,33 +109,61 @@ func TestTopologyLists(t *testing.T) {
 			t.Errorf("%s: %q, want %q", path, got, want)
 		}
 	}
+	basics := `{"name":"orders","vhost":"v1","type":"classic","durable":true,"auto_delete":false,"exclusive":false,"node":"node-a","state":"running","arguments":{"x-message-ttl":60000}`
+	if w := f.as(t, "adm", "GET", "/api/queues/v1?disable_stats=true", ""); !strings.Contains(w.Body.String(), ","+basics+"},") {
+		t.Errorf("without statistics: %s", w.Body)
+	}
+	totals := basics + `,"messages":1,"messages_ready":1,"messages_unacknowledged":0},`
+	if w := f.as(t, "adm", "GET", "/api/queues/v1?disable_stats=true&enable_queue_totals=true", ""); !strings.Contains(w.Body.String(), ","+totals) {
+		t.Errorf("with totals alone: %s", w.Body)
+	}
 	p := get[page](t, f, "/api/queues/v1?page=2&page_size=1&name=R&use_regex=false")
 	if p.TotalCount != 3 || p.FilteredCount != 2 || p.ItemCount != 1 || p.PageCount != 2 || p.Items[0].(jsonObject)["name"] != "other" {
 		t.Errorf("a page: %+v", p)
 	}
 }
 
-// What the readers of RabbitMQ's API look at, with its type there.
-func TestTopologyFields(t *testing.T) {
+const inTopology = "1.2.3.4:5%20-%3E%206.7.8.9:10" // the connection
+
+// reader is a program that reads the API, and what it looks at there, with the type
+// that it has in RabbitMQ 3.10.8. Rates are another test's.
+type reader struct{ name, path, fields string }
+
+var readers = []reader{
+	{"KEDA's scaler", "/api/queues/v1/orders", "name:string messages:num messages_ready:num messages_unacknowledged:num message_stats.publish:num message_stats.deliver_get:num"},
+	{"KEDA's scaler, by an expression", "/api/queues/v1?page=1&use_regex=true&pagination=false&name=%5Eord&page_size=100", "items:list page_count:num items.0.name:string items.0.messages:num"},
+	{"rabbitmq_exporter, queues", "/api/queues?columns=", "0.vhost:string 0.name:string 0.durable:bool 0.policy:nil 0.state:string 0.node:string 0.messages:num 0.messages_ready:num " +
+		"0.messages_unacknowledged:num 0.messages_ready_ram:num 0.messages_ram:num 0.message_bytes:num 0.message_bytes_ready:num 0.message_bytes_ram:num 0.consumers:num " +
+		"0.consumer_utilisation:num 0.memory:num 0.head_message_timestamp:nil 0.arguments:map 0.effective_policy_definition:map " +
+		"0.message_stats.publish:num 0.message_stats.deliver:num 0.message_stats.deliver_no_ack:num 0.message_stats.redeliver:num 0.message_stats.ack:num 0.message_stats.get:num 0.message_stats.get_no_ack:num 0.message_stats.get_empty:num"},
+	{"rabbitmq_exporter, exchanges", "/api/exchanges", "0.vhost:string 0.name:string"},
+	{"Celery Flower", "/api/queues/v1", "1.name:string 1.messages:num 1.messages_ready:num 1.messages_unacknowledged:num 1.consumers:num"},
+	{"Terraform, a queue", "/api/queues/v1/orders", "name:string vhost:string type:string durable:bool auto_delete:bool arguments:map arguments.x-message-ttl:num"},
+	{"Terraform, an exchange", "/api/exchanges/v1/x", "name:string vhost:string type:string durable:bool auto_delete:bool internal:bool arguments:map"},
+	{"Terraform, bindings", "/api/bindings/v1", "0.source:string 0.vhost:string 0.destination:string 0.destination_type:string 0.routing_key:string 0.properties_key:string 0.arguments:map"},
+	{"rabbit-hole, a queue", "/api/queues/v1/mine", "exclusive:bool owner_pid_details.name:string owner_pid_details.peer_host:string owner_pid_details.peer_port:num exclusive_consumer_tag:nil " +
+		"single_active_consumer_tag:nil operator_policy:nil consumer_details:list incoming:list deliveries:list message_bytes_paged_out:num messages_paged_out:num consumer_capacity:num"},
+	{"rabbit-hole, channels", "/api/channels", "0.name:string 0.number:num 0.node:string 0.user:string 0.vhost:string 0.state:string 0.connection_details.name:string " +
+		"0.connection_details.peer_host:string 0.connection_details.peer_port:num 0.prefetch_count:num 0.global_prefetch_count:num 0.consumer_count:num 0.confirm:bool " +
+		"0.transactional:bool 0.messages_unacknowledged:num 0.messages_unconfirmed:num 0.messages_uncommitted:num 0.acks_uncommitted:num"},
+	{"rabbit-hole, a channel", "/api/channels/" + inTopology + "%20(1)", "name:string consumer_details:list publishes:list deliveries:list"},
+	{"rabbit-hole, consumers", "/api/consumers/v1", "0.consumer_tag:string 0.queue.name:string 0.queue.vhost:string 0.channel_details.name:string 0.channel_details.number:num " +
+		"0.channel_details.connection_name:string 0.channel_details.peer_host:string 0.channel_details.peer_port:num 0.channel_details.user:string 0.channel_details.node:string " +
+		"0.ack_required:bool 0.exclusive:bool 0.active:bool 0.activity_status:string 0.prefetch_count:num 0.arguments:map"},
+	{"rabbitmqadmin, a list", "/api/queues?columns=vhost,name,messages", "0.vhost:string 0.name:string 0.messages:num"},
+	{"a plugin of Nagios, a queue", "/api/queues/v1/orders", "messages:num messages_ready:num messages_unacknowledged:num consumers:num"},
+	{"a plugin of Nagios, an exchange", "/api/exchanges/v1/x", "name:string"},
+}
+
+func TestReadersFindWhatTheyLookAt(t *testing.T) {
 	f := newFixture(t)
 	f.topology(t)
-	for path, want := range map[string]string{
-		"/api/queues/v1/orders": "name:string vhost:string type:string durable:bool auto_delete:bool exclusive:bool node:string state:string arguments:map " +
-			"messages:num messages_ready:num messages_unacknowledged:num messages_ram:num message_bytes:num message_bytes_ready:num " +
-			"message_bytes_ram:num head_message_timestamp:nil memory:num consumers:num consumer_capacity:num consumer_utilisation:num " +
-			"exclusive_consumer_tag:nil single_active_consumer_tag:nil policy:nil operator_policy:nil effective_policy_definition:map " +
-			"message_stats:map message_stats.publish:num message_stats.deliver_get:num message_stats.ack:num consumer_details:list incoming:list deliveries:list",
-		"/api/queues/v1/mine": "exclusive:bool owner_pid_details:map owner_pid_details.name:string owner_pid_details.peer_host:string owner_pid_details.peer_port:num",
-		"/api/exchanges/v1/x": "name:string vhost:string type:string durable:bool auto_delete:bool internal:bool arguments:map policy:nil incoming:list outgoing:list",
-		"/api/channels/1.2.3.4:5%20-%3E%206.7.8.9:10%20(1)": "name:string number:num node:string user:string vhost:string state:string connection_details:map " +
-			"connection_details.name:string connection_details.peer_host:string connection_details.peer_port:num prefetch_count:num global_prefetch_count:num " +
-			"consumer_count:num confirm:bool transactional:bool messages_unacknowledged:num messages_unconfirmed:num messages_uncommitted:num acks_uncommitted:num consumer_details:list",
-	} {
-		o := get[jsonObject](t, f, path)
-		for field := range strings.FieldsSeq(want) {
-			name, kind, _ := strings.Cut(field, ":")
-			if got := kindOf(o, name); got != kind {
-				t.Errorf("%s: %s is a %s, want %s", path, name, got, kind)
+	for _, r := range readers {
+		body := get[any](t, f, r.path)
+		for want := range strings.FieldsSeq(r.fields) {
+			name, kind, _ := strings.Cut(want, ":")
+			if got := kindOf(body, name); got != kind {
+				t.Errorf("%s: %s of %s is a %s, want %s", r.name, name, r.path, got, kind)
 			}
 		}
 	}
@@ -144,13 +174,25 @@ func TestTopologyFields(t *testing.T) {
 	}
 }
 
-// kindOf names the JSON type of what is at a path of keys.
-func kindOf(o jsonObject, path string) string {
-	keys := strings.Split(path, ".")
-	if _, ok := o[keys[0]]; !ok {
-		return "missing"
+// kindOf names the JSON type of what is at a path of keys, and of places in lists.
+func kindOf(v any, path string) string {
+	for key := range strings.SplitSeq(path, ".") {
+		if l, ok := v.([]any); ok {
+			i, err := strconv.Atoi(key)
+			if err != nil || i >= len(l) {
+				return "missing"
+			}
+			v = l[i]
+			continue
+		}
+		m, _ := v.(jsonObject)
+		value, ok := m[key]
+		if !ok {
+			return "missing"
+		}
+		v = value
 	}
-	switch at(o, keys).(type) {
+	switch v.(type) {
 	case string:
 		return "string"
 	case float64:
@@ -186,4 +228,82 @@ func TestBindingsByTheirEnds(t *testing.T) {
 	} {
 		f.wantBody(t, path, want)
 	}
+}
+
+// A list is written row by row, and is a list also when it is empty.
+func TestListsAreWrittenRowByRow(t *testing.T) {
+	f := newFixture(t)
+	f.wantBody(t, "/api/queues/v1", `[]`)
+	f.inQueue(t, "a")
+	f.inQueue(t, "b")
+	f.wantBody(t, "/api/queues/v1?columns=name,vhost", `[{"name":"a","vhost":"v1"},{"name":"b","vhost":"v1"}]`)
+	var calls int
+	a := &rows{items: list{goesAway{&calls}, aQueue{f.broker.Queue("v1", "b")}}}
+	var names []any
+	if err := a.each(&call{api: f.API}, func(row any) error { names = append(names, row); return nil }); err != nil || len(names) != 1 || calls != 1 {
+		t.Errorf("what goes away meanwhile: %v rows, %v, asked for %d times", names, err, calls)
+	}
+}
+
+// goesAway is an item that is gone when it is to be written.
+type goesAway struct{ calls *int }
+
+func (goesAway) name() string { return "" }
+
+func (g goesAway) row(*call) any { //nolint:unparam // that is what it is for
+	*g.calls++
+	return nil
+}
+
+// manyQueues is how many queues the measurements have.
+const manyQueues = 50_000
+
+func BenchmarkListQueues(b *testing.B) {
+	f := newFixtureOf(b)
+	s, err := f.broker.Attach("v1", core.SessionOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	for i := range manyQueues {
+		if _, err := s.DeclareQueue(b.Context(), core.QueueSpec{Name: fmt.Sprintf("tenant-%d.orders", i)}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for _, path := range []string{
+		"/api/queues", "/api/queues?page=3&page_size=100", "/api/queues?page=1&name=9.or&page_size=100", "/api/queues?disable_stats=true&enable_queue_totals=true",
+		"/api/queues?columns=name,messages", "/api/queues?sort=messages&page=1",
+	} {
+		b.Run(path, func(b *testing.B) {
+			b.ReportAllocs()
+			var n discard
+			for b.Loop() {
+				r := httptest.NewRequestWithContext(b.Context(), http.MethodGet, path, nil)
+				r.SetBasicAuth("adm", "pw")
+				n.n = 0
+				f.ServeHTTP(&n, r)
+			}
+			b.ReportMetric(float64(n.n), "body-B/op")
+		})
+	}
+}
+
+// discard is an answer that nobody keeps.
+type discard struct {
+	header http.Header
+	n      int
+}
+
+func (d *discard) WriteHeader(int) {}
+
+func (d *discard) Header() http.Header {
+	if d.header == nil {
+		d.header = http.Header{}
+	}
+	return d.header
+}
+
+func (d *discard) Write(b []byte) (int, error) {
+	d.n += len(b)
+	return len(b), nil
 }

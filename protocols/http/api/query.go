@@ -1,11 +1,11 @@
 package api
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -49,8 +49,7 @@ func (c *call) shape(result any) (any, error) {
 		if _, other := result.(verdict); other || len(columns) == 0 {
 			return result, nil
 		}
-		m, err := generic(result)
-		return pick(m, columns), err
+		return pick(result, columns), nil
 	}
 	p := page{TotalCount: len(items)}
 	var err error
@@ -61,9 +60,7 @@ func (c *call) shape(result any) (any, error) {
 		}
 	}
 	if by := q.Get("sort"); by != "" {
-		if items, err = c.sorted(items, strings.Split(by, "."), q.Get("sort_reverse") == "true"); err != nil {
-			return nil, err
-		}
+		items = c.sorted(items, strings.Split(by, "."), q.Get("sort_reverse") == "true")
 	}
 	p.FilteredCount = len(items)
 	if paging {
@@ -71,33 +68,42 @@ func (c *call) shape(result any) (any, error) {
 			return nil, err
 		}
 	}
-	if p.Items, err = c.rows(items, columns); err != nil || !paging {
-		return p.Items, err
+	all := &rows{items, columns}
+	if !paging {
+		return all, nil
 	}
+	p.Items = list{}
+	err = all.each(c, func(row any) error {
+		p.Items = append(p.Items, row)
+		return nil
+	})
 	p.ItemCount = len(p.Items)
-	return p, nil
+	return p, err
 }
 
-// rows puts items together, reduced to columns if there are any.
-func (c *call) rows(items list, columns [][]string) (list, error) {
-	rows := make(list, 0, len(items))
-	for _, v := range items {
+// rows are an answer that is put together while it is written: however long it is,
+// one row at a time is in memory.
+type rows struct {
+	items   list
+	columns [][]string
+}
+
+// each calls f with each row, until that returns an error.
+func (r *rows) each(c *call, f func(row any) error) error {
+	for _, v := range r.items {
 		if i, ok := v.(item); ok {
-			v = i.row(c)
-		}
-		switch {
-		case v == nil:
-		case len(columns) == 0:
-			rows = append(rows, v)
-		default:
-			m, err := generic(v)
-			if err != nil {
-				return nil, err
+			if v = i.row(c); v == nil {
+				continue
 			}
-			rows = append(rows, pick(m, columns))
+		}
+		if len(r.columns) > 0 {
+			v = pick(v, r.columns)
+		}
+		if err := f(v); err != nil {
+			return err
 		}
 	}
-	return rows, nil
+	return nil
 }
 
 // cut returns the rows of the page that is asked for, and describes it.
@@ -148,51 +154,42 @@ func named(q url.Values, items list) (list, error) {
 	}
 	var kept list
 	for _, v := range items {
-		name, err := nameOf(v)
-		if err != nil {
-			return nil, err
-		}
-		if re.MatchString(name) {
+		if re.MatchString(nameOf(v)) {
 			kept = append(kept, v)
 		}
 	}
 	return kept, nil
 }
 
-func nameOf(v any) (string, error) {
+func nameOf(v any) string {
 	if i, ok := v.(item); ok {
-		return i.name(), nil
+		return i.name()
 	}
-	m, err := generic(v)
-	name, _ := m["name"].(string)
-	return name, err
+	name, _ := at(v, []string{"name"}).(string)
+	return name
 }
 
 // sorted returns items in the order of a value of theirs.
-func (c *call) sorted(items list, path []string, reverse bool) (list, error) {
-	type keyed struct{ item, key any }
+func (c *call) sorted(items list, path []string, reverse bool) list {
+	type keyed struct {
+		item any
+		key  sortKey
+	}
+	byName := slices.Equal(path, []string{"name"})
 	rows := make([]keyed, 0, len(items))
 	for _, v := range items {
-		r := keyed{item: v}
-		if i, ok := v.(item); ok {
-			if slices.Equal(path, []string{"name"}) {
-				r.key = i.name()
-				rows = append(rows, r)
-				continue
-			}
-			if v = i.row(c); v == nil {
-				continue
-			}
+		row := v
+		if i, ok := v.(item); ok && byName {
+			row = map[string]string{"name": i.name()}
+		} else if ok {
+			row = i.row(c)
 		}
-		m, err := generic(v)
-		if err != nil {
-			return nil, err
+		if row != nil {
+			rows = append(rows, keyed{v, keyOf(at(row, path))})
 		}
-		r.key = at(m, path)
-		rows = append(rows, r)
 	}
 	slices.SortStableFunc(rows, func(a, b keyed) int {
-		n := compareValues(a.key, b.key)
+		n := a.key.compare(&b.key)
 		if reverse {
 			return -n
 		}
@@ -202,47 +199,36 @@ func (c *call) sorted(items list, path []string, reverse bool) (list, error) {
 	for i := range rows {
 		ordered[i] = rows[i].item
 	}
-	return ordered, nil
+	return ordered
 }
 
-// compareValues orders numbers before texts, and what is neither before both.
-func compareValues(a, b any) int {
-	rank := func(v any) int {
-		switch v.(type) {
-		case json.Number:
-			return 1
-		case string:
-			return 2
-		}
-		return 0
-	}
-	switch x := a.(type) {
-	case json.Number:
-		if y, ok := b.(json.Number); ok {
-			f, _ := x.Float64() // out of range is an infinity, in its order
-			g, _ := y.Float64()
-			return cmp.Compare(f, g)
-		}
-	case string:
-		if y, ok := b.(string); ok {
-			return cmp.Compare(x, y)
-		}
-	}
-	return cmp.Compare(rank(a), rank(b))
+// A sortKey orders numbers before texts, and what is neither before both.
+type sortKey struct {
+	rank   int
+	number float64
+	text   string
 }
 
-// generic is an answer as a JSON object that can be looked into.
-func generic(v any) (m map[string]any, err error) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return nil, fmt.Errorf("encode an answer: %w", err)
+func keyOf(v any) sortKey {
+	if n, ok := v.(json.Number); ok {
+		f, _ := n.Float64() // out of range is an infinity, in its order
+		return sortKey{rank: 1, number: f}
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.UseNumber()
-	if err := d.Decode(&m); err != nil {
-		return nil, fmt.Errorf("look into an answer: %w", err)
+	switch r := reflect.ValueOf(v); {
+	case r.CanInt():
+		return sortKey{rank: 1, number: float64(r.Int())}
+	case r.CanUint():
+		return sortKey{rank: 1, number: float64(r.Uint())}
+	case r.CanFloat():
+		return sortKey{rank: 1, number: r.Float()}
+	case r.Kind() == reflect.String:
+		return sortKey{rank: 2, text: r.String()}
 	}
-	return m, nil
+	return sortKey{}
+}
+
+func (k *sortKey) compare(o *sortKey) int {
+	return cmp.Or(cmp.Compare(k.rank, o.rank), cmp.Compare(k.number, o.number), strings.Compare(k.text, o.text))
 }
 
 // splitPaths reads columns: names with dots between the levels, and commas
@@ -254,39 +240,4 @@ func splitPaths(s string) (paths [][]string) {
 		}
 	}
 	return paths
-}
-
-// at returns what is at a path, nil where there is nothing.
-func at(m map[string]any, path []string) any {
-	var v any = m
-	for _, key := range path {
-		m, _ := v.(map[string]any)
-		v = m[key]
-	}
-	return v
-}
-
-// pick reduces an object to some of its values, all where none are named.
-func pick(m map[string]any, paths [][]string) map[string]any {
-	if len(paths) == 0 {
-		return m
-	}
-	picked := map[string]any{}
-	for _, path := range paths {
-		v := at(m, path)
-		if v == nil {
-			continue
-		}
-		into := picked
-		for _, key := range path[:len(path)-1] {
-			next, ok := into[key].(map[string]any)
-			if !ok {
-				next = map[string]any{}
-				into[key] = next
-			}
-			into = next
-		}
-		into[path[len(path)-1]] = v
-	}
-	return picked
 }

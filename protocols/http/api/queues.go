@@ -20,6 +20,7 @@ type queueBasics struct {
 	Node       string         `json:"node"`
 	State      string         `json:"state"`
 	Arguments  map[string]any `json:"arguments"`
+	GovernedBy string         `json:"policy,omitempty"` // null where there are statistics
 }
 
 // queueTotals are the numbers that a list without statistics has where they are
@@ -132,7 +133,7 @@ func (c *call) queueOf(i *core.QueueInfo) queue {
 func (c *call) basicsOf(i *core.QueueInfo) queueBasics {
 	return queueBasics{
 		Name: i.Name, VHost: i.VHost, Type: i.Type, Durable: i.Durable, AutoDelete: i.AutoDelete, Exclusive: i.Exclusive,
-		Node: c.api.opt.Node, State: "running", Arguments: object(i.Args),
+		Node: c.api.opt.Node, State: "running", Arguments: object(i.Args), GovernedBy: i.Policy.Policy,
 	}
 }
 

@@ -30,18 +30,18 @@ func TestRates(t *testing.T) {
 	f.wantBody(t, "/api/overview?columns=message_stats.publish,message_stats.publish_details,queue_totals.messages_details",
 		`{"message_stats":{"publish":160,"publish_details":{"rate":2}},"queue_totals":{"messages_details":{"rate":0}}}`)
 	f.wantBody(t, "/api/overview?columns=message_stats.publish_details&msg_rates_age=10&msg_rates_incr=5",
-		`{"message_stats":{"publish_details":{"avg":153.33333333333334,"avg_rate":1,"rate":2,"samples":[`+
-			`{"sample":160,"timestamp":1800000015000},{"sample":150,"timestamp":1800000010000},{"sample":150,"timestamp":1800000005000}]}}}`)
+		`{"message_stats":{"publish_details":{"rate":2,"samples":[`+
+			`{"sample":160,"timestamp":1800000015000},{"sample":150,"timestamp":1800000010000},{"sample":150,"timestamp":1800000005000}],"avg_rate":1,"avg":153.33333333333334}}}`)
 	f.wantBody(t, "/api/overview?columns=queue_totals.messages_details&lengths_age=60&lengths_incr=15",
-		`{"queue_totals":{"messages_details":{"avg":35,"avg_rate":-0.6666666666666666,"rate":-0.6666666666666666,"samples":[`+
-			`{"sample":30,"timestamp":1800000015000},{"sample":40,"timestamp":1800000000000}]}}}`)
+		`{"queue_totals":{"messages_details":{"rate":-0.6666666666666666,"samples":[`+
+			`{"sample":30,"timestamp":1800000015000},{"sample":40,"timestamp":1800000000000}],"avg_rate":-0.6666666666666666,"avg":35}}}`)
 	f.wantBody(t, "/api/nodes/node-a?columns=mem_used,mem_used_details", `{"mem_used":500,"mem_used_details":{"rate":0}}`)
 	f.wantBody(t, "/api/connections?columns=recv_oct_details,send_oct_details", `[{"recv_oct_details":{"rate":0},"send_oct_details":{"rate":0}}]`)
 	info.BytesIn = 4000
 	sample()
 	f.wantBody(t, "/api/connections?columns=recv_oct,recv_oct_details", `[{"recv_oct":4000,"recv_oct_details":{"rate":100}}]`)
 	f.wantBody(t, "/api/connections/a?columns=recv_oct_details&data_rates_age=5&data_rates_incr=5",
-		`{"recv_oct_details":{"avg":3750,"avg_rate":100,"rate":100,"samples":[{"sample":4000,"timestamp":1800000020000},{"sample":3500,"timestamp":1800000015000}]}}`)
+		`{"recv_oct_details":{"rate":100,"samples":[{"sample":4000,"timestamp":1800000020000},{"sample":3500,"timestamp":1800000015000}],"avg_rate":100,"avg":3750}}`)
 }
 
 func TestRates_Windows(t *testing.T) {
