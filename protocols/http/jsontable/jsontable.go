@@ -70,7 +70,7 @@ func (t *Table) UnmarshalJSON(text []byte) error {
 		return err //nolint:wrapcheck // the JSON has been found valid
 	}
 	m, ok := v.(map[string]any)
-	if !ok {
+	if !ok && v != nil { // some clients write null for an empty one
 		return errors.New("it should be an object")
 	}
 	*t = Table(Of(m))
