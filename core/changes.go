@@ -122,7 +122,7 @@ func (c Changes) DeclareQueue(vhost string, spec QueueSpec) error {
 
 // CheckQueue returns what DeclareQueue would refuse; the vhost need not exist yet.
 func (c Changes) CheckQueue(vhost string, spec QueueSpec) error {
-	s := Session{broker: c.broker, vhost: c.vhost(vhost)}
+	s := c.vhost(vhost).session()
 	spec.Name = cleanName(spec.Name)
 	s.vhost.mu.Lock()
 	defer s.vhost.mu.Unlock()
@@ -150,7 +150,8 @@ func (c Changes) session(op, vhost string) (*Session, error) {
 	if v == nil {
 		return nil, noVHost(op, vhost)
 	}
-	return &Session{broker: c.broker, vhost: v}, nil
+	s := v.session()
+	return &s, nil
 }
 
 // vhost returns a vhost, or for checks what it would be if it were made.

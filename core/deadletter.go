@@ -114,7 +114,7 @@ func (q *Queue) bury() error {
 		}
 		batch = []dead{*bare}
 	}
-	s := Session{broker: q.vhost.broker, vhost: q.vhost}
+	s := q.vhost.session()
 	u := s.unit()
 	ended := map[*lane][]Seq{}
 	for i := range batch {

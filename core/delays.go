@@ -365,7 +365,7 @@ func (e *delayed) retains() bool {
 // routeRetained publishes one message that is to be kept for its key: see Session.publishRetained. Its place ends in the same unit.
 func (d *delays) routeRetained(e *delayed) {
 	x := d.exchange
-	s := Session{broker: x.vhost.broker, vhost: x.vhost}
+	s := x.vhost.session()
 	m := e.msg.undelayed(s.broker.now())
 	x.vhost.retained.set(m, func(kept *Pair, ops []Op) (missed bool) {
 		s.routeFrom(x, m)
@@ -385,7 +385,7 @@ func (d *delays) routeRetained(e *delayed) {
 // routeAll publishes messages that are due, and ends their places, in one unit.
 func (d *delays) routeAll(due []delayed) {
 	x := d.exchange
-	s := Session{broker: x.vhost.broker, vhost: x.vhost}
+	s := x.vhost.session()
 	u := unit{broker: s.broker}
 	x.vhost.dedups.mu.Lock()
 	defer x.vhost.dedups.mu.Unlock()

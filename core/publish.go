@@ -16,6 +16,7 @@ func (s *Session) Publish(m *Message, c Completion, tag uint64) (routed int, err
 }
 
 func (s *Session) publish(m *Message, c Completion, tag uint64) (routed int, err error) {
+	s.prepare()
 	if s.link != nil {
 		m.origin = s.link.sub.serial
 	}

@@ -231,7 +231,7 @@ func (rc *recovery) binding(r *reader) error {
 	if r.err != nil {
 		return r.err
 	}
-	s := Session{broker: rc.Broker, vhost: v}
+	s := v.session()
 	bound, id, err := s.newBinding("recover binding", spec)
 	if err != nil {
 		return err

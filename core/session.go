@@ -108,6 +108,12 @@ type push struct {
 	match Match
 }
 
+// session is one of the engine's own, which no connection has and no Authorizer is asked about. It has scratch from the start: only what
+// Attach opens begins without, and its verbs prepare before they use any.
+func (v *VHost) session() Session {
+	return Session{broker: v.broker, vhost: v, scratch: new(scratch)}
+}
+
 // prepare sees to it that there is scratch.
 func (s *Session) prepare() {
 	if s.scratch == nil {

@@ -19,7 +19,7 @@ func (b *Broker) Tell(vhost string, m *Message) (told int) {
 	if v == nil {
 		return 0
 	}
-	s := Session{broker: b, vhost: v, scratch: new(scratch)}
+	s := v.session()
 	for _, edge := range (*v.exchange(TopicExchange).table.Load()).match(m, nil, nil) {
 		if n := edge.subscription; n != nil && n.sub != nil {
 			s.reach(n, m)

@@ -131,7 +131,8 @@ func (sub *Subscriber) publishWill() {
 	if sub.vhost.orphans[sub.name] == sub {
 		delete(sub.vhost.orphans, sub.name)
 	}
-	s := Session{broker: sub.vhost.broker, vhost: sub.vhost, scratch: &scratch{extra: ops}}
+	s := sub.vhost.session()
+	s.extra = ops
 	// The exchange is always there; a will that reaches nobody is over all the same.
 	if n, err := s.Publish(m, nil, 0); n == 0 || err != nil {
 		s.Confirm(nil, 0)
