@@ -82,7 +82,7 @@ func TestPersistentMapKeepsKeysOfEqualHash(t *testing.T) {
 	var root *pnode[int]
 	added := false
 	for i := range 5 {
-		root = root.with(deepest, 42, pslot[int]{key: strconv.Itoa(i), value: i}, &added)
+		root = root.with(deepest, 42, pentry[int]{key: strconv.Itoa(i), value: i}, &added)
 	}
 	removed := false
 	root = root.without(deepest, 42, "3", &removed)
@@ -152,4 +152,20 @@ func TestEntryHeapPopsInOrderOfPlaces(t *testing.T) {
 			}
 		}
 	})
+}
+
+// BenchmarkPersistentMap is what the coming and going of a client costs in the map of its kind.
+func BenchmarkPersistentMap(b *testing.B) {
+	const n = 20_000
+	var m pmap[int]
+	keys := make([]string, 2*n)
+	for i := range keys {
+		if keys[i] = "client-" + strconv.Itoa(i); i < n {
+			m = m.with(keys[i], i)
+		}
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		m = m.with(keys[n+i%n], i).without(keys[n+i%n])
+	}
 }

@@ -15,16 +15,17 @@ type pmap[V any] struct {
 	size int
 }
 
-// pnode holds one slot per set bit of bitmap, in bit order. At the deepest level bitmap is unused and the slots, whose whole hashes
-// are equal, are searched one by one.
+// pnode holds one entry or one child per hash value of its level: entries per set bit of keyed, in bit order, children per set bit of
+// parted. They are apart because nodes near the root have children alone: a change copies 8 bytes for each and not what an entry takes. At
+// the deepest level the entries, whose whole hashes are equal, are searched one by one. What is not changed is shared with the old
+// version, also of one node.
 type pnode[V any] struct {
-	bitmap uint32
-	slots  []pslot[V]
+	keyed, parted uint32
+	entries       []pentry[V]
+	children      []*pnode[V]
 }
 
-// pslot is a key with its value, or, where child is set, a node of the next level.
-type pslot[V any] struct {
-	child *pnode[V]
+type pentry[V any] struct {
 	key   string
 	value V
 }
@@ -54,35 +55,29 @@ func (m pmap[V]) find(key string, hash uint64) (value V, ok bool) {
 		return value, false
 	}
 	n := m.root
-	for shift := 0; ; shift += pmapBits {
-		if shift > pmapDepth {
-			for i := range n.slots {
-				if n.slots[i].key == key {
-					return n.slots[i].value, true
-				}
+	for shift := 0; shift <= pmapDepth; shift += pmapBits {
+		bit := bitAt(hash, shift)
+		if n.parted&bit != 0 {
+			n = n.children[before(n.parted, bit)]
+			continue
+		}
+		if n.keyed&bit != 0 {
+			if e := &n.entries[before(n.keyed, bit)]; e.key == key {
+				return e.value, true
 			}
-			return value, false
 		}
-		bit := uint32(1) << (hash >> shift & 31)
-		if n.bitmap&bit == 0 {
-			return value, false
-		}
-		s := &n.slots[bits.OnesCount32(n.bitmap&(bit-1))]
-		switch {
-		case s.child != nil:
-			n = s.child
-		case s.key == key:
-			return s.value, true
-		default:
-			return value, false
-		}
+		return value, false
 	}
+	if i := n.collided(key); i >= 0 {
+		return n.entries[i].value, true
+	}
+	return value, false
 }
 
 // with returns the map in which key has value.
 func (m pmap[V]) with(key string, value V) pmap[V] {
 	added := false
-	root := m.root.with(0, pmapHash(key), pslot[V]{key: key, value: value}, &added)
+	root := m.root.with(0, pmapHash(key), pentry[V]{key: key, value: value}, &added)
 	size := m.size
 	if added {
 		size++
@@ -122,134 +117,172 @@ func (n *pnode[V]) walk(yield func(string, V) bool) bool {
 	if n == nil {
 		return true
 	}
-	for i := range n.slots {
-		s := &n.slots[i]
-		if s.child != nil {
-			if !s.child.walk(yield) {
-				return false
-			}
-		} else if !yield(s.key, s.value) {
+	for i := range n.entries {
+		if e := &n.entries[i]; !yield(e.key, e.value) {
+			return false
+		}
+	}
+	for _, child := range n.children {
+		if !child.walk(yield) {
 			return false
 		}
 	}
 	return true
 }
 
-func (n *pnode[V]) with(shift int, hash uint64, s pslot[V], added *bool) *pnode[V] {
+func (n *pnode[V]) with(shift int, hash uint64, e pentry[V], added *bool) *pnode[V] {
 	if n == nil {
 		*added = true
-		return &pnode[V]{bitmap: bitAt(hash, shift), slots: []pslot[V]{s}}
+		return &pnode[V]{keyed: bitAt(hash, shift), entries: []pentry[V]{e}}
 	}
 	if shift > pmapDepth {
-		return n.withCollision(s, added)
+		return n.withCollision(e, added)
 	}
+	next := *n
 	bit := bitAt(hash, shift)
-	i := bits.OnesCount32(n.bitmap & (bit - 1))
-	if n.bitmap&bit == 0 {
-		*added = true
-		return &pnode[V]{bitmap: n.bitmap | bit, slots: inserted(n.slots, i, s)}
-	}
-	old := n.slots[i]
+	i, j := before(n.keyed, bit), before(n.parted, bit)
 	switch {
-	case old.child != nil:
-		s = pslot[V]{child: old.child.with(shift+pmapBits, hash, s, added)}
-	case old.key != s.key:
-		s = pslot[V]{child: below(shift, old).with(shift+pmapBits, hash, s, added)}
+	case n.parted&bit != 0:
+		next.children = replaced(n.children, j, n.children[j].with(shift+pmapBits, hash, e, added))
+	case n.keyed&bit == 0:
+		*added = true
+		next.keyed |= bit
+		next.entries = inserted(n.entries, i, e)
+	case n.entries[i].key == e.key:
+		next.entries = replaced(n.entries, i, e)
+	default:
+		next.part(bit, cutOut(n.entries, i), inserted(n.children, j, below(shift, n.entries[i]).with(shift+pmapBits, hash, e, added)))
 	}
-	slots := slices.Clone(n.slots)
-	slots[i] = s
-	return &pnode[V]{bitmap: n.bitmap, slots: slots}
+	return &next
 }
 
-// inserted returns slots with s at i. It has room for no more: nobody adds to it.
-func inserted[V any](slots []pslot[V], i int, s pslot[V]) []pslot[V] {
-	next := make([]pslot[V], len(slots)+1)
-	copy(next, slots[:i])
-	next[i] = s
-	copy(next[i+1:], slots[i:])
+// part makes an entry of n the child that it is in now.
+func (n *pnode[V]) part(bit uint32, entries []pentry[V], children []*pnode[V]) {
+	n.keyed &^= bit
+	n.parted |= bit
+	n.entries, n.children = entries, children
+}
+
+// inserted returns a copy of list with e at i. It has room for no more: nobody adds to it.
+func inserted[E any](list []E, i int, e E) []E {
+	next := make([]E, len(list)+1)
+	copy(next, list[:i])
+	next[i] = e
+	copy(next[i+1:], list[i:])
 	return next
 }
 
-// below returns a node of the level below shift that holds s alone.
-func below[V any](shift int, s pslot[V]) *pnode[V] {
-	return &pnode[V]{bitmap: bitAt(pmapHash(s.key), shift+pmapBits), slots: []pslot[V]{s}}
+// replaced returns a copy of list with e at i.
+func replaced[E any](list []E, i int, e E) []E {
+	next := make([]E, len(list))
+	copy(next, list)
+	next[i] = e
+	return next
+}
+
+// cutOut returns a copy of list without what is at i.
+func cutOut[E any](list []E, i int) []E {
+	if len(list) == 1 {
+		return nil
+	}
+	next := make([]E, len(list)-1)
+	copy(next, list[:i])
+	copy(next[i:], list[i+1:])
+	return next
+}
+
+// below returns a node of the level below shift that holds e alone.
+func below[V any](shift int, e pentry[V]) *pnode[V] {
+	return &pnode[V]{keyed: bitAt(pmapHash(e.key), shift+pmapBits), entries: []pentry[V]{e}}
 }
 
 // at returns where key's value is, made where there is none. It changes nodes in place.
 func (n *pnode[V]) at(key string, hash uint64) (value *V, added bool) {
 	for shift := 0; shift <= pmapDepth; shift += pmapBits {
 		bit := bitAt(hash, shift)
-		i := bits.OnesCount32(n.bitmap & (bit - 1))
-		if n.bitmap&bit == 0 {
-			n.bitmap |= bit
-			n.slots = slices.Insert(n.slots, i, pslot[V]{key: key})
-			return &n.slots[i].value, true
+		i, j := before(n.keyed, bit), before(n.parted, bit)
+		switch {
+		case n.parted&bit != 0:
+		case n.keyed&bit == 0:
+			n.keyed |= bit
+			n.entries = slices.Insert(n.entries, i, pentry[V]{key: key})
+			return &n.entries[i].value, true
+		case n.entries[i].key == key:
+			return &n.entries[i].value, false
+		default:
+			child := below(shift, n.entries[i])
+			n.part(bit, slices.Delete(n.entries, i, i+1), slices.Insert(n.children, j, child))
 		}
-		s := &n.slots[i]
-		if s.child == nil {
-			if s.key == key {
-				return &s.value, false
-			}
-			*s = pslot[V]{child: below(shift, *s)}
-		}
-		n = s.child
+		n = n.children[j]
 	}
-	i := slices.IndexFunc(n.slots, func(o pslot[V]) bool { return o.key == key })
-	if i >= 0 {
-		return &n.slots[i].value, false
+	if i := n.collided(key); i >= 0 {
+		return &n.entries[i].value, false
 	}
-	n.slots = append(n.slots, pslot[V]{key: key})
-	return &n.slots[len(n.slots)-1].value, true
+	n.entries = append(n.entries, pentry[V]{key: key})
+	return &n.entries[len(n.entries)-1].value, true
 }
 
-func (n *pnode[V]) withCollision(s pslot[V], added *bool) *pnode[V] {
-	slots := slices.Clone(n.slots)
-	i := slices.IndexFunc(slots, func(o pslot[V]) bool { return o.key == s.key })
-	if i < 0 {
-		*added = true
-		slots = append(slots, s)
-	} else {
-		slots[i] = s
+// collided returns where key is in a node of the deepest level, -1 if it is not there.
+func (n *pnode[V]) collided(key string) int {
+	return slices.IndexFunc(n.entries, func(e pentry[V]) bool { return e.key == key })
+}
+
+func (n *pnode[V]) withCollision(e pentry[V], added *bool) *pnode[V] {
+	if i := n.collided(e.key); i >= 0 {
+		return &pnode[V]{entries: replaced(n.entries, i, e)}
 	}
-	return &pnode[V]{bitmap: n.bitmap, slots: slots}
+	*added = true
+	return &pnode[V]{entries: inserted(n.entries, len(n.entries), e)}
 }
 
 // without returns nil for a node that would be empty.
-func (n *pnode[V]) without(shift int, hash uint64, key string, removed *bool) *pnode[V] {
+func (n *pnode[V]) without(shift int, hash uint64, key string, found *bool) *pnode[V] {
 	if n == nil {
 		return nil
 	}
-	var i int
-	var bit uint32
+	next := *n
 	if shift > pmapDepth {
-		i = slices.IndexFunc(n.slots, func(o pslot[V]) bool { return o.key == key })
-	} else {
-		bit = bitAt(hash, shift)
-		i = bits.OnesCount32(n.bitmap & (bit - 1))
-		if n.bitmap&bit == 0 {
-			i = -1
+		i := n.collided(key)
+		if i < 0 {
+			return n
 		}
+		*found = true
+		next.entries = cutOut(n.entries, i)
+		return next.unlessEmpty()
 	}
-	if i < 0 {
+	bit := bitAt(hash, shift)
+	i, j := before(n.keyed, bit), before(n.parted, bit)
+	switch {
+	case n.parted&bit != 0:
+		child := n.children[j].without(shift+pmapBits, hash, key, found)
+		switch {
+		case !*found:
+			return n
+		case child != nil:
+			next.children = replaced(n.children, j, child)
+		default:
+			next.parted &^= bit
+			next.children = cutOut(n.children, j)
+		}
+	case n.keyed&bit != 0 && n.entries[i].key == key:
+		*found = true
+		next.keyed &^= bit
+		next.entries = cutOut(n.entries, i)
+	default:
 		return n
 	}
-	s := n.slots[i]
-	if s.child != nil {
-		child := s.child.without(shift+pmapBits, hash, key, removed)
-		if child != nil {
-			slots := slices.Clone(n.slots)
-			slots[i] = pslot[V]{child: child}
-			return &pnode[V]{bitmap: n.bitmap, slots: slots}
-		}
-	} else if s.key != key {
-		return n
-	}
-	*removed = true
-	if len(n.slots) == 1 {
+	return next.unlessEmpty()
+}
+
+func (n *pnode[V]) unlessEmpty() *pnode[V] {
+	if len(n.entries) == 0 && len(n.children) == 0 {
 		return nil
 	}
-	return &pnode[V]{bitmap: n.bitmap &^ bit, slots: slices.Delete(slices.Clone(n.slots), i, i+1)}
+	return n
 }
+
+// before is how many bits are set in front of one.
+func before(set, bit uint32) int { return bits.OnesCount32(set & (bit - 1)) }
 
 // bitAt is the bit of hash in a node at this shift; below the last level every key shares one.
 func bitAt(hash uint64, shift int) uint32 {
