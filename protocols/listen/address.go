@@ -89,7 +89,7 @@ func openAddress(ctx context.Context, addr string) ([]net.Listener, error) {
 		return nil, err
 	}
 	// TCP_NODELAY is already on: package net sets it on every TCP connection.
-	lc := net.ListenConfig{KeepAliveConfig: keepAlive()}
+	lc := listenConfig()
 	if host == "" {
 		ln, err := lc.Listen(ctx, "tcp", addr)
 		if err != nil {

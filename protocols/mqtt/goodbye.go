@@ -28,14 +28,15 @@ func errAttr(err error) slog.Attr { return slog.String("err", clipped(err.Error(
 // log returns a logger that names the connection. It is made for each line:
 // most connections log two in their life.
 func (c *conn) log() *slog.Logger {
-	log := c.srv.opt.Log.With(slog.String("conn", c.nc.RemoteAddr().String()))
+	attrs := make([]any, 1, 4) // for one With: each copies what the logger has
+	attrs[0] = slog.String("conn", c.nc.RemoteAddr().String())
 	if c.clientID != "" {
-		log = log.With(slog.String("client", clipped(c.clientID)))
+		attrs = append(attrs, slog.String("client", clipped(c.clientID)))
 	}
 	if c.user != "" {
-		log = log.With(slog.String("user", clipped(c.user)), slog.String("vhost", c.vhost))
+		attrs = append(attrs, slog.String("user", clipped(c.user)), slog.String("vhost", c.vhost))
 	}
-	return log
+	return c.srv.opt.Log.With(attrs...)
 }
 
 // logOpened tells of a connection that is open.
