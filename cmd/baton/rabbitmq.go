@@ -32,6 +32,8 @@ type rabbitTool struct {
 	quiet   bool
 	silent  bool // also without the heads of tables
 	format  string
+
+	priority, applyTo string // of set_policy
 }
 
 // defaultToolTimeout is RabbitMQ's for awaiting a start.
@@ -74,6 +76,8 @@ func (t *rabbitTool) addFlags(root *cobra.Command) {
 	flags.BoolVarP(&t.quiet, "quiet", "q", false, "print the result alone")
 	flags.BoolVarP(&t.silent, "silent", "s", false, "print the result alone, tables without their heads")
 	flags.BoolVar(&t.silent, "no-table-headers", false, "the same")
+	flags.StringVar(&t.priority, "priority", "0", "`number` of a policy: the highest counts")
+	flags.StringVar(&t.applyTo, "apply-to", "all", "`what` a policy applies to: all, queues, classic_queues, quorum_queues or exchanges")
 	flags.StringVar(&t.format, "formatter", "table", "table or json, as a `name`")
 }
 

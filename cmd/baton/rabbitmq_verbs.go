@@ -37,15 +37,25 @@ func (t *rabbitTool) verbs() []toolVerb {
 		{"ping", "Say whether the broker's process answers", cobra.NoArgs, pingTool},
 		{"status", "Show what the broker is and how it is", cobra.NoArgs, statusTool},
 		{"await_startup", "Wait until the broker serves", cobra.NoArgs, awaitStartup},
+		{"cluster_status", "Show the broker as a cluster of one", cobra.NoArgs, clusterStatus},
 	}
+	verbs = append(verbs, listVerbs()...)
 	if t.name == "rabbitmq-diagnostics" {
 		return append(verbs,
 			toolVerb{"check_running", "Say whether the broker serves clients", cobra.NoArgs, checkRunning},
+			toolVerb{"check_alarms", "Say whether publishers wait for memory or disk", cobra.NoArgs, checkLocalAlarms},
+			toolVerb{"check_virtual_hosts", "Say whether the broker serves clients", cobra.NoArgs, checkRunning},
+			toolVerb{"is_running", "Say whether the broker serves clients", cobra.NoArgs, checkRunning},
+			toolVerb{"check_port_listener PORT", "Say whether a port is open", cobra.ExactArgs(1), checkListener},
+			toolVerb{"check_protocol_listener PROTOCOL", "Say whether an address is open for a protocol", cobra.ExactArgs(1), checkListener},
 			toolVerb{"check_local_alarms", "Say whether publishers wait for memory or disk", cobra.NoArgs, checkLocalAlarms},
 			toolVerb{"check_port_connectivity", "Connect to each port that is open for clients", cobra.NoArgs, checkPorts},
 		)
 	}
+	verbs = append(verbs, t.changeVerbs()...)
 	return append(verbs,
+		toolVerb{"wait [PIDFILE]", "Wait until the broker serves", cobra.MaximumNArgs(1), awaitStartup},
+		toolVerb{"node_health_check", "Say whether the broker serves clients", cobra.NoArgs, checkRunning},
 		toolVerb{
 			"set_vm_memory_high_watermark FRACTION | absolute SIZE", "Set the memory watermark until the broker ends",
 			cobra.RangeArgs(1, 2), setMemoryWatermark,
@@ -105,6 +115,7 @@ type toolOverview struct {
 	Product   string         `json:"product_version"`
 	Version   string         `json:"rabbitmq_version"`
 	Node      string         `json:"node"`
+	Cluster   string         `json:"cluster_name"`
 	Totals    map[string]int `json:"object_totals"`
 	Listeners []struct {
 		Protocol string `json:"protocol"`
@@ -262,7 +273,7 @@ func (c *toolCall) list(what, path string, columns []string) error {
 	for _, row := range rows {
 		cells := make([]string, len(columns))
 		for i, name := range columns {
-			cells[i] = cellText(row[name])
+			cells[i] = cellText(column(row, name))
 		}
 		s.WriteString(strings.Join(cells, "\t") + "\n")
 	}
@@ -275,7 +286,7 @@ func reduced(rows []map[string]json.RawMessage, columns []string) []map[string]j
 	for i, row := range rows {
 		out[i] = make(map[string]json.RawMessage, len(columns))
 		for _, name := range columns {
-			if v, ok := row[name]; ok {
+			if v := column(row, name); v != nil {
 				out[i][name] = v
 			}
 		}

@@ -30,6 +30,9 @@ func (p *program) run(ctx context.Context) exitCode {
 	if tool := p.rabbitTool(); tool != nil {
 		return p.runTool(ctx, tool)
 	}
+	if p.isAdminTool() {
+		return p.runAdminTool(ctx, p.rabbitmqadmin())
+	}
 	root, started := p.rootCommand()
 	root.SetArgs(p.args)
 	root.SetOut(p.stdout)

@@ -140,7 +140,7 @@ func TestVHosts(t *testing.T) {
 		{"PUT", "/api/vhosts/x", `{"tags":1}`, 400, badBody + `tags should be a list of strings, or a string with commas"}`},
 		{"PUT", "/api/vhosts/x", `{"default_queue_type":"bogus"}`, 400, `{"error":"bad_request","reason":"default_queue_type \"bogus\" is not one of`},
 		{"PUT", "/api/vhosts/x", `{"tracing":true}`, 400, badBody + `tracing is not supported"}`},
-		{"PUT", "/api/vhosts/x", `{"tracing":"true"}`, 400, badBody + `tracing should be a boolean, actually was a string"}`},
+		{"PUT", "/api/vhosts/x", `{"tracing":"true"}`, 400, badBody + `tracing is not supported"}`},
 		{"PUT", "/api/vhosts/" + strings.Repeat("n", 256), "", 400, `{"error":"bad_request","reason":"the name of a vhost`},
 		{"GET", "/api/vhosts/x", "", 404, gone},
 		{"GET", "/api/vhosts?columns=name", "", 200, `=[{"name":"/"},{"name":"a/b"},{"name":"plain"},{"name":"v1"},{"name":"v2"}]`},

@@ -81,7 +81,7 @@ func putVHost(c *call) (any, error) {
 		Description *string `json:"description"`
 		Tags        *tags   `json:"tags"`
 		QueueType   *string `json:"default_queue_type"`
-		Tracing     bool    `json:"tracing"`
+		Tracing     flag    `json:"tracing"`
 	}
 	if err := c.decode(&body); err != nil {
 		return nil, err
