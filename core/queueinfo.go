@@ -51,6 +51,9 @@ func (b *Broker) Queues(vhost string) iter.Seq[*Queue] {
 	}
 }
 
+// AllQueues yields the queues of all vhosts, in no order.
+func (b *Broker) AllQueues() iter.Seq[*Queue] { return b.allQueues() }
+
 // Queue returns a queue, nil if there is none of that name.
 func (b *Broker) Queue(vhost, name string) *Queue {
 	if v := b.vhost(vhost); v != nil {
@@ -67,6 +70,13 @@ func (q *Queue) IsSubscribers() bool { return q.isSubscribers() }
 
 // VHost is the name of the vhost that the queue is in.
 func (q *Queue) VHost() string { return q.vhost.name }
+
+// Counts returns what is counted of the queue: less than Info, for those who look often.
+func (q *Queue) Counts() QueueStats {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.stats
+}
 
 // Info describes the queue. false: it is gone.
 func (q *Queue) Info() (info QueueInfo, ok bool) {

@@ -411,7 +411,7 @@ func adminSettings() []setting {
 		},
 		{
 			key: "ha.advertise", def: auto, unit: "URLs or auto", list: true, held: true, own: true,
-			doc:  "Where clients reach this node while it is the primary, as `amqp://HOST:PORT`, `mqtt://HOST:PORT`, `ws://HOST:PORT` or, with TLS, `amqps`, `mqtts`, `wss`: what other nodes, `baton ha status` and the MQTT 5 Server Reference name. `auto` is what the listening addresses say, with the host name where they name none.",
+			doc:  "Where clients reach this node while it is the primary, as `amqp://HOST:PORT`, `mqtt://HOST:PORT`, `ws://HOST:PORT` or, with TLS, `amqps`, `mqtts`, `wss`, and its management API as `http://HOST:PORT` or `https://HOST:PORT`: what other nodes, `baton ha status` and the MQTT 5 Server Reference name. `auto` is what the listening addresses say, with the host name where they name none; an API for this machine alone is left out.",
 			bind: func(c *Config) value { return urls(&c.HA.Advertise) },
 		},
 	}

@@ -187,13 +187,13 @@ func TestAdvertise_NamesTheListenersWithTLS(t *testing.T) {
 	dir := testCertificates(t)
 	c, err := loadConfig(source{flags: map[string][]string{
 		"amqp.listen": {"off"}, "amqp.tls_listen": {"broker.test:5671"}, "mqtt.listen": {"127.0.0.1:1883"}, "mqtt.tls_listen": {"broker.test:8883"},
-		"mqtt.websocket": {"off"}, "mqtt.websocket_tls": {"broker.test:15676"},
+		"mqtt.websocket": {"off"}, "mqtt.websocket_tls": {"broker.test:15676"}, "admin.listen": {"127.0.0.1:15672"}, "admin.tls_listen": {"broker.test:15671"},
 		"tls.cert_file": {filepath.Join(dir, "server.crt")}, "tls.key_file": {filepath.Join(dir, "server.key")},
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"amqps://broker.test:5671", "mqtt://127.0.0.1:1883", "mqtts://broker.test:8883", "wss://broker.test:15676"}
+	want := []string{"amqps://broker.test:5671", "mqtt://127.0.0.1:1883", "mqtts://broker.test:8883", "wss://broker.test:15676", "https://broker.test:15671"}
 	if got := c.advertise(); !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}

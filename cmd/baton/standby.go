@@ -183,20 +183,32 @@ func (c *Config) advertise() []string {
 	}
 	var all []string
 	for _, e := range c.entrances() {
-		for _, addr := range e.addresses {
-			host, port, err := net.SplitHostPort(addr)
-			if err != nil || port == "0" {
-				continue
-			}
-			if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-				if host, err = os.Hostname(); err != nil {
-					continue
-				}
-			}
-			all = append(all, e.scheme+"://"+net.JoinHostPort(host, port))
-		}
+		all = appendURLs(all, e.scheme, e.addresses)
+	}
+	if !allLoopback(c.Admin.Listen) { // as it is by default: nobody else reaches it
+		all = appendURLs(all, "http", c.Admin.Listen)
+	}
+	if !allLoopback(c.Admin.TLSListen) {
+		all = appendURLs(all, "https", c.Admin.TLSListen)
 	}
 	return slices.Compact(all)
+}
+
+// appendURLs appends those by which other machines reach the addresses.
+func appendURLs(all []string, scheme string, addresses []string) []string {
+	for _, addr := range addresses {
+		host, port, err := net.SplitHostPort(addr)
+		if err != nil || port == "0" {
+			continue
+		}
+		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+			if host, err = os.Hostname(); err != nil {
+				continue
+			}
+		}
+		all = append(all, scheme+"://"+net.JoinHostPort(host, port))
+	}
+	return all
 }
 
 // reachedBy returns the HOST:PORT of the addresses with the scheme.

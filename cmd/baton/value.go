@@ -282,8 +282,9 @@ func schemes() []string { return []string{"amqp", "amqps", "mqtt", "mqtts", "ws"
 func urls(p *[]string) value {
 	return list{p, auto, func(s string) error {
 		scheme, addr, ok := strings.Cut(s, "://")
-		if !ok || !slices.Contains(schemes(), scheme) {
-			return fmt.Errorf("%q does not begin with %s://", s, strings.Join(schemes(), ":// or "))
+		all := append(schemes(), "http", "https") // the last two lead to the management API
+		if !ok || !slices.Contains(all, scheme) {
+			return fmt.Errorf("%q does not begin with %s://", s, strings.Join(all, ":// or "))
 		}
 		host, _, err := net.SplitHostPort(addr)
 		if err != nil || host == "" || checkAddress(addr) != nil {

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"crypto/x509"
 	"fmt"
 	"strings"
 
@@ -16,15 +17,18 @@ func newAPI(opt *Options, own func() []api.Listener) (*api.API, error) {
 			if opt.Health.State().Role != RolePrimary {
 				return nil
 			}
-			p := opt.Primary()
-			if p != nil {
-				with := *p
-				with.Listeners = append(own(), p.Listeners...)
-				p = &with
-			}
-			return p
+			return opt.Primary()
 		},
-		Absent: func() string { return absent(opt.Health.State()) },
+		Absent:    func() api.Absence { return absent(opt.Health.State()) },
+		Ready:     func() string { return unready(opt.Health.State()) },
+		Listeners: own,
+		Certificates: func() []*x509.Certificate {
+			if opt.TLS == nil {
+				return nil
+			}
+			return opt.TLS.Stats().Certificates
+		},
+		Attempts: func() []api.Attempts { return attempts(opt.Stats) },
 		Totals: func() api.Totals {
 			s, _ := opt.Stats() // none while the broker is being closed
 			return Totals(&s)
@@ -33,20 +37,39 @@ func newAPI(opt *Options, own func() []api.Listener) (*api.API, error) {
 	})
 }
 
+// attempts are the logins of clients, by protocol.
+func attempts(stats func() (Stats, bool)) (all []api.Attempts) {
+	s, _ := stats() // none while the broker is being closed
+	for _, p := range s.Protocols {
+		all = append(all, api.Attempts{Protocol: p.Name, Accepted: p.LoginsAcceptedTotal, Refused: p.LoginsRefusedTotal})
+	}
+	return all
+}
+
+// unready is why clients cannot be sent to a node; empty: they can.
+func unready(s State) string {
+	if s.Ready() {
+		return ""
+	}
+	return absent(s).Reason
+}
+
 // absent says why a node does not serve, and which one does.
-func absent(s State) string {
+func absent(s State) api.Absence {
+	a := api.Absence{Role: string(s.Role)}
 	if b := s.Standby; b != nil && b.Primary != "" {
-		text := "this node is a standby; the primary is " + b.Primary
+		a.Reason, a.Primary, a.Addresses = "this node is a standby; the primary is "+b.Primary, b.Primary, b.Addresses
 		if len(b.Addresses) > 0 {
-			text += " at " + strings.Join(b.Addresses, " ")
+			a.Reason += " at " + strings.Join(b.Addresses, " ")
 		}
-		return text
+		return a
 	}
 	reason := s.Reason
 	if reason == "" {
 		reason = "it does not serve any more"
 	}
-	return fmt.Sprintf("this node is %s: %s", s.Role, reason)
+	a.Reason = fmt.Sprintf("this node is %s: %s", s.Role, reason)
+	return a
 }
 
 // Totals are the counters that the overview shows.
@@ -56,6 +79,7 @@ func Totals(s *Stats) api.Totals {
 		Ready: s.Ready, Unacked: s.Unacked,
 		ConnectionsOpenedTotal: s.ConnectionsOpenedTotal, ConnectionsClosedTotal: s.ConnectionsClosedTotal,
 		ChannelsOpenedTotal: s.ChannelsOpenedTotal, ChannelsClosedTotal: s.ChannelsClosedTotal,
+		QueuesDeclaredTotal: s.QueuesDeclaredTotal, QueuesCreatedTotal: s.QueuesCreatedTotal, QueuesDeletedTotal: s.QueuesDeletedTotal,
 		PublishedTotal: s.ReceivedTotal, ConfirmedTotal: s.ConfirmedTotal,
 		DroppedTotal: s.UnroutableDroppedTotal, ReturnedTotal: s.UnroutableReturnedTotal,
 		DeliveredManualTotal: s.DeliveredConsumeManualTotal, DeliveredAutoTotal: s.DeliveredConsumeAutoTotal,

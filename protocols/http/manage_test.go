@@ -148,15 +148,15 @@ func TestManagementIsOnTheAdminPort(t *testing.T) {
 	}{
 		{
 			State{Role: RoleStandby, Reason: "node b is the primary", Standby: &Standby{Primary: "b", Addresses: []string{"amqp://b:5672", "mqtt://b:1883"}}},
-			"this node is a standby; the primary is b at amqp://b:5672 mqtt://b:1883",
+			`this node is a standby; the primary is b at amqp://b:5672 mqtt://b:1883","primary":"b","addresses":["amqp://b:5672","mqtt://b:1883"]}`,
 		},
-		{State{Role: RoleStandby, Standby: &Standby{Primary: "b"}}, "this node is a standby; the primary is b"},
-		{State{Role: RoleStarting, Reason: "the store is being opened"}, "this node is starting: the store is being opened"},
-		{State{Role: RoleStopping}, "this node is stopping: it does not serve any more"},
+		{State{Role: RoleStandby, Standby: &Standby{Primary: "b"}}, `this node is a standby; the primary is b","primary":"b"}`},
+		{State{Role: RoleStarting, Reason: "the store is being opened"}, `this node is starting: the store is being opened"}`},
+		{State{Role: RoleStopping}, `this node is stopping: it does not serve any more"}`},
 	} {
 		health.Set(tt.state)
 		code, body := do(t, "tcp", addr, http.MethodGet, "/api/whoami", "", "")
-		if want := `{"error":"service_unavailable","reason":"` + tt.want + `"}`; code != 503 || body != want {
+		if want := `{"error":"service_unavailable","reason":"` + tt.want; code != 503 || body != want {
 			t.Errorf("in state %s: %d %s, want %s", tt.state.Role, code, body, want)
 		}
 	}

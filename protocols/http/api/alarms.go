@@ -3,6 +3,8 @@ package api
 import (
 	"log/slog"
 	"net/http"
+
+	"github.com/batonmq/baton/core"
 )
 
 // failedCheck is a health check's answer where something is wrong.
@@ -27,7 +29,7 @@ func checkLocalAlarms(c *call) (any, error) {
 
 // checkAlarms tells of the one node whose alarms count: that which serves.
 func (c *call) checkAlarms(reason string) (any, error) {
-	alarms := c.primary.Broker.Alarms()
+	alarms := c.alarms()
 	failed := failedCheck{Status: "failed", Reason: reason}
 	if alarms.Memory {
 		failed.Alarms = append(failed.Alarms, inEffect{c.api.opt.Node, "memory"})
@@ -38,9 +40,15 @@ func (c *call) checkAlarms(reason string) (any, error) {
 	if failed.Alarms != nil {
 		return verdict{http.StatusServiceUnavailable, failed}, nil
 	}
-	return struct {
-		Status string `json:"status"`
-	}{"ok"}, nil
+	return allWell(), nil
+}
+
+// alarms are those in effect. Nobody publishes to a node that does not serve.
+func (c *call) alarms() core.Alarms {
+	if c.primary == nil {
+		return core.Alarms{}
+	}
+	return c.primary.Broker.Alarms()
 }
 
 // alarms is Baton's own: what the alarms are about.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net"
@@ -23,9 +24,23 @@ type Options struct {
 	// It is called with each request. Required.
 	Primary func() *Primary
 
-	// Absent says, for an operator, why this node does not serve, and which one
-	// does. Required.
-	Absent func() string
+	// Absent says why this node does not serve, and which one does. Required.
+	Absent func() Absence
+
+	// Ready says why clients cannot be sent to this node; empty: they can. Nil:
+	// they can while it serves.
+	Ready func() string
+
+	// Listeners returns the open addresses of this node, whether it serves or
+	// not. Nil: there are none but those of the Primary.
+	Listeners func() []Listener
+
+	// Certificates are the server's own. Nil: there are none.
+	Certificates func() []*x509.Certificate
+
+	// Attempts returns the logins of clients so far, by protocol. Nil: there
+	// were none.
+	Attempts func() []Attempts
 
 	// Totals returns the counters of the overview. Nil: there are none.
 	Totals func() Totals
@@ -57,7 +72,7 @@ type Primary struct {
 	// broker's own.
 	Compatible string
 
-	// Listeners are the open addresses.
+	// Listeners are the open addresses for clients.
 	Listeners []Listener
 
 	// Sampler knows how fast the broker's numbers change. Nil: nobody does.
@@ -85,6 +100,8 @@ type Totals struct {
 
 	ConnectionsOpenedTotal, ConnectionsClosedTotal      uint64
 	ChannelsOpenedTotal, ChannelsClosedTotal            uint64
+	QueuesDeclaredTotal                                 uint64 // those that were there already included
+	QueuesCreatedTotal, QueuesDeletedTotal              uint64
 	PublishedTotal, ConfirmedTotal                      uint64
 	DroppedTotal, ReturnedTotal                         uint64 // that reached no queue
 	DeliveredManualTotal, DeliveredAutoTotal            uint64 // to consumers, by who acknowledges
@@ -106,6 +123,14 @@ func (o *Options) setDefaults() {
 	if o.Facts == nil {
 		o.Facts = func() NodeFacts { return NodeFacts{} }
 	}
+	if o.Ready == nil {
+		o.Ready = func() string {
+			if o.Primary() == nil {
+				return o.Absent().Reason
+			}
+			return ""
+		}
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -116,6 +141,7 @@ type API struct {
 	opt    Options
 	routes []route
 	origin *http.CrossOriginProtection
+	logins logins
 	turn   chan struct{} // holds one token while somebody changes something, or hashes
 }
 

@@ -37,6 +37,8 @@ type fixture struct {
 	facts   NodeFacts
 	peers   []Peer
 	totals  func() Totals
+	absence Absence
+	open    []Listener // of whatever role
 }
 
 type syncBuffer struct {
@@ -90,13 +92,18 @@ func newFixtureOf(tb testing.TB) *fixture {
 		tb.Fatal(err)
 	}
 	f := &fixture{broker: broker, log: new(syncBuffer)}
+	f.absence = Absence{
+		Reason: "this node is a standby; the primary is b at amqp://b:5672", Role: "standby",
+		Primary: "b", Addresses: []string{"amqp://b:5672", "http://b:15672"},
+	}
 	f.totals = func() Totals { return Totals{Queues: 3, Ready: 5, Unacked: 2, PublishedTotal: 11, Connections: 4} }
 	f.primary = &Primary{Broker: broker, Auth: internal, Compatible: "3.13.7"}
 	f.API, err = New(Options{
 		Node: "node-a", Version: "1.2.3", Log: slog.New(slog.NewTextHandler(f.log, nil)),
-		Primary: func() *Primary { return f.primary }, Absent: func() string { return "this node is a standby; the primary is b at amqp://b:5672" },
+		Primary: func() *Primary { return f.primary }, Absent: func() Absence { return f.absence },
 		Totals: func() Totals { return f.totals() },
 		Facts:  func() NodeFacts { return f.facts }, Peers: func() []Peer { return f.peers },
+		Listeners:   func() []Listener { return f.open },
 		LoginFailed: func(a net.Addr) { f.failed = append(f.failed, a) },
 	})
 	if err != nil {
@@ -192,10 +199,11 @@ func (f *fixture) wantBody(t *testing.T, path, want string) {
 func TestStandbyNamesThePrimary(t *testing.T) {
 	f := newFixture(t)
 	f.primary = nil
-	want := `{"error":"service_unavailable","reason":"this node is a standby; the primary is b at amqp://b:5672"}`
+	want := `{"error":"service_unavailable","reason":"this node is a standby; the primary is b at amqp://b:5672",` +
+		`"primary":"b","addresses":["amqp://b:5672","http://b:15672"]}`
 	for _, path := range []string{"/api/whoami", "/api/nothing", "/alarms"} {
-		if w := f.send(t, request{method: "GET", path: path}); w.Code != 503 || w.Body.String() != want {
-			t.Errorf("%s: %d %s", path, w.Code, w.Body)
+		if w := f.send(t, request{method: "GET", path: path}); w.Code != 503 || w.Body.String() != want || w.Header().Get("Baton-Primary") != "http://b:15672" {
+			t.Errorf("%s: %d %s, header %q", path, w.Code, w.Body, w.Header())
 		}
 	}
 }

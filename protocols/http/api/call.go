@@ -36,6 +36,7 @@ type call struct {
 	r       *http.Request
 	names   map[string]string
 	query   url.Values
+	windows windows
 	primary *Primary
 	actor   auth.Principal
 	body    []byte      // of a change
@@ -72,7 +73,7 @@ func (c *call) access() *core.Access { return c.primary.Broker.Access() }
 // asks, what they may, and then the object.
 func (c *call) serve() (any, error) {
 	if c.primary = c.api.opt.Primary(); c.primary == nil {
-		return nil, unavailable(c.api.opt.Absent())
+		return c.absent()
 	}
 	route, names, err := c.api.find(c.r.URL.EscapedPath())
 	if err != nil {
@@ -91,8 +92,10 @@ func (c *call) serve() (any, error) {
 		}
 		return nil, &problem{http.StatusMethodNotAllowed, "method_not_allowed", method + " is not possible here"}
 	}
-	if err := c.login(); err != nil {
-		return nil, err
+	if verb.may != anyone {
+		if err := c.login(); err != nil {
+			return nil, err
+		}
 	}
 	ctx, cancel := context.WithTimeout(c.r.Context(), changeTimeout)
 	defer cancel()
@@ -107,7 +110,15 @@ func (c *call) look(v *verb) (any, error) {
 	if err := c.mayBe(v.may); err != nil {
 		return nil, err
 	}
-	result, err := v.run(c)
+	return c.tell(v.run)
+}
+
+// tell answers by what is known, in the windows and the shape that the query asks for.
+func (c *call) tell(run func(*call) (any, error)) (_ any, err error) {
+	if c.windows, err = windowsOf(c.query); err != nil {
+		return nil, err
+	}
+	result, err := run(c)
 	if err != nil {
 		return nil, err
 	}

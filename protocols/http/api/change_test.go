@@ -34,7 +34,7 @@ func TestChanges_DiskDoesNotAnswer(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer broker.Close()
-		a, err := New(Options{Primary: func() *Primary { return &Primary{Broker: broker} }, Absent: func() string { return "" }})
+		a, err := New(Options{Primary: func() *Primary { return &Primary{Broker: broker} }, Absent: func() Absence { return Absence{Reason: ""} }})
 		if err != nil {
 			t.Fatal(err)
 		}

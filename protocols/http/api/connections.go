@@ -64,7 +64,7 @@ func orNull(s string) *string {
 	return &s
 }
 
-func (c *call) connectionOf(s *core.Session, i *core.ConnectionInfo, w history.Window) connection {
+func (c *call) connectionOf(s *core.Session, i *core.ConnectionInfo) connection {
 	conn := connection{
 		Name: i.Name, Type: "network", Protocol: i.Protocol, User: i.User, Performer: i.User, VHost: i.VHost,
 		Node: c.api.opt.Node, State: i.State, AuthMechanism: orNull(i.AuthMechanism),
@@ -78,7 +78,7 @@ func (c *call) connectionOf(s *core.Session, i *core.ConnectionInfo, w history.W
 	}
 	var traffic [2]int64
 	trafficOf(core.Traffic{BytesIn: i.BytesIn, BytesOut: i.BytesOut}, &traffic)
-	details := c.primary.Sampler.connection(s.ID(), w, traffic[:])
+	details := c.primary.Sampler.connection(s.ID(), c.windows.data, traffic[:])
 	conn.BytesInDetails, conn.BytesOutDetails = details[0], details[1]
 	if conn.State == "" {
 		conn.State = "running"
@@ -96,23 +96,19 @@ func (c *call) connectionOf(s *core.Session, i *core.ConnectionInfo, w history.W
 }
 
 // connections lists those that which lets pass.
-func (c *call) connections(which func(*core.ConnectionInfo) bool) (list, error) {
-	w, err := c.windows()
-	if err != nil {
-		return nil, err
-	}
+func (c *call) connections(which func(*core.ConnectionInfo) bool) list {
 	l := list{}
 	for _, s := range c.primary.Broker.Sessions() {
 		if info := s.Info(); which(&info) {
-			l = append(l, c.connectionOf(s, &info, w.data))
+			l = append(l, c.connectionOf(s, &info))
 		}
 	}
-	return l, nil
+	return l
 }
 
 func listConnections(c *call) (any, error) {
 	all := c.is(monitoring)
-	return c.connections(func(i *core.ConnectionInfo) bool { return all || i.User == c.actor.Name })
+	return c.connections(func(i *core.ConnectionInfo) bool { return all || i.User == c.actor.Name }), nil
 }
 
 // listConnectionsOfVHost tells them to administrators and to those who may use
@@ -128,7 +124,7 @@ func listConnectionsOfVHost(c *call) (any, error) {
 	all := c.is(monitoring)
 	return c.connections(func(i *core.ConnectionInfo) bool {
 		return i.VHost == vhost && (all || i.User == c.actor.Name)
-	})
+	}), nil
 }
 
 func listConnectionsOfUser(c *call) (any, error) {
@@ -169,8 +165,7 @@ func getConnection(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := c.windows()
-	return c.connectionOf(s, info, w.data), err
+	return c.connectionOf(s, info), nil
 }
 
 func closeConnection(c *call) (any, error) {

@@ -5,8 +5,15 @@
 // It guarantees:
 //   - A 2xx of a change is a promise: what it says has passed, or was so before.
 //     Changes are made one at a time, so none is lost between two administrators.
-//   - Only the node that serves answers. Everywhere else every request gets 503
-//     and learns which node to ask; nothing is decided from what a standby knows.
+//   - Only the node that serves answers. Everywhere else a request gets 503 and
+//     learns which node to ask: "primary" and "addresses" in the body, and the
+//     header Baton-Primary with the addresses of the API there. Nothing is decided
+//     from what a standby knows.
+//   - What is about a node itself it answers in any role: its own part of the
+//     overview, nodes, and health/checks. One that does not serve knows no users,
+//     so it tells that to everybody, and nothing that /readyz and the metrics of
+//     the same address do not tell. As a check it is well unless asked whether it
+//     serves.
 //   - Who may not do something learns that before anything about it: whether an
 //     object exists is told to those only who may see it.
 //   - A request costs a bounded amount: 1 MiB of body, 32 MiB of definitions, one password hash at a
@@ -40,6 +47,14 @@
 //     cannot use is refused: unknown hashing algorithms and queue types, damaged
 //     hashes, and tracing, which there is none of here.
 //   - A negative limit is no limit, and is not listed.
+//   - A health check node-is-quorum-critical, and mirror-sync-critical, fails on a
+//     primary that is to have standbys while none would take over.
+//   - aliveness-test sends a message as RabbitMQ 3.10 does, and is the one GET that
+//     leaves something: its queue. It has no audit line.
+//   - The cluster's name is the global parameter cluster_name, or what the
+//     configuration says; clients of AMQP are told the latter. rebalance/queues has
+//     nothing to do. Logins are counted by protocol, and not by address. There is
+//     no /api/login: no cookie proves anything here.
 //   - The nodes are the brokers of one directory. Of the others is told what they
 //     say of themselves there: role, eligible, caught_up, behind_bytes, addresses.
 //     proc_used counts goroutines, which have no limit; a write of the disk is one

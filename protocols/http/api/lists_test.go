@@ -240,7 +240,7 @@ func TestListsAreWrittenRowByRow(t *testing.T) {
 	var calls int
 	a := &rows{items: list{goesAway{&calls}, aQueue{f.broker.Queue("v1", "b")}}}
 	var names []any
-	if err := a.each(&call{api: f.API}, func(row any) error { names = append(names, row); return nil }); err != nil || len(names) != 1 || calls != 1 {
+	if err := a.each(&call{api: f.API, primary: f.primary}, func(row any) error { names = append(names, row); return nil }); err != nil || len(names) != 1 || calls != 1 {
 		t.Errorf("what goes away meanwhile: %v rows, %v, asked for %d times", names, err, calls)
 	}
 }

@@ -17,14 +17,15 @@ import (
 type role uint8
 
 const (
-	management    role = iota // may use the API at all
+	anyone        role = iota // who has not logged in
+	management                // may use the API at all
 	monitoring                // sees all vhosts and connections
 	administrator             // may do everything
 )
 
 // mayBe refuses actors without the role.
 func (c *call) mayBe(r role) error {
-	if c.is(r) {
+	if r == anyone || c.is(r) {
 		return nil
 	}
 	if !c.is(management) {
@@ -96,9 +97,11 @@ func (c *call) login() error {
 	}
 	p, err := c.primary.Auth.Authenticate(c.r.Context(), cred)
 	if err == nil {
+		c.api.logins.accepted.Add(1)
 		c.actor = p
 		return nil
 	}
+	c.api.logins.refused.Add(1)
 	c.api.opt.Log.Warn("admin login refused", slog.String("peer", cred.RemoteAddr.String()), slog.Any("err", err))
 	if !errors.Is(err, auth.ErrRefused) && !errors.Is(err, auth.ErrMechanism) {
 		return unavailable("the login could not be checked")

@@ -60,6 +60,24 @@ var matrix = []struct {
 	{"DELETE", "/api/topic-permissions/v1/mgt", "", 204, 401, 401, 401, 401},
 	{"DELETE", "/api/topic-permissions/v1/mgt/amq.topic", "", 204, 401, 401, 401, 401},
 
+	{"GET", "/api/health/checks/port-listener/5672", "", 503, 503, 503, 503, 401},
+	{"GET", "/api/health/checks/protocol-listener/amqp", "", 503, 503, 503, 503, 401},
+	{"GET", "/api/health/checks/virtual-hosts", "", 200, 200, 200, 200, 401},
+	{"GET", "/api/health/checks/certificate-expiration/1/weeks", "", 200, 200, 200, 200, 401},
+	{"GET", "/api/health/checks/node-is-quorum-critical", "", 503, 503, 503, 503, 401},
+	{"GET", "/api/health/checks/node-is-mirror-sync-critical", "", 503, 503, 503, 503, 401},
+	{"GET", "/api/health/checks/is-in-service", "", 200, 200, 200, 200, 401},
+	{"GET", "/api/health/checks/ready-to-serve-clients", "", 200, 200, 200, 200, 401},
+	{"GET", "/api/healthchecks/node", "", 200, 200, 200, 200, 401},
+	{"GET", "/api/healthchecks/node/node-a", "", 200, 200, 200, 200, 401},
+	{"GET", "/api/aliveness-test/v1", "", 401, 401, 401, 401, 401},
+	{"GET", "/api/cluster-name", "", 200, 200, 200, 200, 401},
+	{"PUT", "/api/cluster-name", `{"name":"x"}`, 204, 401, 401, 401, 401},
+	{"GET", "/api/extensions", "", 200, 200, 200, 200, 401},
+	{"GET", "/api/auth/attempts/node-a", "", 200, 200, 401, 401, 401},
+	{"GET", "/api/auth/attempts/node-a/source", "", 200, 200, 401, 401, 401},
+	{"POST", "/api/rebalance/queues", "", 204, 401, 401, 401, 401},
+
 	{"GET", "/api/nodes", "", 200, 200, 401, 401, 401},
 	{"GET", "/api/nodes/node-a", "", 200, 200, 401, 401, 401},
 	{"GET", "/api/nodes/other", "", 404, 404, 401, 401, 401},
@@ -191,6 +209,9 @@ func TestEveryVerbByRole(t *testing.T) {
 			check("adm", f.as(t, "adm", row.method, row.path, row.body), row.adm, "")
 
 			f.primary = nil
+			if route, _, err := f.find(row.path); err == nil && ownState["/"+strings.Join(route.elements, "/")] != nil {
+				return
+			}
 			check("on a standby", f.as(t, "adm", row.method, row.path, row.body), 503, "service_unavailable")
 		})
 	}
@@ -207,7 +228,10 @@ func TestEveryVerbIsInTheMatrix(t *testing.T) {
 		tested[row.method+" "+strings.Join(route.elements, "/")] = true
 	}
 	for _, r := range f.routes {
-		for method := range r.verbs {
+		for method, v := range r.verbs {
+			if v.may == anyone {
+				continue
+			}
 			if name := method + " " + strings.Join(r.elements, "/"); !tested[name] {
 				t.Errorf("%s has no row", name)
 			}

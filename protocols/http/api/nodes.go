@@ -53,11 +53,7 @@ const unbounded = math.MaxInt32
 
 // listNodes tells of this node and of the others on its directory.
 func listNodes(c *call) (any, error) {
-	own, err := c.ownNode()
-	if err != nil {
-		return nil, err
-	}
-	l := list{own}
+	l := list{c.ownNode()}
 	for _, p := range c.api.peers() {
 		l = append(l, nodeOfPeer(&p))
 	}
@@ -66,7 +62,7 @@ func listNodes(c *call) (any, error) {
 
 func getNode(c *call) (any, error) {
 	if c.names["node"] == c.api.opt.Node {
-		return c.ownNode()
+		return c.ownNode(), nil
 	}
 	all := c.api.peers()
 	i := slices.IndexFunc(all, func(p Peer) bool { return p.Name == c.names["node"] })
@@ -100,15 +96,11 @@ func nodeOfPeer(p *Peer) map[string]any {
 }
 
 // ownNode is this one. A node that does not serve keeps to what its metrics tell.
-func (c *call) ownNode() (map[string]any, error) {
-	w, err := c.windows()
-	if err != nil {
-		return nil, err
-	}
+func (c *call) ownNode() map[string]any {
 	opt := &c.api.opt
 	f := opt.Facts()
 	m := map[string]any{
-		"name": opt.Node, "type": "disc", "running": true, "role": "primary", "partitions": []string{},
+		"name": opt.Node, "type": "disc", "running": true, "role": "standby", "partitions": []string{},
 		"fd_total": f.FilesLimit, "sockets_total": f.SocketsLimit, "proc_total": unbounded,
 		"mem_limit": f.MemoryWatermark, "mem_alarm": false, "disk_free_limit": f.DiskWatermark, "disk_free_alarm": false,
 		"uptime": f.Uptime.Milliseconds(), "run_queue": f.Runnable, "processors": f.Processors,
@@ -118,21 +110,22 @@ func (c *call) ownNode() (map[string]any, error) {
 	var sampler *Sampler
 	if c.primary != nil {
 		sampler = c.primary.Sampler
+		m["role"] = "primary"
 		c.ownPrimary(m)
-	} else {
-		m["role"] = "standby"
+	} else if role := opt.Absent().Role; role != "" {
+		m["role"] = role
 	}
 	for i, figure := range nodeFigures {
 		n := figure.value(&f)
 		if n < 0 {
 			continue // not known
 		}
-		putRated(m, figure.name, n, sampler.nodeFigure(i, w.node))
+		putRated(m, figure.name, n, sampler.nodeFigure(i, c.windows.node))
 	}
 	if f.Groups > 0 {
 		m["io_sync_avg_time"] = f.GroupSeconds * 1000 / float64(f.Groups)
 	}
-	return m, nil
+	return m
 }
 
 // ownPrimary adds what those who have logged in learn.
@@ -146,7 +139,7 @@ func (c *call) ownPrimary(m map[string]any) {
 	m["enabled_plugins"] = c.plugins()
 	m["applications"] = c.applications()
 	o := overview{Node: opt.Node}
-	o.listen(c.primary.Listeners)
+	o.listen(c.listeners())
 	m["contexts"] = append([]webContext{}, o.Contexts...)
 	if opt.Totals == nil {
 		return
@@ -185,7 +178,7 @@ func (c *call) mechanisms() []mechanism {
 // plugins are the names under which clients look for what Baton can do.
 func (c *call) plugins() []string {
 	names := []string{"rabbitmq_consistent_hash_exchange", "rabbitmq_delayed_message_exchange", "rabbitmq_management", "rabbitmq_random_exchange"}
-	for _, l := range c.primary.Listeners {
+	for _, l := range c.listeners() {
 		switch l.Protocol {
 		case "mqtt", "mqtt/ssl":
 			names = append(names, "rabbitmq_mqtt")

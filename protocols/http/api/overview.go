@@ -96,6 +96,9 @@ var figures = []figure{
 	{churnTotals, "connection_closed", func(t *Totals) int64 { return int64(t.ConnectionsClosedTotal) }},
 	{churnTotals, "channel_created", func(t *Totals) int64 { return int64(t.ChannelsOpenedTotal) }},
 	{churnTotals, "channel_closed", func(t *Totals) int64 { return int64(t.ChannelsClosedTotal) }},
+	{churnTotals, "queue_declared", func(t *Totals) int64 { return int64(t.QueuesDeclaredTotal) }},
+	{churnTotals, "queue_created", func(t *Totals) int64 { return int64(t.QueuesCreatedTotal) }},
+	{churnTotals, "queue_deleted", func(t *Totals) int64 { return int64(t.QueuesDeletedTotal) }},
 }
 
 // exchangeTypes are those that can be declared.
@@ -110,17 +113,14 @@ var exchangeTypes = []exchangeType{
 }
 
 func getOverview(c *call) (any, error) {
-	w, err := c.windows()
-	if err != nil {
-		return nil, err
-	}
 	o := c.api.overview(cmp.Or(c.primary.Compatible, c.api.opt.Version))
 	if !c.is(monitoring) {
 		o.ObjectTotals = c.ownTotals()
 		return o, nil
 	}
 	o.Node = c.api.opt.Node
-	o.listen(c.primary.Listeners)
+	o.listen(c.listeners())
+	o.ClusterName = c.clusterName()
 	if c.api.opt.Totals == nil {
 		return o, nil
 	}
@@ -130,9 +130,9 @@ func getOverview(c *call) (any, error) {
 	}
 	groups := map[string]map[string]any{messageTotals: o.MessageStats, churnTotals: o.ChurnRates, lengthTotals: o.QueueTotals}
 	for i, f := range figures {
-		window := w.messages
+		window := c.windows.messages
 		if f.group == lengthTotals {
-			window = w.lengths
+			window = c.windows.lengths
 		}
 		putRated(groups[f.group], f.name, f.value(&t), c.primary.Sampler.figure(i, window))
 	}

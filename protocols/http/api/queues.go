@@ -60,8 +60,11 @@ type queue struct {
 
 	Owner *owner `json:"owner_pid_details,omitempty"` // of an exclusive queue
 
-	Stats *queueStats `json:"message_stats,omitempty"`
-	MQTT  *mqttQueue  `json:"mqtt,omitempty"` // Baton's own
+	lengthRates
+
+	IdleSince string      `json:"idle_since,omitempty"` // when it was seen to change last, unless that is now
+	Stats     *queueStats `json:"message_stats,omitempty"`
+	MQTT      *mqttQueue  `json:"mqtt,omitempty"` // Baton's own
 }
 
 // owner is the connection that an exclusive queue belongs to.
@@ -88,6 +91,8 @@ type queueStats struct {
 	DeliverGet   uint64 `json:"deliver_get"`
 	Redeliver    uint64 `json:"redeliver"`
 	Ack          uint64 `json:"ack"`
+
+	counterRates
 }
 
 func statsOf(s *core.QueueStats) queueStats {
@@ -98,9 +103,12 @@ func statsOf(s *core.QueueStats) queueStats {
 }
 
 // queueOf tells all there is to tell of a queue.
-func (c *call) queueOf(i *core.QueueInfo) queue {
+func (c *call) queueOf(of *core.Queue, i *core.QueueInfo) queue {
 	stats := statsOf(&i.QueueStats)
+	lengths, counters, idle := c.queueRates(of, &i.QueueStats)
+	stats.counterRates = counters
 	q := queue{
+		lengthRates: lengths, IdleSince: idle,
 		queueTotals:   c.totalsOf(i),
 		ReadyInMemory: i.InMemory, InMemory: i.InMemory + i.Unsettled, PagedOut: i.Ready - i.InMemory,
 		Bytes: i.ReadyBytes, ReadyBytes: i.ReadyBytes, BytesInMemory: i.InMemoryBytes, BytesPagedOut: i.ReadyBytes - i.InMemoryBytes,
@@ -155,7 +163,7 @@ func (q aQueue) row(c *call) any {
 	case !ok:
 		return nil
 	case c.query.Get("disable_stats") != "true":
-		return c.queueOf(&info)
+		return c.queueOf(q.Queue, &info)
 	case c.query.Get("enable_queue_totals") == "true":
 		return c.totalsOf(&info)
 	}
@@ -240,7 +248,7 @@ func getQueue(c *call) (any, error) {
 	if !ok {
 		return nil, noObject()
 	}
-	one := queueWithConsumers{c.queueOf(&info), []consumer{}, []any{}, []any{}}
+	one := queueWithConsumers{c.queueOf(q, &info), []consumer{}, []any{}, []any{}}
 	seen := seenConnections{}
 	for _, k := range q.Consumers() {
 		one.ConsumerDetails = append(one.ConsumerDetails, c.consumerOf(q, &k, seen.of(k.Session)))

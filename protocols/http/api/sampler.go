@@ -26,6 +26,7 @@ type Sampler struct {
 	node   func() NodeFacts
 
 	connections *history.Class[uint64] // by the session's ID
+	queues      *history.Class[*core.Queue]
 
 	mu    sync.Mutex
 	sums  *history.Series // of figures
@@ -37,6 +38,7 @@ func NewSampler(broker *core.Broker, totals func() Totals, node func() NodeFacts
 	return &Sampler{
 		broker: broker, totals: totals, node: node,
 		connections: history.NewClass[uint64](2, SampleEvery),
+		queues:      history.NewClass[*core.Queue](queueNumbers, SampleEvery),
 		sums:        history.NewSeries(len(figures), totalsKept()...),
 		gauge:       history.NewSeries(len(nodeFigures), totalsKept()...),
 	}
@@ -56,6 +58,7 @@ func (s *Sampler) Sample(now time.Time) {
 	s.sums.Add(now, sums)
 	s.gauge.Add(now, gauge)
 	s.mu.Unlock()
+	s.sampleQueues(now)
 	s.connections.Sample(now, func(note func(uint64, []int64)) {
 		var values [2]int64
 		for _, session := range s.broker.Sessions() {

@@ -44,6 +44,29 @@ func TestRates(t *testing.T) {
 		`{"recv_oct_details":{"rate":100,"samples":[{"sample":4000,"timestamp":1800000020000},{"sample":3500,"timestamp":1800000015000}],"avg_rate":100,"avg":3750}}`)
 }
 
+func TestRates_Queues(t *testing.T) {
+	f := newFixture(t)
+	s := NewSampler(f.broker, f.totals, func() NodeFacts { return f.facts })
+	f.primary.Sampler = s
+	f.inQueue(t, "q", &core.Message{})
+	at := time.UnixMilli(1_800_000_000_000)
+	sample := func() { s.Sample(at); at = at.Add(SampleEvery) }
+	sample()
+	f.inQueue(t, "q", &core.Message{}) // the queue was still before: its rates are known from the next sample on
+	sample()
+	f.inQueue(t, "q", &core.Message{}, &core.Message{}, &core.Message{}, &core.Message{}, &core.Message{})
+	sample()
+	const columns = "columns=messages,messages_details,message_stats.publish,message_stats.publish_details,idle_since"
+	f.wantBody(t, "/api/queues/v1?"+columns, `[{"message_stats":{"publish":7,"publish_details":{"rate":1}},"messages":7,"messages_details":{"rate":1}}]`)
+	f.wantBody(t, "/api/queues/v1/q?"+columns+"&lengths_age=5&lengths_incr=5", `{"message_stats":{"publish":7,"publish_details":{"rate":1}},"messages":7,`+
+		`"messages_details":{"rate":1,"samples":[{"sample":7,"timestamp":1800000010000},{"sample":2,"timestamp":1800000005000}],"avg_rate":1,"avg":4.5}}`)
+	sample()
+	f.wantBody(t, "/api/queues/v1/q?columns=messages_details,idle_since", `{"idle_since":"2027-01-15T08:00:10.000+00:00","messages_details":{"rate":0}}`)
+	if w := f.as(t, "adm", "GET", "/api/queues?lengths_age=6000000&lengths_incr=1", ""); w.Code != 400 {
+		t.Errorf("a window of too many steps: %d %s", w.Code, w.Body)
+	}
+}
+
 func TestRates_Windows(t *testing.T) {
 	f := newFixture(t)
 	for query, want := range map[string]int{

@@ -14,10 +14,9 @@ type windows struct {
 	lengths, messages, data, node history.Window
 }
 
-// windows reads NAME_age and NAME_incr, which are seconds. As in RabbitMQ, what is
+// windowsOf reads NAME_age and NAME_incr, which are seconds. As in RabbitMQ, what is
 // not a pair of numbers asks for nothing.
-func (c *call) windows() (w windows, err error) {
-	q := c.r.URL.Query()
+func windowsOf(q url.Values) (w windows, err error) {
 	for name, into := range map[string]*history.Window{
 		"lengths": &w.lengths, "msg_rates": &w.messages, "data_rates": &w.data, "node_stats": &w.node,
 	} {
@@ -29,9 +28,9 @@ func (c *call) windows() (w windows, err error) {
 }
 
 func windowOf(q url.Values, name string) (history.Window, error) {
-	age, noAge := strconv.Atoi(q.Get(name + "_age"))
-	every, noEvery := strconv.Atoi(q.Get(name + "_incr"))
-	if noAge != nil || noEvery != nil {
+	age, isAge := seconds(q.Get(name + "_age"))
+	every, isEvery := seconds(q.Get(name + "_incr"))
+	if !isAge || !isEvery {
 		return history.Window{}, nil
 	}
 	const most = 1 << 30 // seconds: more than any history has, and no overflow
@@ -40,6 +39,12 @@ func windowOf(q url.Values, name string) (history.Window, error) {
 		return w, badRequest("Invalid range parameters: age %d, incr %d", age, every)
 	}
 	return w, nil
+}
+
+// seconds reads a whole number.
+func seconds(s string) (n int, ok bool) {
+	n, err := strconv.Atoi(s)
+	return n, err == nil
 }
 
 // putRated adds a number and how it changes.

@@ -33,14 +33,17 @@ type Class[K comparable] struct {
 	asked      int64        // questions so far
 }
 
-// mark tells a sample from another one, but for its lowest bit: that is the turn
-// in which the object was seen last.
-type mark uint64
+// mark tells a sample from another one.
+type mark struct {
+	print   uint64 // but for its lowest bit: that is the turn in which the object was seen last
+	changed int64  // when it was seen to, or was seen first: Unix milliseconds
+}
 
 // track is what is known of an object.
 type track struct {
 	turn  uint64 // in which it was seen last
 	calm  int    // samples since it has changed
+	moved int64  // when it was seen to: Unix milliseconds
 	asked int64  // the number of the last question for it; 0: there was none
 
 	at   time.Time // of the last sample
@@ -79,8 +82,8 @@ func (c *Class[K]) Sample(now time.Time, each func(note func(key K, values []int
 
 // sweep forgets what this turn has not seen.
 func (c *Class[K]) sweep() {
-	for k, p := range c.still {
-		if uint64(p)&1 != c.turn {
+	for k, m := range c.still {
+		if m.print&1 != c.turn {
 			delete(c.still, k)
 		}
 	}
@@ -101,13 +104,16 @@ func (c *Class[K]) note(now time.Time, first bool, key K, values []int64) {
 		t.follow(now, values)
 		if t.calm >= Rest && t.series == nil {
 			delete(c.moving, key)
-			c.still[key] = c.markOf(values)
+			c.still[key] = mark{c.printOf(values), t.moved}
 		}
 		return
 	}
-	was, is := c.still[key], c.markOf(values)
-	known := was != 0
-	if known && was>>1 == is>>1 || !known && first {
+	was, known := c.still[key]
+	is := mark{c.printOf(values), was.changed}
+	if !known {
+		is.changed = now.UnixMilli()
+	}
+	if known && was.print>>1 == is.print>>1 || !known && first {
 		c.still[key] = is
 		return
 	}
@@ -123,7 +129,7 @@ func (c *Class[K]) note(now time.Time, first bool, key K, values []int64) {
 // move begins to follow an object.
 func (c *Class[K]) move(key K, now time.Time, values []int64) *track {
 	delete(c.still, key)
-	t := &track{turn: c.turn, at: now, last: slices.Clone(values)}
+	t := &track{turn: c.turn, at: now, last: slices.Clone(values), moved: now.UnixMilli()}
 	c.moving[key] = t
 	return t
 }
@@ -139,7 +145,7 @@ func (c *Class[K]) remember(key K, t *track) {
 func (t *track) follow(now time.Time, values []int64) {
 	t.calm++
 	if !slices.Equal(t.last, values) {
-		t.calm = 0
+		t.calm, t.moved = 0, now.UnixMilli()
 	}
 	if t.prev == nil {
 		t.prev = make([]int64, len(values))
@@ -152,16 +158,16 @@ func (t *track) follow(now time.Time, values []int64) {
 	}
 }
 
-// markOf mixes numbers so that samples which differ hardly ever have the same
-// mark. It is not 0.
-func (c *Class[K]) markOf(values []int64) mark {
+// printOf mixes numbers so that samples which differ hardly ever have the same
+// print.
+func (c *Class[K]) printOf(values []int64) uint64 {
 	const odd = 0x9E3779B97F4A7C15 // so that multiplication loses nothing
 	h := uint64(odd)
 	for _, v := range values {
 		h = (h ^ uint64(v)) * odd
 		h ^= h >> 29
 	}
-	return mark(h&^1 | c.turn | 1<<63)
+	return h&^1 | c.turn
 }
 
 // Look returns how each number of an object changes, and how it was in the window
@@ -191,13 +197,32 @@ func (c *Class[K]) Look(key K, windows []Window, values []int64) []Detail {
 	return details
 }
 
+// Idle returns since when no number of an object was seen to change: zero if one
+// has since the sample before the last, or nothing is known of it.
+func (c *Class[K]) Idle(key K) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := c.moving[key]; t != nil {
+		if t.calm == 0 {
+			return time.Time{}
+		}
+		return time.UnixMilli(t.moved)
+	}
+	if m, known := c.still[key]; known {
+		return time.UnixMilli(m.changed)
+	}
+	return time.Time{}
+}
+
 // ask gives an object a history, t being its track.
 func (c *Class[K]) ask(key K, t *track, values []int64) *track {
 	if t == nil {
-		if c.still[key] == 0 {
+		m, known := c.still[key]
+		if !known {
 			return nil
 		}
 		t = c.move(key, c.now, values)
+		t.calm, t.moved = Rest, m.changed
 	}
 	c.asked++
 	t.asked = c.asked

@@ -4,7 +4,7 @@
 //
 // It guarantees:
 //   - A bound on memory, whatever is sampled. An object whose numbers stay as they
-//     are takes an entry of two words in a map; one whose numbers change takes its
+//     are takes an entry of three words in a map; one whose numbers change takes its
 //     last two samples; and a [Class] keeps the histories of [MaxHistories]
 //     objects, those that were asked for last.
 //   - A reader waits for one object to be noted at most, not for a whole sample.
@@ -20,7 +20,7 @@
 // # Cost
 //
 // A sample of 50,000 objects with 12 numbers each takes about 10 ms of one core,
-// whether they move or not, beside what it takes to read the numbers. It holds 25
+// whether they move or not, beside what it takes to read the numbers. It holds 40
 // bytes for each that is still, and 370 for each that moves. A history of 12
 // numbers is 20 kB, so all of a class are 5 MB at most.
 //

@@ -125,6 +125,36 @@ func TestClass_Rates(t *testing.T) {
 	}
 }
 
+func TestClass_Idle(t *testing.T) {
+	c, o := NewClass[string](1, step), objects{"a": {1}}
+	want := func(when string, n int) {
+		t.Helper()
+		idle := c.Idle("a")
+		if n < 0 && !idle.IsZero() || n >= 0 && !idle.Equal(at(n)) {
+			t.Errorf("%s: idle since %v", when, idle)
+		}
+	}
+	want("not seen yet", -1)
+	o.sample(c, 0)
+	o.sample(c, 1)
+	want("since the first sample", 0)
+	o["a"] = []int64{2}
+	o.sample(c, 2)
+	want("it has moved", -1)
+	for n := 3; n < 4+Rest; n++ {
+		o.sample(c, n)
+		want("since it has moved", 2)
+	}
+	c.remembered["a"].series = nil // as if others had been asked for
+	o.sample(c, 4+Rest)
+	if len(c.still) != 1 {
+		t.Fatal("it is not still")
+	}
+	want("and once it is still", 2)
+	c.Look("a", []Window{{step, step}}, o["a"])
+	want("and once it was asked for", 2)
+}
+
 func TestClass_ForgetsWhatIsGone(t *testing.T) {
 	c, o := NewClass[string](1, step), objects{"still": {1}, "moving": {1}}
 	o.sample(c, 0)
