@@ -60,8 +60,8 @@ func columnPaths(column string) []string {
 	return []string{column}
 }
 
-// column returns a row's value.
-func column(row map[string]json.RawMessage, name string) json.RawMessage {
+// toolCell returns a row's value.
+func toolCell(row map[string]json.RawMessage, name string) json.RawMessage {
 	if name == "source_kind" {
 		return json.RawMessage(`"exchange"`)
 	}

@@ -273,7 +273,7 @@ func (c *toolCall) list(what, path string, columns []string) error {
 	for _, row := range rows {
 		cells := make([]string, len(columns))
 		for i, name := range columns {
-			cells[i] = cellText(column(row, name))
+			cells[i] = cellText(toolCell(row, name))
 		}
 		s.WriteString(strings.Join(cells, "\t") + "\n")
 	}
@@ -286,7 +286,7 @@ func reduced(rows []map[string]json.RawMessage, columns []string) []map[string]j
 	for i, row := range rows {
 		out[i] = make(map[string]json.RawMessage, len(columns))
 		for _, name := range columns {
-			if v := column(row, name); v != nil {
+			if v := toolCell(row, name); v != nil {
 				out[i][name] = v
 			}
 		}
