@@ -3,10 +3,12 @@ package interop
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 	"testing"
 
 	rabbithole "github.com/michaelklishin/rabbit-hole/v2"
@@ -546,6 +548,11 @@ func (h *hole) clients(t *testing.T) []holeStep {
 
 func (h *hole) node() []holeStep {
 	var node string
+	port := func(addr string) uint {
+		_, text, _ := net.SplitHostPort(addr)
+		n, _ := strconv.Atoi(text)
+		return uint(n)
+	}
 	ok := func(c rabbithole.HealthCheck, err error) error {
 		if err == nil && !c.Ok() {
 			err = fmt.Errorf("%+v", c)
@@ -572,6 +579,13 @@ func (h *hole) node() []holeStep {
 			}
 			return is(n.Name, nil, node)
 		}},
+		{"cluster name", func() error {
+			if err := did(h.c.SetClusterName(rabbithole.ClusterName{Name: "hole"})); err != nil {
+				return err
+			}
+			n, err := h.c.GetClusterName()
+			return is(n, err, &rabbithole.ClusterName{Name: "hole"})
+		}},
 		{"protocols", func() error {
 			l, err := h.c.EnabledProtocols()
 			return has(l, err, func(p string) bool { return p == "amqp" })
@@ -592,6 +606,43 @@ func (h *hole) node() []holeStep {
 		{"local alarms", func() error {
 			c, err := h.c.HealthCheckLocalAlarms()
 			return ok(&c, err)
+		}},
+		{"vhosts are up", func() error {
+			c, err := h.c.HealthCheckVirtualHosts()
+			return ok(&c, err)
+		}},
+		{"port", func() error {
+			c, err := h.c.HealthCheckPortListener(port(h.broker.AMQP))
+			return ok(&c, err)
+		}},
+		{"a port that is not open", func() error {
+			c, err := h.c.HealthCheckPortListener(1)
+			if err == nil && c.Ok() {
+				err = errors.New("it is said to be")
+			}
+			return err
+		}},
+		{"protocol", func() error {
+			c, err := h.c.HealthCheckProtocolListener(rabbithole.MQTT)
+			return ok(&c, err)
+		}},
+		{"certificates", func() error {
+			c, err := h.c.HealthCheckCertificateExpiration(1, rabbithole.DAYS)
+			return ok(&c, err)
+		}},
+		{"a broker alone is critical", func() error {
+			c, err := h.c.HealthCheckNodeIsQuorumCritical()
+			if err == nil && c.Ok() {
+				err = errors.New("nobody would take over, and that is fine")
+			}
+			return err
+		}},
+		{"also where mirrors are asked about", func() error {
+			c, err := h.c.HealthCheckNodeIsMirrorSyncCritical()
+			if err == nil && c.Ok() {
+				err = errors.New("nobody would take over, and that is fine")
+			}
+			return err
 		}},
 	}
 }
