@@ -1,11 +1,23 @@
 package core
 
-import "iter"
+import (
+	"iter"
+	"time"
+)
 
-// SubscriberInfo describes a subscriber.
+// SubscriberInfo describes a subscriber as it was at one moment.
 type SubscriberInfo struct {
-	Linked  bool
-	Waiting int // messages that are kept for it, those on their way to it included
+	Linked        bool
+	Session       *Session      // whose it is; nil: its client is away
+	User          string        // whose it is
+	Queue         string        // in which its messages wait
+	Durable       bool          // it outlives its connections
+	Expiry        time.Duration // for which it does
+	Away          time.Time     // since when its client is; zero while it is there
+	Subscriptions int           // shared ones included
+	Waiting       int           // messages that are kept for it, those on their way to it included
+	Out           int           // of these, those that its client has not answered for
+	Window        int           // how many may be; 0 while its client is away
 }
 
 // Subscribers returns the names of a vhost's subscribers, in no order.
@@ -33,7 +45,18 @@ func (b *Broker) SubscriberInfo(vhost, name string) (info SubscriberInfo, ok boo
 	if sub == nil {
 		return info, false
 	}
-	info.Linked = sub.link.Load() != nil
+	v.mu.Lock()
+	info = SubscriberInfo{
+		User: sub.user, Queue: sub.queue.spec.Name, Durable: sub.durable, Expiry: sub.expiry, Away: sub.away,
+		Subscriptions: sub.table.Load().n + len(sub.members()),
+	}
+	if l := sub.link.Load(); l != nil {
+		info.Linked, info.Session, info.Window = true, l.session, int(l.window.limit.Load())
+	}
+	v.mu.Unlock()
+	sub.mu.Lock()
+	info.Out = len(sub.out)
+	sub.mu.Unlock()
 	q := sub.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -94,3 +94,43 @@ func TestUnusedID(t *testing.T) {
 		}
 	})
 }
+
+// TestReach is where a message would go: nothing is published.
+func TestReach(t *testing.T) {
+	b := engine(t, core.Options{})
+	s, l := linked(t, b, core.SubscriberSpec{Expiry: core.Forever})
+	if _, err := l.Subscribe(t.Context(), []core.SubscriptionSpec{{Key: "low", Level: core.AtMostOnce}, {Key: "low", Share: "g", Queue: "shared"}}); err != nil {
+		t.Fatal(err)
+	}
+	other := attach(t, b)
+	declare(t, other, false)
+	for _, spec := range []core.BindingSpec{{Source: "amq.direct", Dest: "amq.topic", DestExchange: true, Key: "k"}, {Source: "amq.topic", Dest: "q", Key: "k"}} {
+		if err := other.Bind(t.Context(), spec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		exchange, key string
+		want          core.Reach
+	}{
+		{"", "q", core.Reach{Queues: []string{"q"}}},
+		{"", "none", core.Reach{}},
+		{"amq.direct", "k", core.Reach{Exchanges: []string{"amq.direct", "amq.topic"}, Queues: []string{"q", "subscriber-c"}}},
+		{"amq.topic", "low", core.Reach{Exchanges: []string{"amq.topic"}, Subscribers: []string{"c"}, Shared: []string{"shared"}}},
+		{"amq.topic", "none", core.Reach{Exchanges: []string{"amq.topic"}}},
+	} {
+		got, err := other.Reach(&core.Message{Exchange: tt.exchange, Key: tt.key, Persistent: true})
+		slices.Sort(got.Queues)
+		if err != nil || !slices.Equal(got.Queues, tt.want.Queues) || !slices.Equal(got.Exchanges, tt.want.Exchanges) ||
+			!slices.Equal(got.Subscribers, tt.want.Subscribers) || !slices.Equal(got.Shared, tt.want.Shared) || got.Nobody() != tt.want.Nobody() {
+			t.Errorf("%q, %q: %+v, %v, want %+v", tt.exchange, tt.key, got, err, tt.want)
+		}
+	}
+	if _, err := other.Reach(&core.Message{Exchange: "none"}); core.KindOf(err) != core.NotFound {
+		t.Errorf("to an exchange that is not there: %v", err)
+	}
+	if i, _ := b.Queue("/", "q").Info(); i.Published != 0 {
+		t.Errorf("%d messages were published", i.Published)
+	}
+	s.Close()
+}

@@ -15,9 +15,15 @@ import (
 // they read what says where the broker is, and passwords.
 func adminCommands(env []string) []*cobra.Command {
 	var all []*cobra.Command
-	for _, noun := range []func(*adminFlags) *cobra.Command{
+	nouns := []func(*adminFlags) *cobra.Command{
+		statusCommand, whyCommand,
 		userCommand, vhostCommand, permissionCommand, topicPermissionCommand, limitCommand, connectionCommand, exchangeCommand, queueCommand, policyCommand, alarmCommand, definitionsCommand, importCommand,
-	} {
+		func(f *adminFlags) *cobra.Command { return listConnectionsCommand(f, "connections") },
+	}
+	for _, l := range listings() {
+		nouns = append(nouns, l.command)
+	}
+	for _, noun := range nouns {
 		f := &adminFlags{env: env}
 		cmd := noun(f)
 		f.add(cmd)

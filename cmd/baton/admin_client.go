@@ -163,6 +163,7 @@ type answerError struct {
 	status int
 	Code   string `json:"error"`
 	Reason string `json:"reason"`
+	body   []byte
 	b      *broker
 }
 
@@ -235,7 +236,7 @@ func (b *broker) do(method, path string, body, v any, header http.Header) error 
 }
 
 func (b *broker) refused(resp *http.Response, answer []byte) error {
-	e := &answerError{status: resp.StatusCode, b: b}
+	e := &answerError{status: resp.StatusCode, body: answer, b: b}
 	if json.Unmarshal(answer, e) != nil || e.Reason == "" {
 		e.Reason = fmt.Sprintf("%s answers %s", b.where, resp.Status)
 		if text := strings.TrimSpace(string(answer)); text != "" && len(text) < 200 && !strings.ContainsAny(text, "<\n") {

@@ -11,7 +11,7 @@ import (
 )
 
 func connectionCommand(f *adminFlags) *cobra.Command {
-	return nounCommand("connection", "List and close clients' connections", listConnectionsCommand(f), closeConnectionCommand(f))
+	return nounCommand("connection", "List and close clients' connections", listConnectionsCommand(f, "list"), closeConnectionCommand(f))
 }
 
 // adminConnection is what a list shows of one.
@@ -32,9 +32,9 @@ type adminConnection struct {
 
 const connectionColumns = "?columns=name,user,vhost,protocol,state,channels,ssl,user_provided_name,connected_at,client_properties.client_id"
 
-func listConnectionsCommand(f *adminFlags) *cobra.Command {
+func listConnectionsCommand(f *adminFlags, use string) *cobra.Command {
 	var vhost string
-	cmd := f.verbCommand("list", "List the open connections", cobra.NoArgs, func(b *broker, _ []string) error {
+	cmd := f.verbCommand(use, "List the open connections", cobra.NoArgs, func(b *broker, _ []string) error {
 		from := "/api/connections"
 		if vhost != "" {
 			from = apiPath("api", "vhosts", vhost, "connections")

@@ -69,7 +69,7 @@ func startAdminBroker(t *testing.T) *adminBroker {
 	b.health.Set(admin.State{Role: admin.RolePrimary, Epoch: 1})
 	var mu sync.Mutex
 	p := &api.Primary{
-		Broker: broker, Auth: internal,
+		Broker: broker, Auth: internal, Account: accounts.Principal,
 		SetMemoryWatermark: func(n int64) error {
 			mu.Lock()
 			defer mu.Unlock()

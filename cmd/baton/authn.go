@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -130,6 +131,7 @@ func (a *authSettings) http(log *slog.Logger) auth.HTTPOptions {
 // primary.
 type admission struct {
 	auth      auth.Authenticator
+	account   func(name string, from net.Addr) (auth.Principal, error)             // one of the broker's own
 	scram     func(context.Context, auth.Credentials) (*auth.SCRAMExchange, error) // nil: the accounts are not asked
 	anonymous *auth.Anonymous                                                      // nil: a client without a name is not let in
 	close     []func()
@@ -143,7 +145,7 @@ func (c *Config) openAdmission(users auth.Users, rate *listen.Rate, log *slog.Lo
 	if err != nil {
 		return nil, err
 	}
-	a := new(admission)
+	a := &admission{account: accounts.Principal}
 	var chain []auth.Authenticator
 	for _, backend := range c.Auth.Backends {
 		link, err := a.open(&c.Auth, backend, accounts, log)

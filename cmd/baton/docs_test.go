@@ -163,6 +163,7 @@ func TestDocs_CommandsExist(t *testing.T) {
 			}
 			seen++
 			root, _ := (&program{}).rootCommand()
+			root.InitDefaultCompletionCmd() // as Execute does
 			if problem := checkCommand(root, args); problem != "" {
 				t.Errorf("%s: %s: %s", p.name, line, problem)
 			}
@@ -229,6 +230,7 @@ func TestDocsChecker_FindsWhatIsWrong(t *testing.T) {
 	}
 	for _, tt := range tests {
 		root, _ := (&program{}).rootCommand()
+		root.InitDefaultCompletionCmd() // as Execute does
 		if got := checkCommand(root, batonArgs(tt.line)); got != tt.want {
 			t.Errorf("%s: %q, want %q", tt.line, got, tt.want)
 		}

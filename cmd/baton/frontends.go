@@ -315,6 +315,7 @@ func (n *node) primary() *api.Primary {
 	return &api.Primary{
 		Broker: parts.broker, Auth: parts.clients.admission.auth, Listeners: parts.clients.addrs(),
 		Compatible:         parts.clients.compatible,
+		Account:            parts.clients.admission.account,
 		SetMemoryWatermark: n.memory.order,
 		Sampler:            parts.sampler,
 	}

@@ -55,18 +55,17 @@ func (p *program) run(ctx context.Context) exitCode {
 func (p *program) rootCommand() (root *cobra.Command, started *bool) {
 	started = new(bool)
 	root = &cobra.Command{
-		Use:               "baton",
-		Short:             "A message broker in one binary",
-		Args:              cobra.NoArgs,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		PersistentPreRun:  func(*cobra.Command, []string) { *started = true },
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		Use:              "baton",
+		Short:            "A message broker in one binary",
+		Args:             cobra.NoArgs,
+		SilenceErrors:    true,
+		SilenceUsage:     true,
+		PersistentPreRun: func(*cobra.Command, []string) { *started = true },
+		RunE:             func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddCommand(
 		p.serveCommand(), p.configCommand(), p.healthCommand(),
-		p.haCommand(), p.storageCommand(), p.journalCommand(), p.backupCommand(), p.restoreCommand(), p.tlsCommand(), versionCommand(), bench.Command(),
+		p.haCommand(), p.storageCommand(), p.journalCommand(), p.backupCommand(), p.restoreCommand(), p.tlsCommand(), versionCommand(), manCommand(), bench.Command(),
 	)
 	root.AddCommand(adminCommands(p.env)...)
 	return root, started

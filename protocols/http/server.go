@@ -300,6 +300,7 @@ func adminMux(health *Health, scrape, manage http.Handler) *http.ServeMux {
 	mux := metricsMux(scrape)
 	mux.Handle("/api/", manage)
 	mux.Handle("/alarms", manage)
+	mux.Handle("/why", manage)
 	mux.HandleFunc("GET /livez", livez)
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { readyz(w, health.State()) })
 	for path, h := range map[string]http.HandlerFunc{

@@ -68,6 +68,10 @@ type Primary struct {
 	Broker *core.Broker       // required
 	Auth   auth.Authenticator // decides who gets in; required
 
+	// Account returns a user of the broker's own, as if it had logged in from an
+	// address. Nil: nobody can ask what another user may do.
+	Account func(name string, from net.Addr) (auth.Principal, error)
+
 	// Compatible is the version of RabbitMQ that clients are told. Empty: the
 	// broker's own.
 	Compatible string

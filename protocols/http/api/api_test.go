@@ -97,7 +97,7 @@ func newFixtureOf(tb testing.TB) *fixture {
 		Primary: "b", Addresses: []string{"amqp://b:5672", "http://b:15672"},
 	}
 	f.totals = func() Totals { return Totals{Queues: 3, Ready: 5, Unacked: 2, PublishedTotal: 11, Connections: 4} }
-	f.primary = &Primary{Broker: broker, Auth: internal, Compatible: "3.13.7"}
+	f.primary = &Primary{Broker: broker, Auth: internal, Account: accounts.Principal, Compatible: "3.13.7"}
 	f.API, err = New(Options{
 		Node: "node-a", Version: "1.2.3", Log: slog.New(slog.NewTextHandler(f.log, nil)),
 		Primary: func() *Primary { return f.primary }, Absent: func() Absence { return f.absence },

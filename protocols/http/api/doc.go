@@ -84,6 +84,10 @@
 //     GET …/messages, which takes none out, DELETE …/messages/{position}, and POST
 //     …/move and …/redrive, of which each moves 1,000 messages at most and says
 //     whether there may be more.
+//   - GET /api/sessions, …/{vhost} and …/{vhost}/{client} show MQTT sessions: to
+//     whom has the monitoring tag all, to others their own. GET /why tells what
+//     keeps the messages of a queue, a session or a connection from going on, and
+//     where a message would go; an administrator may ask for another user.
 //   - GET /api/exchanges/{vhost}/{exchange}/delayed shows what an exchange keeps
 //     back, to whom may read from it; DELETE …/delayed/{id} cancels a message, for
 //     whom may configure the exchange.

@@ -190,6 +190,11 @@ func routes() []route {
 
 		{"/api/connections/{connection}/channels", verbs{get: {management, "", listChannelsOfConnection}}},
 
+		{"/api/sessions", verbs{get: {management, "", listSessions}}},
+		{"/api/sessions/{vhost}", verbs{get: {management, "", listSessionsOfVHost}}},
+		{"/api/sessions/{vhost}/{client}", verbs{get: {management, "", getSession}}},
+
+		{"/why", verbs{get: {management, "", why}}},
 		{"/alarms", verbs{get: {monitoring, "", getAlarms}, put: {administrator, "set alarm", putAlarms}}},
 	}
 	all := make([]route, len(table))
