@@ -109,7 +109,8 @@ func (c Changes) CheckExchange(vhost string, spec ExchangeSpec) error {
 	return v.mayMakeExchange(op, &spec)
 }
 
-// DeclareQueue makes a queue, or finds that there is an equal one. As a client cannot, it makes queues whose names begin with amq.
+// DeclareQueue makes a queue, or finds that there is an equal one. As a client cannot, it makes queues whose names begin with amq, and more
+// than the vhost's limit: that is for clients, and a vhost which got its limit after its queues can be exported and imported.
 func (c Changes) DeclareQueue(vhost string, spec QueueSpec) error {
 	s, err := c.session("declare", vhost)
 	if err != nil {
@@ -123,6 +124,7 @@ func (c Changes) DeclareQueue(vhost string, spec QueueSpec) error {
 // CheckQueue returns what DeclareQueue would refuse; the vhost need not exist yet.
 func (c Changes) CheckQueue(vhost string, spec QueueSpec) error {
 	s := c.vhost(vhost).session()
+	s.exempt = true
 	spec.Name = cleanName(spec.Name)
 	s.vhost.mu.Lock()
 	defer s.vhost.mu.Unlock()
@@ -151,6 +153,7 @@ func (c Changes) session(op, vhost string) (*Session, error) {
 		return nil, noVHost(op, vhost)
 	}
 	s := v.session()
+	s.exempt = true
 	return &s, nil
 }
 

@@ -82,6 +82,7 @@ type Session struct {
 	link     *Link       // to the subscriber that the connection is
 	disowned atomic.Bool // its user is deleted
 	paced    bool        // routing is divided
+	exempt   bool        // from the limit of the vhost's queues
 
 	*scratch // nil until something is published, and after Rest
 }

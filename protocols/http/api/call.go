@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/protocols/auth"
@@ -139,6 +140,9 @@ func (c *call) change(v *verb) (result any, err error) {
 	if err := c.mayBe(v.may); err != nil {
 		return nil, err
 	}
+	if err := c.writable(); err != nil {
+		return nil, err
+	}
 	if err := c.readBody(); err != nil { // before its turn: who sends slowly holds up nobody
 		return nil, err
 	}
@@ -149,6 +153,20 @@ func (c *call) change(v *verb) (result any, err error) {
 		return nil, unavailable("other changes wait for the disk; nothing was changed")
 	}
 	return v.run(c)
+}
+
+// writable refuses to make what JSON cannot name: no list and no export would tell what
+// it is called. Clients can make such queues, and here they can be deleted.
+func (c *call) writable() error {
+	if c.r.Method != http.MethodPut {
+		return nil
+	}
+	for kind, name := range c.names {
+		if !utf8.ValidString(name) {
+			return badRequest("the name of the %s is not UTF-8", kind)
+		}
+	}
+	return nil
 }
 
 // AuditMessage is the message of the one log line that each administrative change has.

@@ -46,6 +46,9 @@
 //   - Wrong types are 400 with a reason where RabbitMQ has a 500. What it takes and
 //     cannot use is refused: unknown hashing algorithms and queue types, damaged
 //     hashes, and tracing, which there is none of here.
+//   - What is put needs a name in UTF-8: any other could not be listed.
+//   - Limits of users are seen by monitoring and the user. Operator policies and limits
+//     of vhosts are changed by administrators alone, also as parameters.
 //   - A negative limit is no limit, and is not listed.
 //   - A health check node-is-quorum-critical, and mirror-sync-critical, fails on a
 //     primary that is to have standbys while none would take over.

@@ -69,6 +69,9 @@ func (c *call) limit() (int, error) {
 func listUserLimits(c *call) (any, error) {
 	l := list{}
 	for _, u := range c.access().Users() {
+		if c.seesUser(u.Name, monitoring) != nil {
+			continue
+		}
 		if set := userLimitsOf(&u); len(set) > 0 {
 			l = append(l, userLimit{u.Name, set})
 		}
@@ -77,6 +80,9 @@ func listUserLimits(c *call) (any, error) {
 }
 
 func getUserLimits(c *call) (any, error) {
+	if err := c.seesUser(c.names["user"], monitoring); err != nil {
+		return nil, err
+	}
 	u, ok := c.access().User(c.names["user"])
 	if !ok {
 		return nil, noObject()

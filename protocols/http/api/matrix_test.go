@@ -46,7 +46,9 @@ var matrix = []struct {
 	{"GET", "/api/users/mgt/permissions", "", 200, 401, 401, 401, 401},
 	{"GET", "/api/users/mgt/topic-permissions", "", 200, 401, 401, 401, 401},
 	{"GET", "/api/user-limits", "", 200, 200, 200, 200, 401},
-	{"GET", "/api/user-limits/non", "", 200, 200, 200, 200, 401},
+	{"GET", "/api/user-limits/non", "", 200, 200, 401, 401, 401},
+	{"GET", "/api/user-limits/mgt", "", 200, 200, 401, 200, 401},
+	{"GET", "/api/user-limits/nope", "", 404, 404, 401, 401, 401},
 	{"PUT", "/api/user-limits/non/max-channels", `{"value":1}`, 204, 401, 401, 401, 401},
 	{"DELETE", "/api/user-limits/non/max-channels", "", 204, 401, 401, 401, 401},
 

@@ -154,6 +154,12 @@ func TestVHosts(t *testing.T) {
 	if w := f.as(t, "mgt", "GET", "/api/vhosts?columns=name", ""); w.Body.String() != `[{"name":"v1"}]` {
 		t.Errorf("mgt sees %s", w.Body)
 	}
+	f.as(t, "adm", "PUT", "/api/user-limits/pol/max-channels", `{"value":7}`)
+	for user, want := range map[string]string{"mgt": "[]", "pol": `[{"user":"pol","value":{"max-channels":7}}]`, "mon": `[{"user":"pol","value":{"max-channels":7}}]`} {
+		if w := f.as(t, user, "GET", "/api/user-limits", ""); w.Body.String() != want {
+			t.Errorf("%s sees the limits of users %s, want %s", user, w.Body, want)
+		}
+	}
 	if w := f.as(t, "mgt", "GET", "/api/vhost-limits", ""); w.Body.String() != `[{"vhost":"v1","value":{"max-connections":7}}]` {
 		t.Errorf("mgt sees the limits %s", w.Body)
 	}
@@ -210,6 +216,8 @@ func TestLimits(t *testing.T) {
 		{"DELETE", "/api/vhost-limits/v1/bogus", "", 204, "="},
 		{"GET", "/api/vhost-limits/v1", "", 200, `=[]`},
 		{"GET", "/api/vhost-limits/nope", "", 404, gone},
+		{"PUT", "/api/vhosts/a%FF", "", 400, badBody + `the name of the vhost is not UTF-8"}`},
+		{"PUT", "/api/queues/v1/a%FF", "{}", 400, badBody + `the name of the queue is not UTF-8"}`},
 		{"GET", "/api/vhost-limits/v1/max-queues", "", 405, `{"error":"method_not_allowed"`},
 		{"PUT", "/api/vhost-limits/v1/bogus", `{"value":5}`, 400, `{"error":"bad_request","reason":"Unrecognised limit`},
 		{"PUT", "/api/vhost-limits/v1/max-queues", `{"value":"x"}`, 400, badBody + `max-queues should be a number, actually was a string"}`},

@@ -28,6 +28,16 @@ func (c *call) maySetParameters() error {
 	return err
 }
 
+// mayChangeParameter refuses actors that may not change the parameter of the path. What
+// holds a vhost's users back, as operator policies and limits do, is for administrators
+// alone, by whichever path it is asked for.
+func (c *call) mayChangeParameter() error {
+	if definitions.IsOperators(c.names["component"]) {
+		return c.mayBe(administrator)
+	}
+	return c.maySetParameters()
+}
+
 // listParameters returns those that the actor may see: all, a component's, or a
 // component's in a vhost. Policies are among them if they are asked for, as in RabbitMQ.
 func listParameters(c *call) (any, error) {
@@ -71,7 +81,7 @@ func getParameter(c *call) (any, error) {
 }
 
 func putParameter(c *call) (any, error) {
-	if err := c.maySetParameters(); err != nil {
+	if err := c.mayChangeParameter(); err != nil {
 		return nil, err
 	}
 	if !c.primary.Broker.HasVHost(c.names["vhost"]) {
@@ -119,7 +129,7 @@ func invalidParameter(err error) error {
 }
 
 func deleteParameter(c *call) (any, error) {
-	if err := c.maySetParameters(); err != nil {
+	if err := c.mayChangeParameter(); err != nil {
 		return nil, err
 	}
 	if !c.primary.Broker.HasVHost(c.names["vhost"]) {

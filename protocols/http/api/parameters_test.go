@@ -87,6 +87,7 @@ func TestParameters(t *testing.T) {
 
 // Who has the tag policymaker sees and sets parameters where it may enter, as in RabbitMQ.
 func TestParameters_PolicymakersWhereTheyMayEnter(t *testing.T) {
+	const notAdministrator = `{"error":"not_authorised","reason":"Not administrator user"}`
 	f := newFixture(t)
 	must(t)(f.broker.Access().SetPermission(t.Context(), core.Permission{VHost: "v2", User: "pol"}))
 	for _, tt := range []struct {
@@ -100,6 +101,11 @@ func TestParameters_PolicymakersWhereTheyMayEnter(t *testing.T) {
 		{"GET", "/api/parameters?columns=component,vhost", 200, `[{"component":"c","vhost":"v2"},{"component":"vhost-limits","vhost":"v2"}]`},
 		{"GET", "/api/parameters/c/v2/p?columns=name", 200, `{"name":"p"}`},
 		{"DELETE", "/api/parameters/c/v2/p", 204, ""},
+		// What holds them back they do not lift on this way either.
+		{"PUT", "/api/parameters/vhost-limits/v2/limits", 401, notAdministrator},
+		{"DELETE", "/api/parameters/vhost-limits/v2/limits", 401, notAdministrator},
+		{"PUT", "/api/parameters/operator_policy/v2/o", 401, notAdministrator},
+		{"DELETE", "/api/parameters/operator_policy/v2/o", 401, notAdministrator},
 	} {
 		if w := f.as(t, "pol", tt.method, tt.path, `{"value":1}`); w.Code != tt.code || w.Body.String() != tt.want {
 			t.Errorf("%s %s = %d %s, want %d %s", tt.method, tt.path, w.Code, w.Body, tt.code, tt.want)

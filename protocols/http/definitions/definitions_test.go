@@ -2,6 +2,7 @@ package definitions
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -312,6 +313,8 @@ func TestImportSaysWhatCannotBe(t *testing.T) {
 		{"a queue without a name", `{"queues":[{"vhost":"/"}]}`, "queue '' in vhost '/': it has no name"},
 		{"a bad argument", `{"queues":[{"vhost":"/","name":"q","arguments":{"x-max-length":-1}}]}`, "queue 'q' in vhost '/': invalid arg 'x-max-length'"},
 		{"a stream", `{"queues":[{"vhost":"/","name":"q","arguments":{"x-queue-type":"stream"}}]}`, "unsupported queue type 'stream'"},
+		{"a queue that is two", `{"queues":[{"vhost":"/","name":"q"},{"vhost":"/","name":"q","arguments":{"x-max-length":1}}]}`, "queue 'q' in vhost '/': the definitions have it twice, and not the same"},
+		{"an exchange that is two", `{"exchanges":[{"vhost":"/","name":"x","type":"topic"},{"vhost":"/","name":"x","type":"fanout"}]}`, "exchange 'x' in vhost '/': the definitions have it twice, and not the same"},
 		{"another queue", `{"queues":[{"vhost":"/","name":"there","durable":false}]}`, "queue 'there' in vhost '/': inequivalent arg 'durable'"},
 		{"another exchange", `{"exchanges":[{"vhost":"/","name":"there","type":"fanout"}]}`, "exchange 'there' in vhost '/': inequivalent arg 'type'"},
 		{"a binding to what there is not", `{"bindings":[{"vhost":"/","source":"a","destination":"b","destination_type":"own"}]}`, "binding from 'a' to own 'b' in vhost '/': destination_type is not queue or exchange"},
@@ -339,6 +342,38 @@ func TestImportSaysWhatCannotBe(t *testing.T) {
 				t.Errorf("it changed the broker to %s", after)
 			}
 		})
+	}
+}
+
+// Thousands of passwords would keep everybody else from making changes for minutes.
+func TestImportOfPasswordsEndsWithItsTime(t *testing.T) {
+	b, _ := engine(t)
+	d, err := Parse([]byte(`{"users":[{"name":"u","tags":[],"password":"secret"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = Import(ctx, b, d, Options{})
+	if e, ok := errors.AsType[*Error](err); !ok || e.Error() != "users: there was time for 0 of 1: write a password_hash in place of each password" {
+		t.Errorf("error is %v", err)
+	}
+	if _, ok := b.Access().User("u"); ok {
+		t.Error("the user was made")
+	}
+}
+
+// RabbitMQ exports vhosts that had their queues before their limit, and takes them back.
+func TestLimitsOfAVHostDoNotHoldItsOwnQueuesBack(t *testing.T) {
+	const text = `{"vhosts":[{"name":"v"}],"parameters":[{"vhost":"v","component":"vhost-limits","name":"limits","value":{"max-queues":1}}],
+		"queues":[{"vhost":"v","name":"a"},{"vhost":"v","name":"b"}]}`
+	b, _ := engine(t)
+	mustLoad(t, b, text)
+	if b.Queue("v", "a") == nil || b.Queue("v", "b") == nil {
+		t.Error("a queue is missing")
+	}
+	if v, _ := b.Access().VHost("v"); v.MaxQueues != 1 {
+		t.Errorf("the limit is %d", v.MaxQueues)
 	}
 }
 

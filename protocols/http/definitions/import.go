@@ -46,9 +46,9 @@ func (r *Report) note(format string, args ...any) {
 func Import(ctx context.Context, b *core.Broker, d *Document, opt Options) (*Report, error) {
 	m := &makingOf{
 		broker: b, changes: b.Changes(), opt: opt, report: new(Report), problems: new(Error),
-		vhosts: map[string]*core.VHostInfo{}, users: map[string]*core.User{}, ends: map[end]bool{}, bound: map[string]map[string]bool{},
+		vhosts: map[string]*core.VHostInfo{}, users: map[string]*core.User{}, ends: map[end]string{}, bound: map[string]map[string]bool{},
 	}
-	m.plan(d)
+	m.plan(ctx, d)
 	if err := m.problems.err(); err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ type makingOf struct {
 
 	vhosts map[string]*core.VHostInfo // as they will be; nil: there will be none
 	users  map[string]*core.User      // of the document, as they will be
-	ends   map[end]bool               // that will be made
+	ends   map[end]string             // what will be made there
 	bound  map[string]map[string]bool // by vhost the identities of bindings that are there, or will be
 }
 
@@ -90,10 +90,16 @@ type end struct {
 }
 
 // plan looks at all objects, in the order in which one may need another.
-func (m *makingOf) plan(d *Document) {
+func (m *makingOf) plan(ctx context.Context, d *Document) {
 	if m.opt.VHost == "" {
 		each(d.VHosts, m.vhost)
-		each(d.Users, m.user)
+		for i := range d.Users {
+			if ctx.Err() != nil { // each password takes its time
+				m.problems.add("users: there was time for %d of %d: write a password_hash in place of each password", i, len(d.Users))
+				return
+			}
+			m.user(&d.Users[i])
+		}
 		each(d.Permissions, m.permission)
 		each(d.TopicPermissions, m.topicPermission)
 		each(d.GlobalParameters, m.globalParameter)
@@ -439,9 +445,8 @@ func (m *makingOf) exchange(x *Exchange) {
 	if m.refused(object, m.changes.CheckExchange(x.VHost, spec)) {
 		return
 	}
-	at := end{x.VHost, x.Name, true}
-	if !m.hasEnd(at) {
-		m.ends[at] = true
+	what := text([]any{x.Type, spec.Durable, x.AutoDelete, x.Internal, x.Arguments})
+	if m.isNew(object, end{x.VHost, x.Name, true}, string(what)) {
 		m.add(object, func() error { return m.changes.DeclareExchange(x.VHost, spec) })
 	}
 }
@@ -467,11 +472,25 @@ func (m *makingOf) queue(q *Queue) {
 	if m.refused(object, m.changes.CheckQueue(q.VHost, spec)) {
 		return
 	}
-	at := end{q.VHost, q.Name, false}
-	if !m.hasEnd(at) {
-		m.ends[at] = true
+	what := text([]any{spec.Durable, q.AutoDelete, q.Arguments})
+	if m.isNew(object, end{q.VHost, q.Name, false}, string(what)) {
 		m.add(object, func() error { return m.changes.DeclareQueue(q.VHost, spec) })
 	}
+}
+
+// isNew says whether an exchange or a queue is neither there, nor in the document before.
+func (m *makingOf) isNew(object string, at end, what string) bool {
+	if before, ok := m.ends[at]; ok {
+		if before != what {
+			m.problems.add("%s: the definitions have it twice, and not the same", object)
+		}
+		return false
+	}
+	if m.hasEnd(at) {
+		return false
+	}
+	m.ends[at] = what
+	return true
 }
 
 // refused is problem for what may be declared otherwise already.
@@ -485,7 +504,7 @@ func (m *makingOf) refused(object string, err error) bool {
 
 // hasEnd says whether an exchange or a queue is there, or will be.
 func (m *makingOf) hasEnd(at end) bool {
-	if m.ends[at] {
+	if _, ok := m.ends[at]; ok {
 		return true
 	}
 	if at.exchange {

@@ -149,6 +149,12 @@ func setLimits(v *core.VHostInfo, value json.RawMessage) error {
 	return nil
 }
 
+// IsOperators says whether the parameters of a component are what operators hold the
+// users of a vhost back with.
+func IsOperators(component string) bool {
+	return component == operatorComponent || component == limitsComponent
+}
+
 // ErrInvalid is wrapped by errors about what a parameter says.
 var ErrInvalid = errors.New("invalid")
 

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strconv"
 
 	"github.com/batonmq/baton/core/field"
 )
@@ -20,7 +21,8 @@ func Object(t field.Table) map[string]any {
 	return m
 }
 
-// Value keeps numbers, truths, texts, lists and objects what they are.
+// Value keeps numbers, truths, texts, lists and objects what they are. A float is never
+// written as an integer: arguments are compared with their types.
 func Value(v any) any {
 	switch v := v.(type) {
 	case field.Table:
@@ -40,8 +42,11 @@ func Value(v any) any {
 	case float32:
 		return Value(float64(v))
 	case float64:
-		if math.IsNaN(v) || math.IsInf(v, 0) {
+		switch {
+		case math.IsNaN(v) || math.IsInf(v, 0):
 			return nil // JSON has no such number
+		case v == math.Trunc(v) && math.Abs(v) < 1e21: // what is larger is written with an exponent
+			return json.Number(strconv.FormatFloat(v, 'f', 1, 64))
 		}
 	}
 	return v

@@ -11,7 +11,7 @@ import (
 func TestObjectsComeBackAsTheyWere(t *testing.T) {
 	for _, text := range []string{
 		`{}`,
-		`{"a":9007199254740993,"b":-1,"c":2.25,"d":true,"e":null,"f":"x<y>","g":[1,"a",[],{"k":false}],"h":{"k":{"l":1}}}`,
+		`{"a":9007199254740993,"b":-1,"c":2.25,"c1":1.0,"c2":-3.0,"c3":1.5e3,"c4":1e300,"d":true,"e":null,"f":"x<y>","g":[1,"a",[],{"k":false}],"h":{"k":{"l":1}}}`,
 	} {
 		var got Table
 		if err := json.Unmarshal([]byte(text), &got); err != nil {
