@@ -12,10 +12,12 @@ import (
 
 // PutUser makes a user or changes one.
 func (a *Access) PutUser(ctx context.Context, u User) (created bool, err error) {
+	old, _ := a.User(u.Name)
 	created, p, err := a.putUser(u)
 	if err != nil {
 		return false, err
 	}
+	a.tellUser(ctx, &old, &u, created)
 	return created, p.wait(ctx)
 }
 
@@ -69,6 +71,9 @@ func (a *Access) DeleteUser(ctx context.Context, name string) (existed bool, err
 		p = a.broker.commit(false, old.removal()...)
 	}
 	a.mu.Unlock()
+	if old != nil {
+		a.broker.TellEvent("user.deleted", actor(ctx), of("name", name))
+	}
 	return old != nil, p.wait(ctx)
 }
 
@@ -78,6 +83,8 @@ func (a *Access) SetPermission(ctx context.Context, perm Permission) (created bo
 	if err != nil {
 		return false, err
 	}
+	a.broker.TellEvent("permission.created", actor(ctx), of("user", perm.User), of("vhost", perm.VHost),
+		of("configure", perm.Configure), of("write", perm.Write), of("read", perm.Read))
 	return created, p.wait(ctx)
 }
 
@@ -89,6 +96,11 @@ func (a *Access) setPermission(perm Permission) (created bool, p promise, err er
 
 // ClearPermission takes all rights in a vhost away from a user.
 func (a *Access) ClearPermission(ctx context.Context, vhost, user string) (existed bool, err error) {
+	defer func() {
+		if existed {
+			a.broker.TellEvent("permission.deleted", actor(ctx), of("user", user), of("vhost", vhost))
+		}
+	}()
 	return a.clear(ctx, user, func(acc *account) (next *account, ops []Op) {
 		if i := acc.permission(vhost); i >= 0 {
 			ops = append(ops, removeOp(acc.permissions[i].definition()))
@@ -103,6 +115,8 @@ func (a *Access) SetTopicPermission(ctx context.Context, perm TopicPermission) (
 	if err != nil {
 		return false, err
 	}
+	a.broker.TellEvent("topic.permission.created", actor(ctx), of("user", perm.User), of("vhost", perm.VHost),
+		of("exchange", perm.Exchange), of("write", perm.Write), of("read", perm.Read))
 	return created, p.wait(ctx)
 }
 
@@ -115,6 +129,11 @@ func (a *Access) setTopicPermission(perm TopicPermission) (created bool, p promi
 // ClearTopicPermission lets a user use a topic exchange without a topic permission again; all exchanges of the vhost if exchange is
 // empty.
 func (a *Access) ClearTopicPermission(ctx context.Context, vhost, user, exchange string) (existed bool, err error) {
+	defer func() {
+		if existed {
+			a.broker.TellEvent("topic.permission.deleted", actor(ctx), of("user", user), of("vhost", vhost))
+		}
+	}()
 	return a.clear(ctx, user, func(acc *account) (next *account, ops []Op) {
 		next = acc
 		for _, p := range acc.topics {
@@ -242,4 +261,23 @@ func checkName(op, object, name string) error {
 		return &Error{Kind: Invalid, Op: op, Name: object, Text: "a name may not contain line breaks or zero bytes"}
 	}
 	return nil
+}
+
+// tellUser tells of a user that was made or changed.
+func (a *Access) tellUser(ctx context.Context, old, u *User, created bool) {
+	b, by := a.broker, actor(ctx)
+	if !b.HearsEvents() {
+		return
+	}
+	switch {
+	case created:
+		b.TellEvent("user.created", by, of("name", u.Name))
+	case old.Password != u.Password && u.Password == "":
+		b.TellEvent("user.password.cleared", by, of("name", u.Name))
+	case old.Password != u.Password:
+		b.TellEvent("user.password.changed", by, of("name", u.Name))
+	}
+	if created || !slices.Equal(old.Tags, u.Tags) {
+		b.TellEvent("user.tags.set", by, of("name", u.Name), of("tags", texts(u.Tags)))
+	}
 }

@@ -50,6 +50,9 @@ type Broker struct {
 	global   atomic.Pointer[parameters] // changes under Access.mu
 	sessions sessions
 
+	maintenance maintenance
+	events      events
+
 	life    sync.RWMutex // held for reading by what a timer runs
 	closed  bool
 	stop    context.CancelFunc
@@ -78,6 +81,9 @@ func Open(ctx context.Context, store Store, opt Options) (*Broker, error) {
 	b.gate.opened, b.gate.news = make(chan struct{}), make(chan struct{}, 1)
 	b.arriving.limit = opt.ArrivingBytes
 	b.access.broker = b
+	if opt.Events != "" {
+		b.events.waiting = make(chan event, eventsWaiting)
+	}
 	b.access.accounts.Store(&accounts{generation: 1})
 	if err := b.recover(ctx); err != nil {
 		return nil, err
@@ -92,6 +98,9 @@ func Open(ctx context.Context, store Store, opt Options) (*Broker, error) {
 	b.work.Go(func() { b.expirer(ctx) })
 	b.work.Go(func() { b.deadLetterer(ctx) })
 	b.work.Go(func() { b.lookAtFronts(ctx) })
+	if b.events.waiting != nil {
+		b.work.Go(func() { b.teller(ctx) })
+	}
 	return b, nil
 }
 
@@ -228,6 +237,7 @@ func (b *Broker) minder(ctx context.Context) {
 			return
 		}
 		b.resumeWatched()
+		b.tellAlarms()
 		if said.changed(b.full(), ticked) {
 			b.sayFull(said.full)
 		}

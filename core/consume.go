@@ -47,6 +47,7 @@ func (s *Session) Consume(_ context.Context, spec ConsumerSpec) (*Consumer, erro
 		s.consumers = map[*Consumer]struct{}{}
 	}
 	s.consumers[c] = struct{}{}
+	c.tell("consumer.created")
 	if spec.OnReady != nil {
 		spec.OnReady()
 	}

@@ -126,7 +126,7 @@
 // No object here has a goroutine of its own. Callers bring theirs: connection readers call Session methods; the store's committer
 // calls Completions. The Broker has six goroutines: one that routes delayed messages, one that loads messages back from the store ahead of consumers, one that replays
 // retained messages to who has subscribed, one that looks after space, the dead-letterer, and the expirer; and for a while after a start
-// one that looks at what is next in the queues. That sleeps until the alarm that is due first:
+// one that looks at what is next in the queues, and, where events are to be told, one that publishes them. That sleeps until the alarm that is due first:
 // a queue sets one for its next message if that expires, and so does each retained message that does.
 //
 // Lock order: Access.mu → VHost.mu → Subscriber.gate → retained.mu → replays.mu → dedups.mu → delays.mu → Queue.mu of a share → Queue.mu of any other → Subscriber.mu,

@@ -40,6 +40,10 @@ type Options struct {
 	// it, too: the lower number counts, and what the policy says happens when the queue is full.
 	Waiting WaitingLimits
 
+	// Events is the vhost that has the event exchange, where what happens in the broker is published; empty: nothing is. Node is what the
+	// events call this node.
+	Events, Node string
+
 	// CompilePattern makes the pattern of a policy ready to tell which names it matches. nil: patterns are Go's regular expressions.
 	CompilePattern func(pattern string) (matches func(name string) bool, err error)
 

@@ -32,6 +32,7 @@ func (b *Broker) SetParameter(ctx context.Context, p Parameter) (created bool, e
 	if err != nil {
 		return false, err
 	}
+	b.TellEvent("parameter.set", actor(ctx), p.event()...)
 	return created, done.wait(ctx)
 }
 
@@ -74,6 +75,9 @@ func (b *Broker) ClearParameter(ctx context.Context, vhost, component, name stri
 	})
 	if err != nil {
 		return false, err
+	}
+	if existed {
+		b.TellEvent("parameter.cleared", actor(ctx), (&Parameter{VHost: vhost, Component: component, Name: name}).event()...)
 	}
 	return existed, done.wait(ctx)
 }

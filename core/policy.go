@@ -95,6 +95,7 @@ func (b *Broker) SetPolicy(ctx context.Context, p Policy) (created bool, err err
 	if err != nil {
 		return false, err
 	}
+	b.tellPolicy("policy.set", actor(ctx), &p)
 	return created, done.wait(ctx)
 }
 
@@ -156,6 +157,9 @@ func (b *Broker) ClearPolicy(ctx context.Context, vhost, name string, operator b
 		v.forgetUnasked()
 	}
 	v.mu.Unlock()
+	if p != nil {
+		b.tellPolicy("policy.cleared", actor(ctx), &Policy{VHost: vhost, Name: name, Operator: operator})
+	}
 	return p != nil, done.wait(ctx)
 }
 

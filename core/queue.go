@@ -409,6 +409,7 @@ func (q *Queue) end(ifUnused, ifEmpty bool) (messages int, err error) {
 	q.deleted = true
 	for _, c := range q.consumers {
 		c.cancelled, c.listed = true, false
+		c.tell("consumer.deleted")
 		c.spec.Receiver.Cancelled(c)
 	}
 	q.consumers, q.listed, q.active = nil, nil, nil

@@ -231,6 +231,9 @@ func (rc *recovery) binding(r *reader) error {
 	if r.err != nil {
 		return r.err
 	}
+	if spec.Source == EventExchange {
+		v.provideEvents(false)
+	}
 	s := v.session()
 	bound, id, err := s.newBinding("recover binding", spec)
 	if err != nil {

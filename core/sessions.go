@@ -48,6 +48,7 @@ func (b *Broker) Attach(vhost string, opt SessionOptions) (*Session, error) {
 			return nil, err
 		}
 	}
+	s.tell("connection.created")
 	return s, nil
 }
 
@@ -64,6 +65,9 @@ func (t *sessions) add(s *Session) error {
 	}
 	if s.opt.Info == nil && s.opt.End == nil {
 		return nil
+	}
+	if err := s.broker.keepsOut(s); err != nil {
+		return err
 	}
 	use := t.users[s.opt.User]
 	if use == nil {
@@ -109,14 +113,17 @@ func (s *Session) withinLimits(use *usage) error {
 
 // remove takes s off the list. It may be called more than once.
 func (t *sessions) remove(s *Session) {
-	if s.listed.id == 0 {
-		return
+	if s.listed.id != 0 && t.takeOff(s) {
+		s.tell("connection.closed")
 	}
+}
+
+func (t *sessions) takeOff(s *Session) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l := &s.listed
 	if l.over {
-		return
+		return false
 	}
 	l.over = true
 	if l.prev == nil {
@@ -136,6 +143,7 @@ func (t *sessions) remove(s *Session) {
 	if l.user.sessions--; l.user.sessions == 0 {
 		delete(t.users, s.opt.User)
 	}
+	return true
 }
 
 // shut lets no session be opened in v any more.

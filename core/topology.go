@@ -115,6 +115,7 @@ func (s *Session) declareExchange(spec ExchangeSpec, fresh bool) (promise, error
 		p = v.commit(spec.NoWait, x.definition())
 	}
 	v.addExchange(x)
+	x.tellCreated(s.opt.User)
 	return p, nil
 }
 
@@ -175,7 +176,7 @@ func (s *Session) DeleteExchange(ctx context.Context, name string, ifUnused, noW
 		v.mu.Unlock()
 		return inUse(op, object)
 	}
-	d := deletion{vhost: v}
+	d := deletion{vhost: v, by: s.opt.User}
 	d.exchange(x)
 	p := v.commit(noWait, d.ops...)
 	v.mu.Unlock()
@@ -255,6 +256,7 @@ func (s *Session) declareQueue(spec QueueSpec, fresh bool) (*Queue, promise, err
 		p = v.commit(spec.NoWait, q.definition())
 	}
 	v.addQueue(q)
+	q.tellCreated(s.opt.User)
 	return q, p, nil
 }
 
@@ -353,7 +355,7 @@ func (s *Session) DeleteQueue(ctx context.Context, name string, ifUnused, ifEmpt
 		v.mu.Unlock()
 		return 0, err
 	}
-	d := deletion{vhost: v}
+	d := deletion{vhost: v, by: s.opt.User}
 	d.queue(q)
 	delete(s.exclusive, q)
 	p := v.commit(noWait, d.ops...)
@@ -431,6 +433,7 @@ func (s *Session) bindTo(x *Exchange, spec BindingSpec) (promise, error) {
 		p = v.commit(spec.NoWait, b.definition(v, id))
 	}
 	b.source.attach(id, b)
+	b.tell(v, "binding.created", s.opt.User)
 	return p, nil
 }
 
@@ -506,7 +509,7 @@ func (s *Session) unbind(spec BindingSpec) (promise, error) {
 			return nil, err
 		}
 	}
-	d := deletion{vhost: v}
+	d := deletion{vhost: v, by: s.opt.User}
 	d.binding(id, b)
 	return v.commit(spec.NoWait, d.ops...), nil
 }

@@ -126,6 +126,7 @@ func (q *Queue) drop(c *Consumer) (last bool) {
 		return false
 	}
 	c.cancelled = true
+	c.tell("consumer.deleted")
 	q.unlistConsumer(c)
 	if i := slices.Index(q.consumers, c); i >= 0 {
 		q.consumers = slices.Delete(q.consumers, i, i+1) // a queue must not keep the connection of a consumer that has gone

@@ -58,6 +58,7 @@ func newVHost(b *Broker, info VHostInfo) *VHost {
 		spec.Durable = true
 		v.addExchange(newExchange(v, spec))
 	}
+	v.provideEvents(true)
 	return v
 }
 
@@ -69,10 +70,10 @@ func (v *VHost) addOrphan(sub *Subscriber) {
 	v.orphans[sub.name] = sub
 }
 
-// predeclared reports whether every vhost has an exchange of this name; such exchanges need no definition.
+// predeclared reports whether every vhost has an exchange of this name, or has the broker make it where it is wanted; such exchanges need no definition.
 func predeclared(name string) bool {
 	switch name {
-	case "", "amq.direct", "amq.fanout", TopicExchange, "amq.headers", "amq.match", "amq.rabbitmq.trace":
+	case "", "amq.direct", "amq.fanout", TopicExchange, "amq.headers", "amq.match", "amq.rabbitmq.trace", EventExchange:
 		return true
 	}
 	return false
@@ -150,6 +151,7 @@ func (v *VHost) mayAddQueue(op, name string) error {
 // auto-delete exchange that exchange, and so on. Everything goes in one commit. mu is held throughout.
 type deletion struct {
 	vhost *VHost
+	by    string // whose it is, for events; empty: the broker's
 	ops   []Op
 }
 
@@ -157,6 +159,9 @@ type deletion struct {
 func (d *deletion) queue(q *Queue) {
 	next := d.vhost.queues.Load().without(q.spec.Name)
 	d.vhost.queues.Store(&next)
+	if !q.isSubscribers() {
+		d.vhost.tell("queue.deleted", d.by, of("name", q.spec.Name))
+	}
 	for id, b := range q.inbound {
 		d.binding(id, b)
 	}
@@ -173,6 +178,7 @@ func (d *deletion) exchange(x *Exchange) {
 	next := d.vhost.exchanges.Load().without(x.spec.Name)
 	d.vhost.exchanges.Store(&next)
 	x.gone.Store(true)
+	d.vhost.tell("exchange.deleted", d.by, of("name", x.spec.Name))
 	for id, b := range x.outbound {
 		d.binding(id, b)
 	}
@@ -194,6 +200,7 @@ func (d *deletion) binding(id string, b *binding) {
 		return
 	}
 	x.detach(id, b)
+	b.tell(d.vhost, "binding.deleted", d.by)
 	if b.declared.durable {
 		d.ops = append(d.ops, removeOp(b.definition(d.vhost, id)))
 	}
@@ -231,7 +238,7 @@ func (v *VHost) deleteExclusive(q *Queue) {
 		return
 	}
 	_, _ = q.end(false, false) // without conditions it never refuses
-	d := deletion{vhost: v}
+	d := deletion{vhost: v, by: q.owner.opt.User}
 	d.queue(q)
 	d.commit()
 }

@@ -15,10 +15,12 @@ const maxVHostName = 255
 
 // PutVHost makes a vhost with the exchanges that every vhost has, or changes what is known of one.
 func (a *Access) PutVHost(ctx context.Context, info VHostInfo) (created bool, err error) {
+	before, _ := a.VHost(info.Name)
 	created, p, err := a.putVHost(info)
 	if err != nil {
 		return false, err
 	}
+	a.broker.tellVHostPut(actor(ctx), created, &before, &info)
 	return created, p.wait(ctx)
 }
 
@@ -79,6 +81,9 @@ func (a *Access) DeleteVHost(ctx context.Context, name string) (existed bool, er
 		p = a.remove(v)
 	}
 	a.mu.Unlock()
+	if v != nil {
+		a.broker.TellEvent("vhost.deleted", actor(ctx), of("name", name))
+	}
 	return v != nil, p.wait(ctx)
 }
 

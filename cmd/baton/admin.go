@@ -17,7 +17,7 @@ func adminCommands(env []string) []*cobra.Command {
 	var all []*cobra.Command
 	nouns := []func(*adminFlags) *cobra.Command{
 		statusCommand, whyCommand,
-		userCommand, vhostCommand, permissionCommand, topicPermissionCommand, limitCommand, connectionCommand, exchangeCommand, queueCommand, policyCommand, alarmCommand, definitionsCommand, importCommand,
+		userCommand, vhostCommand, permissionCommand, topicPermissionCommand, limitCommand, connectionCommand, exchangeCommand, queueCommand, policyCommand, alarmCommand, maintenanceCommand, definitionsCommand, importCommand,
 		func(f *adminFlags) *cobra.Command { return listConnectionsCommand(f, "connections") },
 	}
 	for _, l := range listings() {

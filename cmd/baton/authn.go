@@ -138,9 +138,9 @@ type admission struct {
 }
 
 // openAdmission makes it of the settings.
-func (c *Config) openAdmission(users auth.Users, rate *listen.Rate, log *slog.Logger) (*admission, error) {
+func (c *Config) openAdmission(broker *core.Broker, rate *listen.Rate, log *slog.Logger) (*admission, error) {
 	accounts, err := auth.NewAccounts(auth.AccountsOptions{
-		Users: users, LoopbackOnly: append([]string{}, c.Auth.LoopbackUsers...), Logger: log, // not nil: an empty list is nobody
+		Users: broker.Access(), LoopbackOnly: append([]string{}, c.Auth.LoopbackUsers...), Logger: log, // not nil: an empty list is nobody
 	})
 	if err != nil {
 		return nil, err
@@ -155,7 +155,7 @@ func (c *Config) openAdmission(users auth.Users, rate *listen.Rate, log *slog.Lo
 		}
 		chain = append(chain, link)
 	}
-	a.auth = &rated{auth.NewChain(chain...), rate}
+	a.auth = &rated{auth.NewChain(chain...), rate, broker}
 	if c.Auth.uses(backendInternal) {
 		a.scram = scramRated(accounts, rate)
 	}
@@ -172,7 +172,8 @@ func (c *Config) openAdmission(users auth.Users, rate *listen.Rate, log *slog.Lo
 // is not hashed costs nothing, and tells nothing.
 type rated struct {
 	auth.Authenticator
-	rate *listen.Rate
+	rate   *listen.Rate
+	broker *core.Broker // has who listens told of it
 }
 
 var _ auth.Offerer = (*rated)(nil)
@@ -186,7 +187,9 @@ func (r *rated) Authenticate(ctx context.Context, c auth.Credentials) (auth.Prin
 		return auth.Principal{}, fmt.Errorf("wait for the turn of a login: %w", err)
 	}
 	defer done()
-	return r.Authenticator.Authenticate(ctx, c)
+	p, err := r.Authenticator.Authenticate(ctx, c)
+	tellLogin(r.broker, &c, p.Name, err)
+	return p, err
 }
 
 // scramRated lets an address begin an exchange that may try a login. Proofs cost

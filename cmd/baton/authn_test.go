@@ -6,6 +6,7 @@ import (
 	"net"
 	"testing"
 
+	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/protocols/auth"
 	"github.com/batonmq/baton/protocols/listen"
 )
@@ -26,7 +27,7 @@ func TestAddressThatHasFailedTooOftenIsRefusedUnasked(t *testing.T) {
 		t.Fatal(err)
 	}
 	inner := new(countingAuth)
-	r := &rated{inner, rate}
+	r := &rated{inner, rate, new(core.Broker)}
 	c := auth.Credentials{RemoteAddr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}}
 	for range 5 {
 		if _, err := r.Authenticate(t.Context(), c); !errors.Is(err, auth.ErrRefused) {

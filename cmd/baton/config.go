@@ -24,6 +24,7 @@ type Config struct {
 	LoadDefinitions string // a file; empty: none
 
 	StopTimeout time.Duration
+	Events      string // a vhost, or off
 
 	AMQP struct {
 		Listen           []string

@@ -41,7 +41,7 @@
 //     of these what test suites and health checks want (rabbitmq.go).
 //
 // It does not guarantee to notice a changed configuration file by itself: it is
-// read at the start, at SIGHUP, which applies the log's settings and the limits alone, and on standbys.
+// read at the start, at a reload (SIGHUP, baton config reload), which applies what liveSettings has alone, and on standbys.
 // Certificates are: they are read again when their files change, and at SIGHUP.
 //
 // # Configuration

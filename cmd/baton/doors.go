@@ -35,7 +35,8 @@ func (c *Config) openDoors(log *slog.Logger) (*doors, error) {
 		return nil, fmt.Errorf("limits: %w", err)
 	}
 	d := &doors{tls: secure, budget: listen.NewBudget(c.Limits.MaxConnections), rate: rate}
-	return d, d.limit(c)
+	live := c.live()
+	return d, d.limit(&live)
 }
 
 func (c *Config) rateOptions() listen.RateOptions {
@@ -46,14 +47,14 @@ func (c *Config) rateOptions() listen.RateOptions {
 	}
 }
 
-// limit puts the limits of a configuration in force. What clients may publish
+// limit puts limits in force. What clients may publish
 // concerns those that log in from now on.
-func (d *doors) limit(c *Config) error {
-	if err := d.rate.Configure(c.rateOptions()); err != nil {
+func (d *doors) limit(l *liveSettings) error {
+	if err := d.rate.Configure(l.rate); err != nil {
 		return fmt.Errorf("limits: %w", err)
 	}
-	d.budget.SetLimit(c.Limits.MaxConnections)
-	d.client.Store(&clientRates{messages: c.Limits.ClientMessageRate, bytes: float64(c.Limits.ClientByteRate)})
+	d.budget.SetLimit(l.maxConnections)
+	d.client.Store(&l.client)
 	return nil
 }
 

@@ -93,7 +93,7 @@ func (n *node) openFrontEnds(ctx context.Context, broker *core.Broker, t *ha.Ten
 	}
 	f := &frontEnds{compatible: n.cfg.AMQP.Version, first: make(chan error, 1), over: make(chan struct{})}
 	var err error
-	if f.admission, err = n.cfg.openAdmission(broker.Access(), n.doors.rate, n.log); err != nil {
+	if f.admission, err = n.cfg.openAdmission(broker, n.doors.rate, n.log); err != nil {
 		return nil, &exitError{exitUsage, err}
 	}
 	err = f.serveAMQP(n, broker)
@@ -318,5 +318,7 @@ func (n *node) primary() *api.Primary {
 		Account:            parts.clients.admission.account,
 		SetMemoryWatermark: n.memory.order,
 		Sampler:            parts.sampler,
+		Maintain:           parts.drain.order,
+		Maintenance:        parts.drain.state,
 	}
 }

@@ -20,12 +20,13 @@ func newLogger(w io.Writer, c *Config) (*slog.Logger, *logControl) {
 		h = slog.NewJSONHandler(w, opt)
 	}
 	h, control.limit = limitLines(h)
-	control.apply(c)
+	live := c.live()
+	control.apply(&live)
 	return slog.New(h), control
 }
 
 // apply takes the live settings.
-func (l *logControl) apply(c *Config) {
-	l.level.Set(c.logLevel())
-	l.limit.most.Store(int64(c.Log.ClientLines))
+func (l *logControl) apply(s *liveSettings) {
+	l.level.Set(s.logLevel)
+	l.limit.most.Store(int64(s.clientLines))
 }

@@ -157,13 +157,15 @@ func TestLineLimit_TellsKindsApartByMessageAndLevel(t *testing.T) {
 func TestLineLimit_IsChangedWhileTheLogIsWritten(t *testing.T) {
 	limitedLog(t, 1, func(log *slog.Logger, out *readLog, c *logControl) {
 		var cfg Config
-		c.apply(&cfg)
+		live := cfg.live()
+		c.apply(&live)
 		connected(log, "10.0.0.1", 100)
 		if n := strings.Count(out.next(), "connection opened"); n != 100 {
 			t.Errorf("without a limit %d lines of 100", n)
 		}
 		cfg.Log.ClientLines = 4
-		c.apply(&cfg)
+		live = cfg.live()
+		c.apply(&live)
 		connected(log, "10.0.0.1", 100)
 		if n := strings.Count(out.next(), "connection opened"); n != 3 {
 			t.Errorf("with a limit again %d lines, want 3", n)

@@ -30,17 +30,17 @@ const (
 // all the time. Between two it believes a measure only that is half way from the
 // watermark to the limit.
 type memoryWatch struct {
-	limit      int64 // 0: not known
-	configured int64 // watermark; 0: there is none
-	log        *slog.Logger
+	limit int64 // 0: not known
+	log   *slog.Logger
 
 	measure func() int64 // memory in use, garbage included
 	collect func()       // afterwards there is none for a moment
 	heap    *heapBound   // nil: that is not for the watch to say
 
-	ordered atomic.Int64 // watermark set while the process runs; negative: the configured one counts
-	used    atomic.Int64 // as of the last look
-	alarm   atomic.Bool
+	configured atomic.Int64 // watermark; 0: there is none
+	ordered    atomic.Int64 // watermark set while the process runs; negative: the configured one counts
+	used       atomic.Int64 // as of the last look
+	alarm      atomic.Bool
 
 	mu        sync.Mutex
 	set       func(bool) // hears of the alarm; nil: nobody watches
@@ -54,17 +54,18 @@ func newMemoryWatch(c *Config, log *slog.Logger) *memoryWatch {
 	if limit == 0 {
 		limit, from = hostMemory()
 	}
-	w := &memoryWatch{limit: limit, configured: c.Memory.Watermark.of(limit), log: log, measure: memoryInUse, collect: runtime.GC}
+	w := &memoryWatch{limit: limit, log: log, measure: memoryInUse, collect: runtime.GC}
+	w.configured.Store(c.Memory.Watermark.of(limit))
 	w.ordered.Store(-1)
 	if limit > 0 && os.Getenv("GOMEMLIMIT") == "" {
 		w.heap = newHeapBound(limit)
-		w.heap.keep(w.configured)
+		w.heap.keep(w.watermark())
 	}
-	if w.configured == 0 {
+	if w.watermark() == 0 {
 		log.Info("no memory watermark: how much memory there is is not known here; set memory.limit")
 		return w
 	}
-	log.Info("memory watermark", slog.Int64("watermark", w.configured), slog.Int64("limit", limit), slog.String("limit_from", from))
+	log.Info("memory watermark", slog.Int64("watermark", w.watermark()), slog.Int64("limit", limit), slog.String("limit_from", from))
 	return w
 }
 
@@ -73,7 +74,17 @@ func (w *memoryWatch) watermark() int64 {
 	if n := w.ordered.Load(); n >= 0 {
 		return n
 	}
-	return w.configured
+	return w.configured.Load()
+}
+
+// configure sets the watermark that counts where none is ordered. It is looked at
+// with the next measure.
+func (w *memoryWatch) configure(mark amount) {
+	before := w.watermark()
+	w.configured.Store(mark.of(w.limit))
+	if now := w.watermark(); now != before {
+		w.log.Info("memory watermark", slog.Int64("watermark", now))
+	}
 }
 
 // order sets another watermark until the process ends; a negative one restores

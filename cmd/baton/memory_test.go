@@ -30,7 +30,7 @@ func watching(t *testing.T, script func(h *heap, w *memoryWatch, heard func() st
 	synctest.Test(t, func(t *testing.T) {
 		h, log, begun := new(heap), new(strings.Builder), time.Now()
 		w := &memoryWatch{
-			limit: testLimit, configured: testMark, log: slog.New(slog.NewTextHandler(log, nil)),
+			limit: testLimit, log: slog.New(slog.NewTextHandler(log, nil)),
 			measure: func() int64 { return h.live.Load() + h.garbage.Load() },
 			collect: func() {
 				time.Sleep(time.Duration(h.took.Load()))
@@ -38,6 +38,7 @@ func watching(t *testing.T, script func(h *heap, w *memoryWatch, heard func() st
 				h.collections.Add(1)
 			},
 		}
+		w.configured.Store(testMark)
 		w.ordered.Store(-1)
 		told := make(chan string, 10)
 		stop := w.start(func(on bool) { told <- fmt.Sprintf("%v %t", time.Since(begun), on) })
@@ -179,7 +180,7 @@ func TestMemoryWatch_AnotherWatermarkHoldsUntilItIsTakenBack(t *testing.T) {
 func TestMemoryWatch_EndsAnAlarmWhenTheWatermarkIsTakenAway(t *testing.T) {
 	watching(t, func(h *heap, w *memoryWatch, heard func() string, _ *strings.Builder) {
 		synctest.Wait() // for the first look
-		w.configured = 0
+		w.configured.Store(0)
 		h.live.Store(testLimit)
 		for _, order := range []int64{testMark, -1} {
 			if err := w.order(order); err != nil {

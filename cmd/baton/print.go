@@ -51,7 +51,7 @@ func yamlTexts(texts []string, list bool) string {
 func configurationPage() string {
 	var b strings.Builder
 	b.WriteString(pageHead)
-	b.WriteString("\n| key | flag | variable | default | value | meaning |\n|---|---|---|---|---|---|\n")
+	b.WriteString("\n| key | flag | variable | default | acts | value | meaning |\n|---|---|---|---|---|---|---|\n")
 	for _, s := range settings() {
 		flag := ""
 		if s.flag != "" {
@@ -61,7 +61,7 @@ func configurationPage() string {
 		if s.def != "" {
 			def = "`" + s.def + "`"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | `%s` | %s | %s | %s |\n", s.key, flag, s.env(), def, s.unit, s.doc)
+		fmt.Fprintf(&b, "| `%s` | %s | `%s` | %s | %s | %s | %s |\n", s.key, flag, s.env(), def, s.acts(), s.unit, s.doc)
 	}
 	b.WriteString(bridgesHead)
 	b.WriteString("\n| key | default | value | meaning |\n|---|---|---|---|\n")
@@ -83,7 +83,7 @@ const bridgesHead = `
 ## Bridges
 
 Connections to other MQTT brokers, each under a name of lower case letters, digits, ` + "`-` and `_`" + `; [bridge.md](bridge.md) tells what
-they do. They are in the file; what is in it may be replaced by a variable, such as ` + "`BATON_BRIDGES_CLOUD_PASSWORD`" + `.
+they do. A change acts with the next takeover or start. They are in the file; what is in it may be replaced by a variable, such as ` + "`BATON_BRIDGES_CLOUD_PASSWORD`" + `.
 
 ` + "```yaml" + `
 bridges:
@@ -128,8 +128,15 @@ and where each comes from, with secrets masked. Both take the flags of ` + "`ser
 has no flag, because a process's arguments are visible to all users of a machine. A file that holds it should be readable
 for the broker's user alone.
 
-SIGHUP makes ` + "`serve`" + ` read everything again: settings whose meaning says so are applied, others wait for the next
-start, and a configuration that is not valid changes nothing. The files of ` + "`tls`" + ` are read again whatever it is.
+SIGHUP makes ` + "`serve`" + ` read everything again, and so does ` + "`baton config reload`" + `, which prints what has changed, old and new, and
+with ` + "`--dry-run`" + ` only that. A configuration that is not valid, or names a file that cannot be read, changes nothing. The column
+*acts* says when a change is in force:
+
+- *now*: with the reload.
+- *takeover*: when this node becomes the primary the next time, with ` + "`ha.enabled`" + `, or with its next start.
+- *start*: with the next start of the process.
+
+The files of ` + "`tls`" + ` are read again with each reload.
 
 Durations are written like ` + "`500ms`, `3s` or `2m`" + `, sizes like ` + "`4096`, `64KiB`, `512MiB` or `2GiB`" + `.
 

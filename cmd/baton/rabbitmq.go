@@ -40,7 +40,9 @@ type rabbitTool struct {
 const defaultToolTimeout = 5 * time.Minute
 
 // rabbitTools are the names that the program answers to.
-func rabbitTools() []string { return []string{"rabbitmqctl", "rabbitmq-diagnostics"} }
+func rabbitTools() []string {
+	return []string{"rabbitmqctl", "rabbitmq-diagnostics", "rabbitmq-upgrade"}
+}
 
 // rabbitTool is the command of the tool that the program was called as; nil: of none.
 func (p *program) rabbitTool() *cobra.Command {

@@ -40,7 +40,10 @@ func (t *rabbitTool) verbs() []toolVerb {
 		{"cluster_status", "Show the broker as a cluster of one", cobra.NoArgs, clusterStatus},
 	}
 	verbs = append(verbs, listVerbs()...)
-	if t.name == "rabbitmq-diagnostics" {
+	switch t.name {
+	case "rabbitmq-upgrade":
+		return upgradeVerbs()
+	case "rabbitmq-diagnostics":
 		return append(verbs,
 			toolVerb{"check_running", "Say whether the broker serves clients", cobra.NoArgs, checkRunning},
 			toolVerb{"check_alarms", "Say whether publishers wait for memory or disk", cobra.NoArgs, checkLocalAlarms},

@@ -100,13 +100,13 @@ func (p *program) serveCommand() *cobra.Command {
 		if err != nil {
 			return &exitError{exitUsage, err}
 		}
-		above := newSupervisor(log)
+		r := &reloader{load: load, doors: shared, control: control, above: newSupervisor(log), log: log, inForce: c}
 		ctx, cancel := context.WithCancel(cmd.Context())
 		var reloading sync.WaitGroup
-		reloading.Go(func() { reloadLoop(ctx, p.reload, load, c, shared, control, above, log) })
+		reloading.Go(func() { r.loop(ctx, p.reload) })
 		defer reloading.Wait()
 		defer cancel()
-		return serve(ctx, c, load, shared, above, selfKill, log)
+		return serve(ctx, c, r, selfKill, log)
 	}
 	return cmd
 }
@@ -122,7 +122,7 @@ func exitCodeHelp() string {
 func (p *program) configCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config",
-		Short: "Check or print the configuration",
+		Short: "Check, print or reload the configuration",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -158,7 +158,7 @@ func (p *program) configCommand() *cobra.Command {
 		}
 		return printOut(cmd, c.yaml())
 	}
-	cmd.AddCommand(check, show)
+	cmd.AddCommand(check, show, configReloadCommand(p.env))
 	return cmd
 }
 

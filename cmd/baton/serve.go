@@ -28,10 +28,10 @@ const adminStopTimeout = time.Second
 
 // node is one process that serves, or waits to.
 type node struct {
-	boot *Config                 // as the process was started
-	load func() (*Config, error) // reads it again
-	next atomic.Pointer[Config]  // as a standby has read it last: in force from the takeover on
-	cfg  *Config                 // in force while this node is the primary; active's alone
+	boot   *Config // as the process was started
+	reload *reloader
+	next   atomic.Pointer[Config] // as a standby has read it last: in force from the takeover on
+	cfg    *Config                // in force while this node is the primary; active's alone
 
 	log      *slog.Logger
 	above    *supervisor
@@ -49,8 +49,9 @@ type node struct {
 }
 
 // serve runs a node until ctx ends, and returns nil for an orderly end.
-func serve(ctx context.Context, cfg *Config, load func() (*Config, error), shared *doors, above *supervisor, selfKill bool, log *slog.Logger) error {
-	n := &node{boot: cfg, load: load, cfg: cfg, log: log, doors: shared, above: above, selfKill: selfKill, started: time.Now(), begin: time.Now()}
+func serve(ctx context.Context, cfg *Config, r *reloader, selfKill bool, log *slog.Logger) error {
+	shared := r.doors
+	n := &node{boot: cfg, reload: r, cfg: cfg, log: log, doors: shared, above: r.above, selfKill: selfKill, started: time.Now(), begin: time.Now()}
 	log.Info("starting", slog.String("version", version()), slog.String("node", cfg.Node), slog.String("data", cfg.Data))
 	for _, name := range cfg.ignored {
 		log.Warn("environment variable names no setting", slog.String("variable", name))
@@ -59,13 +60,14 @@ func serve(ctx context.Context, cfg *Config, load func() (*Config, error), share
 		return &exitError{exitUsage, err}
 	}
 	n.memory = newMemoryWatch(cfg, log)
+	r.watches(n.memory)
 	defer shared.watch(context.WithoutCancel(ctx))()
 	if err := openDataDir(cfg.Data, func() error { return n.checkSpace(cfg) }); err != nil {
 		return &exitError{exitData, err}
 	}
 	server, err := admin.Start(ctx, admin.Options{
 		Admin: cfg.Admin.Listen, AdminTLS: cfg.Admin.TLSListen, TLS: shared.tls, Socket: cfg.socket(), SocketOptional: cfg.Admin.Socket == auto, Metrics: cfg.Metrics.Listen,
-		MaxConns: cfg.Admin.MaxConnections, Rate: shared.rate, Proxy: cfg.Proxy.of,
+		MaxConns: cfg.Admin.MaxConnections, Rate: shared.rate, Proxy: cfg.Proxy.of, Reload: r.reload,
 		Health: &n.health, Primary: n.primary, Facts: n.facts, Peers: n.peers, About: n.about(), Stats: n.stats, Failover: n.failover, Node: cfg.Node, Version: version(), Compatible: cfg.AMQP.Version, Log: log,
 	})
 	if err != nil {
@@ -82,8 +84,8 @@ func serve(ctx context.Context, cfg *Config, load func() (*Config, error), share
 		return err
 	}
 	n.health.Observe(n.observe)
-	defer above.watch(n.health.State, n.proof)()
-	defer context.AfterFunc(ctx, above.stopping)()
+	defer n.above.watch(n.health.State, n.proof)()
+	defer context.AfterFunc(ctx, n.above.stopping)()
 	if err := n.takePart(ctx); err != nil {
 		return dirError(cfg.Data, err)
 	}
@@ -158,7 +160,7 @@ func (n *node) checkSpace(c *Config) error {
 func (n *node) active(ctx context.Context, t *ha.Tenure) error {
 	if c := n.next.Load(); c != nil {
 		n.cfg = c
-		if err := n.doors.limit(c); err != nil {
+		if err := n.reload.take(c); err != nil {
 			return &exitError{exitUsage, err}
 		}
 	}
@@ -186,8 +188,10 @@ func (n *node) active(ctx context.Context, t *ha.Tenure) error {
 	defer watchLulls()()
 	defer gc.watch()()
 	took.lap(&took.listen)
+	drain := newDrain(broker, func() bool { _, ok := t.Successor(); return n.boot.HA.Enabled && ok }, n.log)
+	defer drain.Close()
 	sampler := api.NewSampler(broker, n.totals, n.facts)
-	n.live.set(&liveParts{n.cfg, broker, store, clients, t, sampler})
+	n.live.set(&liveParts{n.cfg, broker, store, clients, t, sampler, drain})
 	defer n.live.clear()
 	defer n.sample(sampler)()
 	defer n.watchDoubt(t, broker)()
@@ -314,7 +318,7 @@ func waitingLimits(cfg *Config) core.WaitingLimits {
 func (n *node) openBroker(ctx context.Context, t *ha.Tenure, store *persistence.Store) (*core.Broker, error) {
 	broker, err := core.Open(ctx, store, core.Options{
 		Epoch: uint32(t.Epoch()), MemoryBudget: n.cfg.Memory.Budget, Subscriptions: n.cfg.MQTT.MaxSubscriptions, Logger: n.log,
-		CompilePattern: auth.PolicyPatterns(n.log), GiveWay: listen.GiveWay, Waiting: waitingLimits(n.cfg),
+		CompilePattern: auth.PolicyPatterns(n.log), Events: n.cfg.eventsVHost(), Node: n.cfg.Node, GiveWay: listen.GiveWay, Waiting: waitingLimits(n.cfg),
 	})
 	if err != nil {
 		return nil, storeError(ctx, err)

@@ -393,21 +393,21 @@ func TestServe_ReloadAppliesTheLimits(t *testing.T) {
 	cfg := writeFile(t, "baton.yaml", "node: a\n")
 	r := startServe(t, t.TempDir(), "--config", cfg)
 	r.ready(t)
-	reload := func(level, limits string) {
+	reload := func(level, limits, keys string) {
 		t.Helper()
 		if err := os.WriteFile(cfg, []byte("node: a\nlog: {level: "+level+"}\nlimits: {"+limits+"}\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		r.reload <- syscall.SIGHUP
-		r.log.await(t, `msg="configuration reloaded" log_level=`+level+` at_next_start=\[\]`)
+		r.log.await(t, `msg="configuration reloaded" applied="?\[`+keys+`\]"? at_next_start=\[\]`)
 	}
 	r.dial(t)
-	reload("debug", "max_connections: 1")
+	reload("debug", "max_connections: 1", "limits.max_connections log.level")
 	if conn, err := amqp.Dial("amqp://guest:guest@" + r.addr(t, "amqp")); err == nil {
 		_ = conn.Close()
 		t.Error("a second connection is let in")
 	}
-	reload("info", "client_message_rate: 1")
+	reload("info", "client_message_rate: 1", "limits.max_connections limits.client_message_rate log.level")
 	ch, err := r.dial(t).Channel()
 	if err != nil {
 		t.Fatal(err)
@@ -434,7 +434,7 @@ func TestServe_ReloadAppliesTheLogLevelAndNothingElse(t *testing.T) {
 	r.ready(t)
 	for _, tt := range []struct{ file, want string }{
 		{"node: a\nlog: {level: loud}\n", `msg="configuration not reloaded" err=".*baton.yaml:2: log.level: .*loud`},
-		{"node: b\nlog: {level: debug}\n", `msg="configuration reloaded" log_level=debug at_next_start=\[node\]`},
+		{"node: b\nlog: {level: debug}\n", `msg="configuration reloaded" applied=\[log.level\] at_next_start=\[node\]`},
 	} {
 		if err := os.WriteFile(cfg, []byte(tt.file), 0o600); err != nil {
 			t.Fatal(err)

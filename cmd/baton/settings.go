@@ -40,7 +40,7 @@ type setting struct {
 	doc    string
 	list   bool // several texts: a sequence, repeated flags, commas in a variable
 	secret bool // never printed
-	live   bool // SIGHUP applies it; the others wait for the next start
+	live   bool // a reload applies it; the others wait
 	held   bool // taken when the process starts: not even a takeover changes it
 	own    bool // may differ from node to node without being a divergence
 	bind   func(*Config) value
@@ -98,6 +98,11 @@ func nodeSettings() []setting {
 			key: "load_definitions", flag: "load-definitions", unit: "file",
 			doc:  "Definitions in RabbitMQ's form, as `baton definitions export` writes them, that a broker takes over when it begins to serve, before clients can connect. A file is loaded once, and again when its contents have changed: what administrators change in between stays. Users, permissions, policies and parameters are replaced; an exchange or a queue that is declared otherwise stays, with a warning. What cannot be made ends the start with the object's name, but not the takeover of a standby where an earlier file was loaded. Users in it come in place of the first user.",
 			bind: func(c *Config) value { return text(&c.LoadDefinitions) },
+		},
+		{
+			key: "events", def: off, unit: "name or off",
+			doc:  "The virtual host that has the exchange `amq.rabbitmq.event`, where the broker publishes what happens in it, as RabbitMQ's event exchange plugin does: usually `/`. See operations.md.",
+			bind: func(c *Config) value { return filled(&c.Events) },
 		},
 		{
 			key: "stop_timeout", def: "30s", unit: "duration",
@@ -434,7 +439,7 @@ func storeSettings() []setting {
 		{
 			key: "memory.watermark", def: "60%", unit: "size or percent",
 			doc:  "How much memory may be in use, of `memory.limit` or in bytes, before publishers wait. They go on at nine tenths of it. Garbage does not count.",
-			held: true, own: true,
+			live: true, own: true,
 			bind: func(c *Config) value { return space(&c.Memory.Watermark, 1<<20) },
 		},
 		{
@@ -475,7 +480,7 @@ func storeSettings() []setting {
 		},
 		{
 			key: "log.level", flag: "log-level", def: "info", unit: "debug, info, warn or error", live: true,
-			doc:  "The least important lines that are logged. Applied by SIGHUP.",
+			doc:  "The least important lines that are logged.",
 			own:  true,
 			bind: func(c *Config) value { return oneOf(&c.Log.Level, "debug", "info", "warn", "error") },
 		},
@@ -487,7 +492,7 @@ func storeSettings() []setting {
 		},
 		{
 			key: "log.client_lines", def: "1000", unit: "lines", live: true,
-			doc:  "How many lines of one kind, such as `connection opened`, clients can have written in ten seconds, three quarters of them from one address; more are counted, and their number is logged. Lines of level error, administrative changes and what is not about a client's connection are always written. 0 is no limit. Applied by SIGHUP.",
+			doc:  "How many lines of one kind, such as `connection opened`, clients can have written in ten seconds, three quarters of them from one address; more are counted, and their number is logged. Lines of level error, administrative changes and what is not about a client's connection are always written. 0 is no limit.",
 			own:  true,
 			bind: func(c *Config) value { return integer(&c.Log.ClientLines, 0, math.MaxInt32) },
 		},

@@ -19,7 +19,7 @@ func tlsRows() []setting {
 	return []setting{
 		{
 			key: "tls.cert_file", flag: "tls-cert-file", def: off, unit: "paths or off", list: true, held: true, own: true,
-			doc:  "PEM files with a certificate of this server and its intermediates each. A client gets the one for the name it asks for, or the first. All files of `tls` are read again when they change, and by SIGHUP; open connections go on.",
+			doc:  "PEM files with a certificate of this server and its intermediates each. A client gets the one for the name it asks for, or the first. All files of `tls` are read again when they change, and by a reload; open connections go on.",
 			bind: func(c *Config) value { return names(&c.TLS.CertFiles) },
 		},
 		{
@@ -59,17 +59,17 @@ func limitRows() []setting {
 	return []setting{
 		{
 			key: "limits.max_connections", def: "0", unit: "connections", live: true,
-			doc:  "Connections of clients open at once, on all their ports together. One address cannot take the last quarter. 0 is as many as the process may open files, less what it needs itself. Applied by SIGHUP.",
+			doc:  "Connections of clients open at once, on all their ports together. One address cannot take the last quarter. 0 is as many as the process may open files, less what it needs itself.",
 			bind: func(c *Config) value { return integer(&c.Limits.MaxConnections, 0, math.MaxInt32) },
 		},
 		{
 			key: "limits.connection_rate", def: "500", unit: "per second", live: true,
-			doc:  "How often an address (an IPv4 address or an IPv6 /64) may connect in the long run. 0 is no limit. Applied by SIGHUP.",
+			doc:  "How often an address (an IPv4 address or an IPv6 /64) may connect in the long run. 0 is no limit.",
 			bind: func(c *Config) value { return perSecond(&c.Limits.ConnectionRate) },
 		},
 		{
 			key: "limits.connection_burst", def: "10000", unit: "connections", live: true,
-			doc:  "How often an address may connect at once. A gateway's clients all come back together. Applied by SIGHUP.",
+			doc:  "How often an address may connect at once. A gateway's clients all come back together.",
 			bind: func(c *Config) value { return integer(&c.Limits.ConnectionBurst, 1, math.MaxInt32) },
 		},
 		{
@@ -79,27 +79,27 @@ func limitRows() []setting {
 		},
 		{
 			key: "limits.failed_login_rate", def: "1", unit: "per second", live: true,
-			doc:  "How many logins from an address may fail in the long run before its connections are refused for a while. 0 is no limit. Applied by SIGHUP.",
+			doc:  "How many logins from an address may fail in the long run before its connections are refused for a while. 0 is no limit.",
 			bind: func(c *Config) value { return perSecond(&c.Limits.FailedLoginRate) },
 		},
 		{
 			key: "limits.failed_login_burst", def: "20", unit: "logins", live: true,
-			doc:  "How many logins from an address may fail at once. Applied by SIGHUP.",
+			doc:  "How many logins from an address may fail at once.",
 			bind: func(c *Config) value { return integer(&c.Limits.FailedLoginBurst, 1, math.MaxInt32) },
 		},
 		{
 			key: "limits.exempt_loopback", def: "true", unit: "true or false", live: true,
-			doc:  "Leave loopback addresses out of these rates: one client there cannot lock the others of this machine out, nor those of a proxy on it. Applied by SIGHUP.",
+			doc:  "Leave loopback addresses out of these rates: one client there cannot lock the others of this machine out, nor those of a proxy on it.",
 			bind: func(c *Config) value { return boolean(&c.Limits.ExemptLoopback) },
 		},
 		{
 			key: "limits.client_message_rate", def: "0", unit: "per second", live: true,
-			doc:  "How many messages a connection may publish; it waits for its turn. 0 is no limit. Applied by SIGHUP, to those that log in after it.",
+			doc:  "How many messages a connection may publish; it waits for its turn. 0 is no limit. A change holds for those that log in after it.",
 			bind: func(c *Config) value { return perSecond(&c.Limits.ClientMessageRate) },
 		},
 		{
 			key: "limits.client_byte_rate", def: "0B", unit: "size per second", live: true,
-			doc:  "How much a connection may publish; it waits for its turn. `0B` is no limit. Applied by SIGHUP, to those that log in after it.",
+			doc:  "How much a connection may publish; it waits for its turn. `0B` is no limit. A change holds for those that log in after it.",
 			bind: func(c *Config) value { return size(&c.Limits.ClientByteRate, 0, math.MaxInt64) },
 		},
 	}

@@ -126,7 +126,7 @@ func (n *node) dropFollower() {
 // claims an epoch: the configuration, read anew as a whole, and the disk. What it
 // has read is in force when this node takes over.
 func (n *node) preflight(context.Context) error {
-	c, err := n.load()
+	c, err := n.reload.load()
 	if err != nil {
 		return fmt.Errorf("read the configuration: %w", err)
 	}
@@ -227,7 +227,7 @@ func (n *node) observe(s *admin.State) {
 	switch s.Role {
 	case admin.RolePrimary:
 		if parts := n.live.parts.Load(); parts != nil {
-			s.Reason = stalled(parts.store)
+			s.Reason = parts.busy()
 		}
 	case admin.RoleStandby:
 		if v := n.warm.view.Load(); v != nil {

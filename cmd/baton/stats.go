@@ -26,6 +26,7 @@ type liveParts struct {
 	clients *frontEnds
 	tenure  *ha.Tenure
 	sampler *api.Sampler
+	drain   *drain
 }
 
 func (l *liveStats) set(parts *liveParts) { l.parts.Store(parts) }
@@ -44,6 +45,14 @@ func stalled(store *persistence.Store) string {
 	return ""
 }
 
+// busy says why clients should not be sent here although this node serves; empty: they may be.
+func (p *liveParts) busy() string {
+	if reason := stalled(p.store); reason != "" || !p.broker.InMaintenance() {
+		return reason
+	}
+	return "maintenance: no connections are taken until `baton maintenance off`"
+}
+
 // stats is the admin port's view of engine and front-ends.
 func (n *node) stats() (admin.Stats, bool) {
 	parts := n.live.parts.Load()
@@ -57,6 +66,8 @@ func (n *node) stats() (admin.Stats, bool) {
 		Subscribers: b.Subscribers, Subscriptions: b.Subscriptions, Retained: b.Retained, RetainedBytes: b.RetainedBytes,
 		QueuesDeclaredTotal: b.QueuesDeclared, QueuesCreatedTotal: b.QueuesCreated, QueuesDeletedTotal: b.QueuesDeleted,
 		RoutedTotal: b.Published, SettledTotal: b.Settled, ExpiredTotal: b.Expired, OverflowedTotal: b.Overflowed, DuplicatesTotal: b.Duplicates, DroppedTotal: b.Dropped,
+		Maintenance:       parts.broker.InMaintenance(),
+		EventsLostTotal:   parts.broker.EventsLost(),
 		PublishersBlocked: b.Blocked, MemoryAlarm: parts.broker.Alarms().Memory, DiskLow: b.Space.Level != core.SpaceOK,
 		MemoryBytes: b.HeldBytes, MemoryLimitBytes: parts.cfg.Memory.Budget,
 		ProcessBytes: n.memory.used.Load(), ProcessWatermarkBytes: n.memory.watermark(), ProcessLimitBytes: n.memory.limit,

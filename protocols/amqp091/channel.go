@@ -73,6 +73,7 @@ func (c *conn) openChannel(f wire.Frame) error {
 	c.channels[f.Channel] = ch
 	c.channelsMu.Unlock()
 	c.count.channelsOpened.Add(1)
+	c.session.TellChannel(ch.id, true)
 	return ch.send(&wire.ChannelOpenOK{})
 }
 
@@ -224,6 +225,7 @@ func (ch *channel) forget() {
 	ch.c.channelsMu.Unlock()
 	ch.c.last = nil
 	ch.c.session.CloseChannel()
+	ch.c.session.TellChannel(ch.id, false)
 	ch.c.count.channelsClosed.Add(1)
 	ch.countPublisher(false)
 }

@@ -265,6 +265,7 @@ func (c *conn) release() {
 		ch.countPublisher(false)
 	}
 	c.count.channelsClosed.Add(uint64(len(c.channels)))
+	c.tellChannelsClosed()
 	c.channelsMu.Lock()
 	clear(c.channels)
 	c.channelsMu.Unlock()
@@ -294,3 +295,13 @@ func (c *conn) Room() { c.session.Resume() }
 
 // WriteFailed implements outbox.Owner.
 func (c *conn) WriteFailed(err error) { c.interrupt(err) }
+
+// tellChannelsClosed tells of the channels that end with the connection.
+func (c *conn) tellChannelsClosed() {
+	if len(c.channels) == 0 || c.session == nil || !c.srv.opt.Broker.HearsEvents() {
+		return
+	}
+	for id := range c.channels {
+		c.session.TellChannel(id, false)
+	}
+}

@@ -2,8 +2,8 @@
 // Prometheus, profiles for whoever debugs it. It runs on every node, also on
 // one that is dark to messaging clients.
 //
-//	GET /livez         200 while the process lives
-//	GET /readyz        200 on the active primary whose store answers, else 503; JSON {role, epoch, reason, standby}
+//	GET /livez         200 while the process lives; also /isLive
+//	GET /readyz        200 on the active primary whose store answers, else 503; JSON {role, epoch, reason, standby}; also /isReady
 //	GET /metrics       Prometheus text; with the next two the only paths of a metrics-only address
 //	GET /metrics/per-object  the same, of each queue, connection and channel
 //	GET /metrics/detailed?family=…&vhost=…  what is named, of each

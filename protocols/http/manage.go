@@ -29,6 +29,7 @@ func newAPI(opt *Options, own func() []api.Listener) (*api.API, error) {
 			return opt.TLS.Stats().Certificates
 		},
 		Attempts: func() []api.Attempts { return attempts(opt.Stats) },
+		Reload:   opt.Reload,
 		Totals: func() api.Totals {
 			s, _ := opt.Stats() // none while the broker is being closed
 			return Totals(&s)

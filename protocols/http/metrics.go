@@ -42,6 +42,9 @@ type Stats struct {
 	Traffic               // the sum over Protocols
 	Protocols []*Protocol // that clients can use here
 
+	EventsLostTotal uint64 // that nobody was told
+
+	Maintenance       bool // connections are kept out
 	PublishersBlocked bool // publishers wait until memory or disk space is free
 	MemoryAlarm       bool // if they do, it is for want of memory: of the budget, or above the watermark
 	DiskLow           bool // if they do, it is for want of disk space
@@ -138,6 +141,8 @@ func brokerMetrics() []metric {
 		{"rabbitmq_alarms_memory_used_watermark", "1 while publishers wait for memory, else 0", gauge, func(s *Stats) float64 { return one(s.MemoryAlarm) }},
 		{"rabbitmq_alarms_free_disk_space_watermark", "1 while publishers wait for disk space, else 0", gauge, func(s *Stats) float64 { return one(s.DiskLow) }},
 		{"rabbitmq_queue_messages_ready_bytes", "Bytes of the bodies of ready messages", gauge, func(s *Stats) float64 { return float64(s.ReadyBytes) }},
+		{"baton_events_lost_total", "Events that came faster than they could be published, or while publishers had to wait", counter, func(s *Stats) float64 { return float64(s.EventsLostTotal) }},
+		{"baton_maintenance", "1 while the broker is in maintenance and takes no connections, else 0", gauge, func(s *Stats) float64 { return one(s.Maintenance) }},
 		{"baton_publishers_blocked", "1 while publishers wait for memory or disk space, else 0", gauge, func(s *Stats) float64 { return one(s.PublishersBlocked) }},
 		{"baton_vhosts", "Virtual hosts", gauge, func(s *Stats) float64 { return float64(s.VHosts) }},
 		{"baton_exchanges", "Exchanges, predeclared ones included", gauge, func(s *Stats) float64 { return float64(s.Exchanges) }},

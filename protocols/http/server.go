@@ -77,6 +77,9 @@ type Options struct {
 	// Its listeners are the front-ends'; the admin ones are added here.
 	Primary func() *api.Primary
 
+	// Reload reads the configuration again; see [api.Options]. Nil: it cannot be.
+	Reload func(dry bool) ([]api.SettingChange, error)
+
 	// Stats returns the broker's counters; false where no broker runs, as on a
 	// standby. It is called per scrape. Nil: no broker runs here.
 	Stats func() (Stats, bool)
@@ -301,8 +304,12 @@ func adminMux(health *Health, scrape, manage http.Handler) *http.ServeMux {
 	mux.Handle("/api/", manage)
 	mux.Handle("/alarms", manage)
 	mux.Handle("/why", manage)
-	mux.HandleFunc("GET /livez", livez)
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { readyz(w, health.State()) })
+	for _, path := range []string{"/livez", "/isLive"} {
+		mux.HandleFunc("GET "+path, livez)
+	}
+	for _, path := range []string{"/readyz", "/isReady"} {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { readyz(w, health.State()) })
+	}
 	for path, h := range map[string]http.HandlerFunc{
 		"/debug/pprof/":        pprof.Index,
 		"/debug/pprof/cmdline": pprof.Cmdline,

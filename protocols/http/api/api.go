@@ -55,6 +55,10 @@ type Options struct {
 	// About describes this node.
 	About About
 
+	// Reload reads the configuration again, applies what is live of it unless
+	// dry, and returns what has changed. Nil: it cannot be.
+	Reload func(dry bool) ([]SettingChange, error)
+
 	// LoginFailed is told of the address that a wrong password came from. Nil:
 	// nobody is.
 	LoginFailed func(net.Addr)
@@ -86,6 +90,11 @@ type Primary struct {
 	// may be in use before publishers wait; a negative number restores what is
 	// configured. Nil: it cannot be changed.
 	SetMemoryWatermark func(bytes int64) error
+
+	// Maintain begins or ends a maintenance, and Maintenance tells how it is.
+	// Nil: there is none.
+	Maintain    func(MaintenanceOrder) error
+	Maintenance func() MaintenanceState
 }
 
 // A Listener is an open address.

@@ -73,10 +73,11 @@ func (c *call) access() *core.Access { return c.primary.Broker.Access() }
 // serve does what is asked. The order is RabbitMQ's: the path, the method, who
 // asks, what they may, and then the object.
 func (c *call) serve() (any, error) {
-	if c.primary = c.api.opt.Primary(); c.primary == nil {
+	c.primary = c.api.opt.Primary()
+	route, names, err := c.api.find(c.r.URL.EscapedPath())
+	if c.primary == nil && (err != nil || !route.own() || !isProven(c.r.Context())) {
 		return c.absent()
 	}
-	route, names, err := c.api.find(c.r.URL.EscapedPath())
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +101,7 @@ func (c *call) serve() (any, error) {
 	}
 	ctx, cancel := context.WithTimeout(c.r.Context(), changeTimeout)
 	defer cancel()
-	c.r = c.r.WithContext(ctx)
+	c.r = c.r.WithContext(core.WithActor(ctx, c.actor.Name))
 	if verb.does == "" && method == http.MethodGet {
 		return c.look(&verb)
 	}

@@ -87,7 +87,7 @@ func (c *call) seesUser(name string, r role) error {
 // connection does.
 func (c *call) login() error {
 	cred, ok := c.credentials()
-	if !ok {
+	if !ok || c.primary == nil {
 		if p, ok := c.r.Context().Value(principalKey{}).(auth.Principal); ok {
 			c.actor = p
 			return nil

@@ -184,6 +184,11 @@ var matrix = []struct {
 	{"GET", "/why?connection=of-mgt", "", 200, 200, 401, 200, 401},
 	{"GET", "/why?connection=of-adm", "", 200, 200, 401, 401, 401},
 	{"GET", "/why?exchange=amq.topic&routing_key=a&vhost=v1", "", 401, 401, 401, 200, 401}, // adm may not enter v1
+
+	{"GET", "/api/maintenance", "", 404, 404, 401, 401, 401},
+	{"PUT", "/api/maintenance", "", 404, 401, 401, 401, 401},
+	{"DELETE", "/api/maintenance", "", 404, 401, 401, 401, 401},
+	{"POST", "/api/config/reload", "", 503, 401, 401, 401, 401},
 	{"GET", "/alarms", "", 200, 200, 401, 401, 401},
 	{"PUT", "/alarms", `{"memory":{"watermark":1}}`, 204, 401, 401, 401, 401},
 }

@@ -37,6 +37,11 @@ func routes() []route {
 		{"/api/nodes/{node}/memory", verbs{get: {monitoring, "", getNodeMemory}}},
 		{"/api/nodes/{node}/memory/relative", verbs{get: {monitoring, "", getRelativeMemory}}},
 		{"/api/whoami", verbs{get: {management, "", whoami}}},
+		{"/api/maintenance", verbs{
+			get: {monitoring, "", getMaintenance}, put: {administrator, "begin maintenance", putMaintenance},
+			del: {administrator, "end maintenance", deleteMaintenance},
+		}},
+		{"/api/config/reload", verbs{post: {administrator, "reload configuration", reloadConfig}}},
 		{"/api/auth/hash_password", verbs{post: {administrator, "", hashPassword}}},
 		{"/api/health/checks/alarms", verbs{get: {management, "", checkAlarms}}},
 		{"/api/health/checks/local-alarms", verbs{get: {management, "", checkLocalAlarms}}},
