@@ -73,8 +73,16 @@ func runtimeFacts() (f api.NodeFacts) {
 	return f
 }
 
-// peers are the other brokers on the directory, as this one sees them.
-func (n *node) peers() []api.Peer {
+// peers returns what tells of the other brokers on the directory, as this one sees
+// them; nil where there are none to be.
+func (n *node) peers() func() []api.Peer {
+	if !n.boot.HA.Enabled {
+		return nil
+	}
+	return n.seenPeers
+}
+
+func (n *node) seenPeers() []api.Peer {
 	var seen []ha.Peer
 	if parts := n.live.parts.Load(); parts != nil {
 		seen = parts.tenure.Peers()
