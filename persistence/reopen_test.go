@@ -47,6 +47,7 @@ func BenchmarkReopenRetained(b *testing.B) {
 
 // benchReopen opens copies of what is in built, which holds n of what is measured.
 func benchReopen(b *testing.B, built string, source *Source, n int, whole func(core.Stats) bool) {
+	b.Helper()
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	var cpu time.Duration
 	for i := 0; b.Loop(); i++ {

@@ -25,7 +25,7 @@ type definition struct {
 	gen uint64
 }
 
-//nolint:gochecknoglobals // of this process
+// digestSeeds are of this process.
 var digestSeeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
 
 // digest stands for a definition's key in the catalogue, where nobody asks what the key was: 128 bits, under seeds of this process, which

@@ -13,7 +13,7 @@ func TestAcceptedConnectionsAreKeptAlive(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listeners[0].Close()
-	client, err := net.Dial("tcp", listeners[0].Addr().String())
+	client, err := new(net.Dialer).DialContext(t.Context(), "tcp", listeners[0].Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
