@@ -245,7 +245,7 @@ func (f *flagTexts) Type() string {
 }
 
 // usage is the help text of the setting's flag. Backquotes would mark its placeholder.
-func (s setting) usage() string {
+func (s *setting) usage() string {
 	doc := strings.TrimSuffix(strings.ReplaceAll(s.doc, "`", "'"), ".")
 	if s.list {
 		doc += "; repeatable"
@@ -253,7 +253,7 @@ func (s setting) usage() string {
 	return doc
 }
 
-func (s setting) isBool() bool {
+func (s *setting) isBool() bool {
 	_, ok := s.bind(new(Config)).(single[bool])
 	return ok
 }

@@ -48,7 +48,7 @@ type setting struct {
 
 // env is the one rule from key to variable: upper case, dots become underscores, and so
 // do the hyphens of bridges' names.
-func (s setting) env() string {
+func (s *setting) env() string {
 	return envPrefix + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(s.key))
 }
 

@@ -8,10 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/batonmq/baton/protocols/http/api"
 	"github.com/batonmq/baton/protocols/mqtt/remote"
 	"github.com/batonmq/baton/protocols/mqtt/wire"
-
-	"github.com/batonmq/baton/protocols/http/api"
 )
 
 const twoBridges = `bridges:
