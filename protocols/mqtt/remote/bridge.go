@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -59,12 +60,24 @@ type Bridge struct {
 	done   chan struct{} // closed when run has ended
 	noBit  bool          // the far broker does not know the bridge's bit; owned by run
 	asked  bool          // the far broker has had the subscriptions of this life; owned by run
-	fresh  []core.SubscriptionSpec
+	fresh  []fresh
 
 	mu   sync.Mutex
 	conn *conn // nil: there is none
 
 	count counters
+}
+
+// fresh is a subscription for which what is retained is still to be sent: up to a place,
+// from which on it collects what is published. Zero is all there is.
+type fresh struct {
+	core.SubscriptionSpec
+	upto core.Seq
+}
+
+// isFresh reports whether what is retained is still to be sent for a subscription.
+func (b *Bridge) isFresh(spec core.SubscriptionSpec) bool {
+	return slices.ContainsFunc(b.fresh, func(f fresh) bool { return f.Key == spec.Key })
 }
 
 // Start lets the bridge's rules collect, and connects. ctx is for the former alone: the
@@ -187,7 +200,9 @@ func (b *Bridge) link(ctx context.Context, session *core.Session, r core.Subscri
 			return nil, results[i].Err
 		}
 	}
-	b.fresh = append(b.fresh, specs...)
+	for i, spec := range specs {
+		b.fresh = append(b.fresh, fresh{spec, results[i].Retained})
+	}
 	return link, nil
 }
 

@@ -267,6 +267,28 @@ func TestBridge_CarriesWhatIsRetained(t *testing.T) {
 	})
 }
 
+// What was retained before a rule is sent to a far broker that knows nothing yet as what is retained, what is retained later as what
+// the rule has collected: each once. Only what nobody keeps for a bridge that is away is sent as what is retained then.
+func TestBridge_CarriesWhatIsRetainedOnce(t *testing.T) {
+	inBubble(t, func(local, far *side) {
+		far.crash()
+		local.publish("t/before", "1", 1, true)
+		local.publish("t/changed", "1", 1, true)
+		local.bridge(far, nil, `t/# out 1`)
+		local.publish("t/after", "2", 1, true)
+		local.publish("t/changed", "2", 1, true)
+		local.publish("t/low", "2", 0, true)
+		far.open()
+		settle()
+		got := far.seen()
+		slices.Sort(got)
+		want := []string{"t/after 2 q1 retain", "t/before 1 q1 retain", "t/changed 2 q1 retain", "t/low 2 q0 retain"}
+		if !slices.Equal(got, want) {
+			local.t.Errorf("far has seen %q, want %q", got, want)
+		}
+	})
+}
+
 // A rule that goes takes what it collects along, one that changes goes on.
 func TestBridge_RulesThatChange(t *testing.T) {
 	inBubble(t, func(local, far *side) {

@@ -134,8 +134,11 @@ func (c *conn) open(ctx context.Context) (err error) {
 	}
 	if !c.far.present {
 		c.link.ForgetReceived() // as the far broker has: it begins to count anew
-		b.fresh = b.fresh[:0]
-		b.fresh = append(b.fresh, c.link.Subscriptions()...)
+		for _, spec := range c.link.Subscriptions() {
+			if !b.isFresh(spec) {
+				b.fresh = append(b.fresh, fresh{SubscriptionSpec: spec})
+			}
+		}
 	}
 	if err := c.subscribe(); err != nil {
 		return err
@@ -146,8 +149,8 @@ func (c *conn) open(ctx context.Context) (err error) {
 		slog.Bool("session_present", c.far.present))
 	c.keepAlive()
 	c.link.Start()
-	for _, spec := range b.fresh {
-		c.link.SendRetained(spec, 0)
+	for _, f := range b.fresh {
+		c.link.SendRetained(f.SubscriptionSpec, f.upto)
 	}
 	b.fresh = nil
 	c.notify(connected)
