@@ -96,6 +96,21 @@ func (l *live) letGo(d *definition) {
 	}
 }
 
+// gatherValues puts the values together when most of their memory is lost. A standby holds all of them for as long as it follows, those that
+// never change between those that change all the time.
+func (l *live) gatherValues() {
+	if !l.values.Wasteful() {
+		return
+	}
+	var values compact.Bytes
+	for d := range l.defs.All() {
+		if !d.absent() {
+			d.value = values.Put(l.heldValue(d))
+		}
+	}
+	l.values = values
+}
+
 // heldValue returns the value of a definition that is not absent.
 func (l *live) heldValue(d *definition) []byte { return l.values.Get(d.value, int(d.length)) }
 
@@ -254,6 +269,7 @@ func (l *live) define(key string, value []byte, id core.QueueID, order uint64, b
 		l.letGo(d)
 	}
 	l.setValue(d, value)
+	l.gatherValues()
 	d.queue, d.order, d.segment = id, order, by
 	if !d.dirty() {
 		d.Flags |= defDirty
@@ -285,6 +301,7 @@ func (l *live) remove(key string, id core.QueueID, by uint32) {
 		l.undefine(d, by)
 		l.letGo(d)
 		l.defs.Remove(key)
+		l.gatherValues()
 		if d.indexed() {
 			l.goneDefs[key] = struct{}{}
 		}

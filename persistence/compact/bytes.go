@@ -10,9 +10,12 @@ const (
 	placeBits  = 14
 	blockBytes = unit << placeBits
 	maxBlocks  = 1 << (32 - placeBits)
+
+	lostBytes = 1 << 20 // of what is gone, at least, before what is not is moved
 )
 
-// Bytes keeps pieces of bytes, whose lengths their owners know. A block goes when nothing in it is kept any more.
+// Bytes keeps pieces of bytes, whose lengths their owners know. A block goes when nothing in it is kept any more; where pieces that stay
+// lie between those that go, that may be never: their owner looks at Wasteful, and moves them.
 type Bytes struct {
 	blocks []block // the first is none
 	last   int     // that is being filled; 0: none
@@ -102,6 +105,10 @@ func (s *Bytes) Drop(p Place, n int) {
 		s.drop(i)
 	}
 }
+
+// Wasteful reports whether more than half of the memory is lost to what is kept no longer, and whoever knows the places of what is should put
+// all of that into new Bytes.
+func (s *Bytes) Wasteful() bool { return s.size > 2*s.live+lostBytes }
 
 // drop lets go of a block.
 func (s *Bytes) drop(i int) {

@@ -53,8 +53,6 @@ const (
 	mapParts   = 256
 	partMin    = 8
 	entryBlock = 512
-
-	lostBytes = 1 << 20 // of keys that are gone, at least, before those that are not are moved
 )
 
 //nolint:gochecknoglobals // of this process
@@ -166,7 +164,7 @@ func (m *Map[E, P]) Remove(key string) {
 	m.close(p, uint32(i))
 	m.gone = append(m.gone, number)
 	m.n--
-	if m.keys.size > 2*m.keys.live+lostBytes {
+	if m.keys.Wasteful() {
 		m.moveKeys()
 	}
 }
