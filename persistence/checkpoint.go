@@ -89,7 +89,7 @@ func (l *live) freeze() (*index.Checkpoint, []frozenChunk, map[uint32]uint64) {
 			d.Flags = defIndexed
 		}
 	}
-	l.defs.Reuse() // only changedDefs could still point to what was removed
+	l.defs.Reuse() // only changedDefs could still point to any
 	cp.RemoveSegments, l.segments.forget = l.segments.forget, nil
 	keys := make(map[uint32]uint64, len(l.segments.present))
 	for _, i := range l.segments.present {

@@ -121,7 +121,8 @@ func (s *Store) Recover(ctx context.Context) iter.Seq2[core.Definition, error] {
 	}
 }
 
-// ordered is a definition and where it is in the order of Recover.
+// ordered is a definition and where it is in the order of Recover. It is good until the next checkpoint, which may move definitions: the
+// first comes when the store was activated, and what is recovered has been acted on.
 type ordered struct {
 	at uint64
 	d  *definition

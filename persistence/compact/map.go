@@ -53,6 +53,9 @@ const (
 	mapParts   = 256
 	partMin    = 8
 	entryBlock = 512
+
+	sparse    = 8 // of the entries that were in use at one time so many as are now, and sparseMin more, are kept for others to come
+	sparseMin = 64 * entryBlock
 )
 
 //nolint:gochecknoglobals // of this process
@@ -194,13 +197,29 @@ func (m *Map[E, P]) moveKeys() {
 	m.keys = keys
 }
 
-// Reuse lets go of the entries that were removed. Nothing may point to them any more.
+// Reuse lets go of the entries that were removed, and where few are left of many, of the memory that they took: the entries move then. So
+// nothing may point to any.
 func (m *Map[E, P]) Reuse() {
-	if m.n == 0 { // of what was many nothing stays
+	switch {
+	case m.n == 0:
 		*m = Map[E, P]{}
-		return
+	case m.made > sparse*m.n+sparseMin:
+		m.moveEntries()
+	default:
+		m.free, m.gone = append(m.free, m.gone...), nil
 	}
-	m.free, m.gone = append(m.free, m.gone...), nil
+}
+
+// moveEntries puts the entries, and their keys, together.
+func (m *Map[E, P]) moveEntries() {
+	var moved Map[E, P]
+	for e := range m.All() {
+		to := moved.Add(m.Key(e))
+		at := to.self().at
+		*to = *e
+		to.self().at = at
+	}
+	*m = moved
 }
 
 // All yields every entry. The Map may not be changed meanwhile.

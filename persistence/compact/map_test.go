@@ -60,6 +60,42 @@ func TestMapMatchesAGoMap(t *testing.T) {
 	}
 }
 
+func TestMapGivesBackWhatManyTook(t *testing.T) {
+	const n, stay = 60_000, 1000
+	key := func(i int) string { return fmt.Sprintf("t/fleet.d%07d.state", i) }
+	for round := range 3 {
+		var m Map[numbered, *numbered]
+		for i := range n {
+			e := m.Add(key(i))
+			e.number, e.Flags = uint64(i), uint8(i)
+		}
+		for i := range n - stay {
+			m.Remove(key(i))
+			if round == 1 || round == 2 && i%100 == 0 {
+				m.Reuse()
+			}
+		}
+		m.Reuse()
+		if len(m.entries)*entryBlock > 8*stay+65*entryBlock {
+			t.Errorf("round %d: %d entries have %d blocks", round, m.n, len(m.entries))
+		}
+		for i := range n {
+			e := m.Get(key(i))
+			if (e != nil) != (i >= n-stay) || e != nil && (e.number != uint64(i) || e.Flags != uint8(i) || !e.Alive() || m.Key(e) != key(i)) {
+				t.Fatalf("round %d: entry %d is %v", round, i, e)
+			}
+		}
+		for i := range n { // they come again
+			if m.Get(key(i)) == nil {
+				m.Add(key(i)).number = uint64(i)
+			}
+		}
+		if m.Len() != n {
+			t.Errorf("round %d: %d entries, want %d", round, m.Len(), n)
+		}
+	}
+}
+
 func TestBytesGoWithTheirBlocks(t *testing.T) {
 	var s Bytes
 	type piece struct {
