@@ -80,7 +80,8 @@
 // then the Rate is asked, and the share in a Budget counted, once the header has
 // come. A connection that waits for its turn counts as open, costs its descriptor
 // and a goroutine, and has its place also if its peer gives up meanwhile, which is
-// not looked at. Nobody begins to wait while half of the budget is spent. A failure is a login that did not succeed, which
+// not looked at. Nobody begins to wait while half of the budget is spent, and of
+// MaxConns those that wait take no more than they leave to others. A failure is a login that did not succeed, which
 // front-ends report by [Rate.RecordFailure], or a handshake of TLS that failed
 // for a reason an attacker can bring about; one that only looked whether the port
 // is open is not blamed. What a login costs is spent only where [Rate.Try] lets the

@@ -148,24 +148,36 @@ func TestRate_TheRoomForThoseThatWaitIsShared(t *testing.T) {
 	})
 }
 
-// Nobody waits where there is not half of the budget left: then those who wait would take the room of those who need not.
+// Nobody waits where there is not half of the budget left, or where those who wait have half of what the listener has left: then they would
+// take the room of those who need not.
 func TestListener_NobodyWaitsInACrowd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := limited(Options{Rate: newRate(t, RateOptions{PerSecond: 1, Burst: 1, MaxWait: time.Hour}), Budget: NewBudget(20)}, io.Discard)
-		ctx, cancel := context.WithCancelCause(t.Context())
-		l.cancel = cancel
-		for range 50 {
-			_, server := net.Pipe()
-			l.serve(ctx, peer{server, tcpAddr("198.51.100.1")})
-		}
-		if s := l.Stats(); s.Open != 10 || s.TooOften != 40 {
-			t.Errorf("of 50 connections: %+v", s)
-		}
-		l.CloseAll()
-		if err := l.Stop(t.Context()); err != nil {
-			t.Error(err)
-		}
-	})
+	for name, opt := range map[string]Options{
+		"of the budget":   {Budget: NewBudget(20)},
+		"of the listener": {MaxConns: 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				opt.Rate = newRate(t, RateOptions{PerSecond: 1, Burst: 1, MaxWait: time.Hour})
+				l := limited(opt, io.Discard)
+				ctx, cancel := context.WithCancelCause(t.Context())
+				l.cancel = cancel
+				for range 50 {
+					_, server := net.Pipe()
+					l.serve(ctx, peer{server, tcpAddr("198.51.100.1")})
+				}
+				if s := l.Stats(); s.Open != 10 || s.TooOften != 40 || s.Refused != 0 {
+					t.Errorf("of 50 connections: %+v", s)
+				}
+				l.CloseAll()
+				if err := l.Stop(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if n := l.waiting.Load(); n != 0 {
+					t.Errorf("%d connections still wait", n)
+				}
+			})
+		})
+	}
 }
 
 // Behind a proxy, it is the client's line.

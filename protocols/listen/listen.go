@@ -139,6 +139,7 @@ type Listener struct {
 	accepting sync.WaitGroup     // accept loops
 	conns     Registry[net.Conn] // with a running handler each
 
+	waiting    atomic.Int64 // connections that wait for their turn
 	refused    atomic.Uint64
 	overBudget atomic.Uint64
 	tooOften   atomic.Uint64
@@ -304,13 +305,13 @@ func (l *Listener) admit(conn net.Conn) (r *Registration[net.Conn], p place, err
 		return nil, place{}, errNotProxied
 	default:
 		var ok bool
-		if p, ok = l.opt.Rate.enter(conn.RemoteAddr(), l.opt.Budget.roomy()); !ok {
+		if p, ok = l.enter(conn.RemoteAddr()); !ok {
 			return nil, place{}, errTooOften
 		}
 	}
 	defer func() {
 		if err != nil {
-			l.opt.Rate.leave(p)
+			l.leave(p)
 		}
 	}()
 	if first, err := l.opt.Budget.take(conn.RemoteAddr()); err != nil {
@@ -324,6 +325,28 @@ func (l *Listener) admit(conn net.Conn) (r *Registration[net.Conn], p place, err
 		l.opt.Budget.give(conn.RemoteAddr())
 	}
 	return r, p, err
+}
+
+// enter asks the Rate. Of what the listener may have open, connections that wait
+// for their turn take no more than they leave to those that need not.
+func (l *Listener) enter(addr net.Addr) (p place, ok bool) {
+	mayWait := l.opt.Budget.roomy()
+	if limit := l.opt.MaxConns; limit > 0 && mayWait {
+		waiting := int(l.waiting.Load())
+		mayWait = waiting < (limit-l.conns.Counts().Open+waiting)/2
+	}
+	if p, ok = l.opt.Rate.enter(addr, mayWait); p.wait > 0 {
+		l.waiting.Add(1)
+	}
+	return p, ok
+}
+
+// leave ends a wait, if there was one.
+func (l *Listener) leave(p place) {
+	if p.wait > 0 {
+		l.opt.Rate.leave(p)
+		l.waiting.Add(-1)
+	}
 }
 
 func (l *Listener) refuse(conn net.Conn, err error) {
@@ -389,7 +412,7 @@ func (l *Listener) noteLine(conn net.Conn, p place) {
 // await waits for a connection's turn, and reports whether it has come before the
 // listener stops.
 func (l *Listener) await(ctx context.Context, p place) bool {
-	defer l.opt.Rate.leave(p)
+	defer l.leave(p)
 	t := time.NewTimer(p.wait)
 	defer t.Stop()
 	select {

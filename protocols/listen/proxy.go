@@ -125,13 +125,13 @@ func (l *Listener) unproxied(ctx context.Context, conn net.Conn) (net.Conn, bool
 	}
 	// The limits that concern addresses are for the client's, and not for the one
 	// that all clients have.
-	at, ok := l.opt.Rate.enter(p.remote, l.opt.Budget.roomy())
+	at, ok := l.enter(p.remote)
 	if !ok {
 		l.refuse(p, errTooOften)
 		return conn, false
 	}
 	if err := l.opt.Budget.move(conn.RemoteAddr(), p.remote); err != nil {
-		l.opt.Rate.leave(at)
+		l.leave(at)
 		l.refuse(p, err)
 		return conn, false
 	}
