@@ -144,7 +144,11 @@ func (b *Broker) vhost(name string) *VHost {
 	return v
 }
 
+// addVHost has a vhost found. From then on its event exchange is the one, if it is to have it.
 func (b *Broker) addVHost(v *VHost) {
+	if v.name == b.opt.Events {
+		b.events.exchange.Store(v.exchange(EventExchange))
+	}
 	next := b.vhosts.Load().with(v.name, v)
 	b.vhosts.Store(&next)
 }

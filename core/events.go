@@ -66,16 +66,11 @@ func (b *Broker) TellEvent(key, by string, headers ...field.Field) {
 // EventsLost is how many events were dropped.
 func (b *Broker) EventsLost() uint64 { return b.events.lost.Load() }
 
-// provideEvents makes the exchange where v is to have it. It is on no record: bindings to it are, and bring it back where the setting
+// provideEvents makes the exchange unless v has it. It is on no record: bindings of it and to it are, and bring it back where the setting
 // has changed since.
-func (v *VHost) provideEvents(asked bool) {
-	if asked && v.name != v.broker.opt.Events || v.exchange(EventExchange) != nil {
-		return
-	}
-	x := newExchange(v, ExchangeSpec{Name: EventExchange, Kind: "topic", Durable: true, Internal: true})
-	v.addExchange(x)
-	if v.name == v.broker.opt.Events {
-		v.broker.events.exchange.Store(x)
+func (v *VHost) provideEvents() {
+	if v.exchange(EventExchange) == nil {
+		v.addExchange(newExchange(v, ExchangeSpec{Name: EventExchange, Kind: "topic", Durable: true, Internal: true}))
 	}
 }
 

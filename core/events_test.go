@@ -151,7 +151,10 @@ func TestEvents_BindingsSurviveTheSetting(t *testing.T) {
 		return b
 	}
 	b := open("/")
-	hear(t, b, "heard", "#")
+	o := hear(t, b, "heard", "#")
+	if err := o.session.Bind(t.Context(), core.BindingSpec{Source: "amq.topic", Dest: core.EventExchange, DestExchange: true, Key: "#"}); err != nil {
+		t.Fatal(err)
+	}
 	b.Close()
 	shut := func() {
 		t.Helper()

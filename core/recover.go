@@ -231,8 +231,8 @@ func (rc *recovery) binding(r *reader) error {
 	if r.err != nil {
 		return r.err
 	}
-	if spec.Source == EventExchange {
-		v.provideEvents(false)
+	if spec.Source == EventExchange || spec.DestExchange && spec.Dest == EventExchange {
+		v.provideEvents()
 	}
 	s := v.session()
 	bound, id, err := s.newBinding("recover binding", spec)

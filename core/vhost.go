@@ -58,7 +58,9 @@ func newVHost(b *Broker, info VHostInfo) *VHost {
 		spec.Durable = true
 		v.addExchange(newExchange(v, spec))
 	}
-	v.provideEvents(true)
+	if v.name == b.opt.Events {
+		v.provideEvents()
+	}
 	return v
 }
 
