@@ -74,17 +74,19 @@ func (v *VHost) provideEvents() {
 	}
 }
 
-// teller publishes events until ctx ends.
+// teller publishes events until ctx ends. Of those that were lost it speaks when publishers need not wait: one line, however long they did.
 func (b *Broker) teller(ctx context.Context) {
 	said := uint64(0)
 	for {
 		select {
 		case ev := <-b.events.waiting:
-			b.publishEvent(&ev)
+			if !b.publishEvent(&ev) {
+				b.events.lost.Add(1)
+			}
 		case <-ctx.Done():
 			return
 		}
-		if lost := b.events.lost.Load(); lost != said && len(b.events.waiting) == 0 {
+		if lost := b.events.lost.Load(); lost != said && len(b.events.waiting) == 0 && b.hasRoom() {
 			b.opt.Logger.Warn("events were dropped: they came faster than they could be published, or publishers had to wait",
 				slog.Uint64("events", lost-said))
 			said = lost
@@ -92,15 +94,11 @@ func (b *Broker) teller(ctx context.Context) {
 	}
 }
 
-// publishEvent publishes as a client would that need not wait. While publishers must, only alarms are told: they are few.
-func (b *Broker) publishEvent(ev *event) {
-	x := b.events.exchange.Load()
-	if x.gone.Load() {
-		return
-	}
+// publishEvent publishes as a client would that need not wait, and reports whether it did. While publishers must, only alarms are told:
+// they are few.
+func (b *Broker) publishEvent(ev *event) bool {
 	if !b.hasRoom() && !strings.HasPrefix(ev.key, "alarm.") {
-		b.events.lost.Add(1)
-		return
+		return false
 	}
 	by := ev.by
 	if by == "" {
@@ -112,10 +110,10 @@ func (b *Broker) publishEvent(ev *event) {
 		Headers: headers, DeliveryMode: field.Persistent, Timestamp: field.Timestamp(ev.at.Unix()),
 	})
 	if err != nil { // a name that no table can hold
-		b.events.lost.Add(1)
-		return
+		return false
 	}
-	b.publishOwn(x.vhost, &Message{Exchange: EventExchange, Key: ev.key, Props: props, Persistent: true})
+	b.publishOwn(b.events.exchange.Load().vhost, &Message{Exchange: EventExchange, Key: ev.key, Props: props, Persistent: true})
+	return true
 }
 
 // publishOwn publishes a message of the broker's own, also to an internal exchange. A full queue that refuses does without.

@@ -3,6 +3,7 @@ package core_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -136,6 +137,55 @@ func TestEvents_CostNothingWhenNobodyListens(t *testing.T) {
 	if core.KindOf(err) != core.NotFound {
 		t.Errorf("without the setting: %v", err)
 	}
+}
+
+// TestEvents_OfWhoIsNotLetIn: rights that change while a connection is let in end it before it was one.
+func TestEvents_OfWhoIsNotLetIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := engine(t, core.Options{Events: "/"})
+		o := hear(t, b, "heard", "#")
+		o.next(t)
+		_, err := b.Attach("/", core.SessionOptions{User: "app", Access: &revoked{}, Info: func() core.ConnectionInfo { return core.ConnectionInfo{Name: "a -> b"} }})
+		if core.KindOf(err) != core.Refused {
+			t.Error(err)
+		}
+		wantEvents(t, o.next(t))
+	})
+}
+
+// revoked loses the right to enter while it does.
+type revoked struct{ asked uint64 }
+
+func (r *revoked) Enter(string) error {
+	if r.asked++; r.asked > 1 {
+		return core.ErrDenied
+	}
+	return nil
+}
+func (r *revoked) Generation() uint64       { return r.asked }
+func (*revoked) Allow(core.Request) error   { return nil }
+func (*revoked) Topics(string, string) bool { return false }
+
+// TestEvents_OneLineTellsOfThoseThatWereDropped: not one for each, for as long as publishers must wait.
+func TestEvents_OneLineTellsOfThoseThatWereDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		b := engine(t, core.Options{Events: "/", Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		o := hear(t, b, "heard", "k")
+		b.SetMemoryAlarm(true)
+		for range 3 {
+			b.TellEvent("k", "")
+			synctest.Wait()
+		}
+		b.SetMemoryAlarm(false)
+		b.TellEvent("k", "")
+		if got := o.next(t); len(got) != 1 || b.EventsLost() != 3 {
+			t.Errorf("told %q, lost %d", got, b.EventsLost())
+		}
+		if n := strings.Count(log.String(), "events were dropped"); n != 1 || !strings.Contains(log.String(), "events=3") {
+			t.Errorf("%d lines:\n%s", n, log.String())
+		}
+	})
 }
 
 // TestEvents_BindingsSurviveTheSetting: a durable binding opens whether events are told or not.

@@ -44,7 +44,7 @@ func (b *Broker) Attach(vhost string, opt SessionOptions) (*Session, error) {
 	// Whoever changes rights ends the sessions that are listed by then. If rights changed before s was, they may be other ones now.
 	if s.generation() != seen {
 		if err := s.enter(op); err != nil {
-			b.sessions.remove(s)
+			b.sessions.takeOff(s) // nobody was told of it
 			return nil, err
 		}
 	}
@@ -113,15 +113,19 @@ func (s *Session) withinLimits(use *usage) error {
 
 // remove takes s off the list. It may be called more than once.
 func (t *sessions) remove(s *Session) {
-	if s.listed.id != 0 && t.takeOff(s) {
+	if t.takeOff(s) {
 		s.tell("connection.closed")
 	}
 }
 
+// takeOff reports whether s was on the list.
 func (t *sessions) takeOff(s *Session) bool {
+	l := &s.listed
+	if l.id == 0 {
+		return false
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l := &s.listed
 	if l.over {
 		return false
 	}
