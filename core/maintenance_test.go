@@ -20,6 +20,15 @@ func TestMaintenanceKeepsConnectionsOutAndNothingElse(t *testing.T) {
 	if _, err := b.Attach("/", core.SessionOptions{Conn: "of the broker itself"}); err != nil {
 		t.Errorf("what is no connection: %v", err)
 	}
+	out := core.SessionOptions{Outgoing: true, Info: func() core.ConnectionInfo { return core.ConnectionInfo{} }, End: func(error) {}}
+	bridge, err := b.Attach("/", out)
+	if err != nil {
+		t.Fatalf("a connection that the broker has opened: %v", err)
+	}
+	if all := b.Clients(); len(all) != 1 || all[0] != inside.session {
+		t.Errorf("%d clients", len(all))
+	}
+	bridge.Close()
 	if len(inside.reasons) > 0 || len(b.Sessions()) != 1 {
 		t.Errorf("who is inside: told %v; %d listed", inside.reasons, len(b.Sessions()))
 	}

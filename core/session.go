@@ -23,6 +23,9 @@ type SessionOptions struct {
 	Traffic func() Traffic        // is what of it costs nothing to tell; nil: Info is asked
 	End     func(reason error)    // asks the connection to end
 
+	// Outgoing is a connection that this broker has opened, as a bridge does: maintenance is not about it.
+	Outgoing bool
+
 	// Channels describes the connection's channels, in the order of their numbers, under the same terms. nil: its protocol has none.
 	Channels func() []ChannelInfo
 

@@ -181,6 +181,11 @@ func (b *Broker) Sessions() []*Session {
 	return b.sessions.list(func(*Session) bool { return true })
 }
 
+// Clients returns those of Sessions whose connections clients have opened.
+func (b *Broker) Clients() []*Session {
+	return b.sessions.list(func(s *Session) bool { return !s.opt.Outgoing })
+}
+
 // ID is a number that no other connection's session has while the process lives. 0: the session is not a connection's.
 func (s *Session) ID() uint64 { return s.listed.id }
 

@@ -39,8 +39,9 @@ func beginMaintenance(f *adminFlags) *cobra.Command {
 		return b.say("the broker is in maintenance; %d connections are open", left)
 	})
 	cmd.Long = "Take no connections any more, and end those that there are, some at a time. Clients are told: AMQP's connection.close 320, MQTT 5's\n" +
-		"0x88, or 0x9C with mqtt.server_reference. /readyz answers 503, /livez 200. Messages, sessions and what the broker does by itself go on.\n" +
-		"A restart ends it. Of a pair, hand over instead: baton ha handover. --here does this on a primary whose standby could take over."
+		"DISCONNECT 0x98, and who connects CONNACK 0x88. /readyz answers 503, /livez 200. Messages, sessions, bridges and what else the broker\n" +
+		"does by itself go on. A restart ends it. Of a pair, hand over instead: baton ha handover. --here does this on a primary whose standby\n" +
+		"could take over."
 	flags := cmd.Flags()
 	flags.BoolVar(&o.Keep, "keep", false, "leave the connections that there are")
 	flags.IntVar(&o.Rate, "rate", api.DefaultEndRate, "how many connections to end in a second; 0 ends all at once")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -13,7 +14,7 @@ import (
 // drainTick is how often some connections are ended.
 const drainTick = 50 * time.Millisecond
 
-// A drain is a broker's maintenance: connections are kept out, and those that there are end, some at a time, so that clients which come
+// A drain is a broker's maintenance: clients are kept out, and the connections that they have end, some at a time, so that those which come
 // back elsewhere do not do so all at once. It is over with the tenure.
 type drain struct {
 	broker    *core.Broker
@@ -21,6 +22,7 @@ type drain struct {
 	log       *slog.Logger
 
 	mu     sync.Mutex
+	over   bool               // the tenure is
 	since  time.Time          // zero: there is no maintenance
 	cancel context.CancelFunc // of the ending; nil: none was begun
 	ending sync.WaitGroup
@@ -38,6 +40,9 @@ func (d *drain) order(o api.MaintenanceOrder) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.over {
+		return errors.New("this node does not serve any more")
+	}
 	d.stopLocked()
 	d.broker.SetMaintenance(o.On)
 	if !o.On {
@@ -47,7 +52,7 @@ func (d *drain) order(o api.MaintenanceOrder) error {
 		d.since = time.Time{}
 		return nil
 	}
-	all := d.broker.Sessions()
+	all := d.broker.Clients()
 	if d.since.IsZero() {
 		d.since = time.Now()
 		d.log.Warn("maintenance: no connections are taken", slog.Int("connections", len(all)), slog.Bool("keep", o.Keep))
@@ -57,7 +62,7 @@ func (d *drain) order(o api.MaintenanceOrder) error {
 	}
 	each := len(all)
 	if o.Rate > 0 {
-		each = max(1, int(int64(o.Rate)*int64(drainTick)/int64(time.Second)))
+		each = max(1, o.Rate/int(time.Second/drainTick))
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	d.cancel, d.ends = cancel, true
@@ -118,13 +123,14 @@ func (d *drain) stopLocked() {
 func (d *drain) state() api.MaintenanceState {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return api.MaintenanceState{On: d.broker.InMaintenance(), Since: d.since, Ending: d.ends, Connections: len(d.broker.Sessions())}
+	return api.MaintenanceState{On: d.broker.InMaintenance(), Since: d.since, Ending: d.ends, Connections: len(d.broker.Clients())}
 }
 
 // Close ends it with the tenure.
 func (d *drain) Close() {
 	d.mu.Lock()
 	d.stopLocked()
+	d.over = true
 	d.mu.Unlock()
 	d.ending.Wait()
 }

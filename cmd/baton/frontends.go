@@ -153,7 +153,7 @@ func (f *frontEnds) serveMQTT(n *node, broker *core.Broker, t *ha.Tenure) (err e
 		Anonymous: f.admission.anonymous, AnonymousAnywhere: cfg.Anonymous && cfg.AnonymousFrom == fromAnywhere,
 		KeepUnauthorized: !cfg.DisconnectOnUnauthorized, Rates: n.doors.rates,
 		MaxPacketSize: uint32(cfg.MaxPacketSize), ReceiveMaximum: cfg.ReceiveMaximum, TopicAliasMaximum: aliases,
-		Elsewhere:   func(tls, webSocket bool) string { return serverReference(t, tls, webSocket) },
+		Elsewhere:   func(tls, webSocket bool) string { return serverReference(broker, t, tls, webSocket) },
 		MaxClientID: cfg.MaxClientID, MaxKeepAlive: cfg.MaxKeepAlive, MaxSessionExpiry: cfg.MaxSessionExpiry, HandshakeTimeout: cfg.HandshakeTimeout,
 		MaximumQoS: qos, NoRetain: !cfg.RetainAvailable, NoWildcards: !cfg.WildcardsAvailable, NoSubscriptionIDs: !cfg.SubscriptionIDsAvailable,
 		NoShared:  !cfg.SharedAvailable,
@@ -240,8 +240,13 @@ func (f *frontEnds) Close() {
 	f.admission.Close()
 }
 
-// serverReference is where MQTT clients find the node that would take over now.
-func serverReference(t *ha.Tenure, tls, webSocket bool) string {
+// serverReference is where MQTT clients find the node that takes over. While this one goes on, as in maintenance, that is nowhere.
+func serverReference(b *core.Broker, t *ha.Tenure, tls, webSocket bool) string {
+	select {
+	case <-b.Draining():
+	default:
+		return ""
+	}
 	next, ok := t.Successor()
 	if !ok {
 		return ""

@@ -126,7 +126,7 @@ func (c *conn) handshake() error {
 // open begins to carry, the connection being accepted.
 func (c *conn) open(ctx context.Context) (err error) {
 	b := c.b
-	if c.session, err = b.attach(core.SessionOptions{Info: c.info, End: c.end}); err != nil {
+	if c.session, err = b.attach(core.SessionOptions{Info: c.info, End: c.end, Outgoing: true}); err != nil {
 		return err
 	}
 	if c.link, err = b.link(ctx, c.session, c, min(b.opt.Window, c.far.receiveMaximum)); err != nil {

@@ -471,6 +471,22 @@ func TestBridge_Stops(t *testing.T) {
 	})
 }
 
+// A broker in maintenance takes no clients; its bridges are none.
+func TestBridge_GoesOnInMaintenance(t *testing.T) {
+	play(t, func(local *side, p *scripted) {
+		local.broker.SetMaintenance(true)
+		local.bridgeBy(p.dial, nil, "a out 1")
+		p.accept()
+		p.send(accepted)
+		synctest.Wait()
+		local.publish("a", "1", 1, false)
+		p.expect("32 07 0001 61 0001 00 31")
+		if all := local.broker.Clients(); len(all) > 0 {
+			local.t.Errorf("maintenance would end %d connections", len(all))
+		}
+	})
+}
+
 // The log has no password.
 func TestBridge_KeepsItsPassword(t *testing.T) {
 	play(t, func(local *side, p *scripted) {
