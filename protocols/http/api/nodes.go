@@ -103,7 +103,7 @@ func (c *call) ownNode() map[string]any {
 		"name": opt.Node, "type": "disc", "running": true, "role": "standby", "partitions": []string{},
 		"fd_total": f.FilesLimit, "sockets_total": f.SocketsLimit, "proc_total": unbounded,
 		"mem_limit": f.MemoryWatermark, "mem_alarm": false, "disk_free_limit": f.DiskWatermark, "disk_free_alarm": false,
-		"uptime": f.Uptime.Milliseconds(), "run_queue": f.Runnable, "processors": f.Processors,
+		"uptime": f.Uptime.Milliseconds(), "run_queue": f.Runnable, "processors": f.Processors, "being_drained": false,
 		"rates_mode": ratesMode, "exchange_types": exchangeTypes,
 		"cluster_links": []string{}, "mem_calculation_strategy": "rss",
 	}
@@ -132,6 +132,7 @@ func (c *call) ownNode() map[string]any {
 func (c *call) ownPrimary(m map[string]any) {
 	opt, alarms := &c.api.opt, c.primary.Broker.Alarms()
 	m["mem_alarm"], m["disk_free_alarm"] = alarms.Memory, alarms.Disk
+	m["being_drained"] = c.primary.Broker.InMaintenance()
 	m["os_pid"] = strconv.Itoa(opt.About.PID)
 	m["db_dir"] = opt.About.DataDir
 	m["config_files"], m["log_files"] = append([]string{}, opt.About.ConfigFiles...), append([]string{}, opt.About.LogFiles...)

@@ -20,6 +20,9 @@ func TestNodes(t *testing.T) {
 	f.broker.SetMemoryAlarm(true)
 	f.wantBody(t, "/api/nodes/node-a?columns=mem_alarm,disk_free_alarm,disk_free,disk_free_limit,context_switches",
 		`{"disk_free":7,"disk_free_alarm":false,"disk_free_limit":8,"mem_alarm":true}`)
+	f.wantBody(t, "/api/nodes/node-a?columns=being_drained", `{"being_drained":false}`)
+	f.broker.SetMaintenance(true)
+	f.wantBody(t, "/api/nodes/node-a?columns=being_drained", `{"being_drained":true}`)
 	if w := f.as(t, "adm", "GET", "/api/nodes/b/memory", ""); w.Code != 404 {
 		t.Errorf("memory of another node: %d %s", w.Code, w.Body)
 	}
