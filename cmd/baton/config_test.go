@@ -272,3 +272,13 @@ func TestConfigurationPageIsCurrent(t *testing.T) {
 		t.Error("docs/configuration.md differs from the settings table: run go generate ./cmd/baton")
 	}
 }
+
+// A reload answers whoever asks for it with what is wrong in the file: never with a secret.
+func TestConfigFile_MistakesShowNoSecret(t *testing.T) {
+	for _, value := range []string{">s3cret", "|s3cret", "!s3cret", "&s3cret", "*s3cret", "@s3cret", "%s3cret", "!!int s3cret", "s3cret: x", "{s3cret", "[s3cret", "\"s3cret"} {
+		_, err := loadConfig(source{file: writeFile(t, "baton.yaml", "default_user: u\ndefault_pass: "+value+"\nnode: [\n")})
+		if err == nil || strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), "baton.yaml:") {
+			t.Errorf("default_pass: %s: %v", value, err)
+		}
+	}
+}

@@ -54,13 +54,16 @@ func parseYAML(file string, content []byte) ([]leaf, error) {
 // excerpt of the file that may hold a secret.
 func yamlError(file string, err error) error {
 	if e, ok := err.(yaml.Error); ok { //nolint:errorlint // the parser's own interface, not wrapped
-		return (&yamlWalk{file: file}).at(e.GetToken(), "").errorf("%s", firstLine(e.GetMessage()))
+		return (&yamlWalk{file: file}).at(e.GetToken(), "").errorf("%s", unquoted(e.GetMessage()))
 	}
 	return fmt.Errorf("%s: not YAML", file)
 }
 
-func firstLine(s string) string {
+// unquoted is the first line of a parser's message without the text that it quotes behind a colon: a password that begins with > or | is
+// taken for the header of a block.
+func unquoted(s string) string {
 	line, _, _ := strings.Cut(s, "\n")
+	line, _, _ = strings.Cut(line, `: "`)
 	return line
 }
 
