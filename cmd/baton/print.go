@@ -9,6 +9,15 @@ import (
 // mask stands for a secret that is set.
 const mask = "********"
 
+// shown is what may be seen of a setting's value.
+func (s *setting) shown(c *Config) []string {
+	texts := s.bind(c).texts()
+	if s.secret && texts[0] != "" {
+		return []string{mask}
+	}
+	return texts
+}
+
 // yaml renders the effective values as a file that `config check` accepts, with
 // the source of each beside it. A set secret is masked.
 func (c *Config) yaml() string {
@@ -25,11 +34,7 @@ func (c *Config) yaml() string {
 		}
 		open = open[:len(parts)-1]
 		name, indent := parts[len(parts)-1], strings.Repeat("  ", len(parts)-1)
-		texts := s.bind(c).texts()
-		if s.secret && texts[0] != "" {
-			texts = []string{mask}
-		}
-		fmt.Fprintf(&b, "%s%s: %s # %s\n", indent, name, yamlTexts(texts, s.list), c.origin[s.key])
+		fmt.Fprintf(&b, "%s%s: %s # %s\n", indent, name, yamlTexts(s.shown(c), s.list), c.origin[s.key])
 	}
 	return b.String()
 }

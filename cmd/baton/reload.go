@@ -166,20 +166,13 @@ func (s *setting) acts() string {
 func changed(running, c *Config) []api.SettingChange {
 	all, seen := []api.SettingChange{}, map[string]bool{}
 	for _, s := range slices.Concat(c.settings(), running.settings()) { // a bridge may be in one alone
-		before, after := s.bind(running).texts(), s.bind(c).texts()
-		if seen[s.key] || slices.Equal(before, after) {
+		if seen[s.key] || slices.Equal(s.bind(running).texts(), s.bind(c).texts()) {
 			continue
 		}
 		seen[s.key] = true
-		all = append(all, api.SettingChange{Key: s.key, Old: s.shown(before), New: s.shown(after), From: c.origin[s.key], Acts: s.acts()})
+		all = append(all, api.SettingChange{
+			Key: s.key, Old: strings.Join(s.shown(running), ", "), New: strings.Join(s.shown(c), ", "), From: c.origin[s.key], Acts: s.acts(),
+		})
 	}
 	return all
-}
-
-// shown is what of a setting's texts may be seen.
-func (s *setting) shown(texts []string) string {
-	if s.secret && len(texts) > 0 && texts[0] != "" {
-		return mask
-	}
-	return strings.Join(texts, ", ")
 }
