@@ -20,8 +20,9 @@ type overheard struct {
 	queue   string
 }
 
-func hear(t *testing.T, b *core.Broker, queue, key string) *overheard {
+func hear(t *testing.T, b *core.Broker, key string) *overheard {
 	t.Helper()
+	const queue = "heard"
 	s, err := b.Attach("/", core.SessionOptions{User: "listener"})
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +78,7 @@ func TestEvents_TellWhatHappensUnderRabbitMQsKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := engine(t, core.Options{Events: "/", Node: "n"})
 		ctx := core.WithActor(t.Context(), "adm")
-		o := hear(t, b, "heard", "#")
+		o := hear(t, b, "#")
 		o.next(t)
 		c, err := b.Attach("/", core.SessionOptions{
 			User: "app", Info: func() core.ConnectionInfo { return core.ConnectionInfo{Name: "a -> b"} }, End: func(error) {},
@@ -143,7 +144,7 @@ func TestEvents_CostNothingWhenNobodyListens(t *testing.T) {
 func TestEvents_OfWhoIsNotLetIn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := engine(t, core.Options{Events: "/"})
-		o := hear(t, b, "heard", "#")
+		o := hear(t, b, "#")
 		o.next(t)
 		_, err := b.Attach("/", core.SessionOptions{User: "app", Access: &revoked{}, Info: func() core.ConnectionInfo { return core.ConnectionInfo{Name: "a -> b"} }})
 		if core.KindOf(err) != core.Refused {
@@ -171,7 +172,7 @@ func TestEvents_OneLineTellsOfThoseThatWereDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
 		b := engine(t, core.Options{Events: "/", Logger: slog.New(slog.NewTextHandler(&log, nil))})
-		o := hear(t, b, "heard", "k")
+		o := hear(t, b, "k")
 		b.SetMemoryAlarm(true)
 		for range 3 {
 			b.TellEvent("k", "")
@@ -201,7 +202,7 @@ func TestEvents_BindingsSurviveTheSetting(t *testing.T) {
 		return b
 	}
 	b := open("/")
-	o := hear(t, b, "heard", "#")
+	o := hear(t, b, "#")
 	if err := o.session.Bind(t.Context(), core.BindingSpec{Source: "amq.topic", Dest: core.EventExchange, DestExchange: true, Key: "#"}); err != nil {
 		t.Fatal(err)
 	}
