@@ -173,6 +173,7 @@ func TestEvents_OneLineTellsOfThoseThatWereDropped(t *testing.T) {
 		var log strings.Builder
 		b := engine(t, core.Options{Events: "/", Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		o := hear(t, b, "k")
+		synctest.Wait() // for the event of its binding
 		b.SetMemoryAlarm(true)
 		for range 3 {
 			b.TellEvent("k", "")
