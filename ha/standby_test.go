@@ -287,6 +287,9 @@ func TestStandby_Order(t *testing.T) {
 					if b.passed.Load() != 0 && i != tc.want {
 						t.Errorf("node %d took over, too", i)
 					}
+				}
+				// Only now: the end of one is the next one's beginning.
+				for i, b := range all {
 					if err := b.stop(t); err != nil && !errors.Is(err, context.Canceled) {
 						t.Errorf("node %d: %v", i, err)
 					}
