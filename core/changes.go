@@ -4,11 +4,15 @@ import "context"
 
 // Changes are many changes at once, as an import of definitions makes them. Each is made as by the method of its name that Access, Broker
 // and Session have, by nobody whose rights are asked for, and is not waited for: what was made is durable when Wait returns without an error.
-// They are not one unit: of a broker that dies in between a first part of them may be left, in the order in which they were made.
-type Changes struct{ broker *Broker }
+// They are not one unit: of a broker that dies in between a first part of them may be left, in the order in which they were made. One
+// goroutine uses them.
+type Changes struct {
+	broker  *Broker
+	planned map[string]*VHost // that checks have asked for and do not exist, as they would be
+}
 
 // Changes returns what to make many changes with.
-func (b *Broker) Changes() Changes { return Changes{b} }
+func (b *Broker) Changes() Changes { return Changes{b, map[string]*VHost{}} }
 
 // Wait waits until all changes that were made are durable. ctx bounds that wait only.
 func (c Changes) Wait(ctx context.Context) error {
@@ -159,8 +163,13 @@ func (c Changes) session(op, vhost string) (*Session, error) {
 
 // vhost returns a vhost, or for checks what it would be if it were made.
 func (c Changes) vhost(name string) *VHost {
-	if v := c.broker.vhost(name); v != nil {
-		return v
+	v := c.broker.vhost(name)
+	if v == nil {
+		v = c.planned[name]
 	}
-	return newVHost(c.broker, VHostInfo{Name: name, MaxConnections: -1, MaxQueues: -1})
+	if v == nil {
+		v = newVHost(c.broker, VHostInfo{Name: name, MaxConnections: -1, MaxQueues: -1})
+		c.planned[name] = v
+	}
+	return v
 }

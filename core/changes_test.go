@@ -114,3 +114,23 @@ func TestChecksOfChanges(t *testing.T) {
 		t.Errorf("the checks changed\n%s to\n%s", before, after)
 	}
 }
+
+// A vhost that is to be made is thought of once, whatever is checked in it.
+func TestChecksInAPlannedVHostDoNotMakeItEachTime(t *testing.T) {
+	b := engine(t, core.Options{})
+	c := b.Changes()
+	allocs := testing.AllocsPerRun(100, func() {
+		if err := c.CheckExchange("planned", core.ExchangeSpec{Name: "x", Kind: "direct", Durable: true}); err != nil {
+			t.Fatal(err)
+		}
+		if c.HasExchange("planned", "x") || !c.HasExchange("planned", "amq.topic") {
+			t.Fatal("not the exchanges that it will have")
+		}
+	})
+	if allocs > 10 {
+		t.Errorf("a check takes %v allocations", allocs)
+	}
+	if b.HasVHost("planned") {
+		t.Error("a check has made the vhost")
+	}
+}

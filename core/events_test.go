@@ -80,8 +80,15 @@ func TestEvents_TellWhatHappensUnderRabbitMQsKeys(t *testing.T) {
 		ctx := core.WithActor(t.Context(), "adm")
 		o := hear(t, b, "#")
 		o.next(t)
+		described := 0
 		c, err := b.Attach("/", core.SessionOptions{
-			User: "app", Info: func() core.ConnectionInfo { return core.ConnectionInfo{Name: "a -> b"} }, End: func(error) {},
+			User: "app", End: func(error) {},
+			Info: func(nameOnly bool) core.ConnectionInfo {
+				if !nameOnly {
+					described++
+				}
+				return core.ConnectionInfo{Name: "a -> b"}
+			},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -115,6 +122,9 @@ func TestEvents_TellWhatHappensUnderRabbitMQsKeys(t *testing.T) {
 			"user.password.changed u adm", "permission.created <nil> adm", "user.deleted u adm", "vhost.created v adm",
 			"vhost.limits.set limits adm", "vhost.deleted v adm", "exchange.deleted x app", "binding.deleted x app",
 			"queue.deleted q app", "connection.closed a -> b app")
+		if described != 2 {
+			t.Errorf("the connection was described %d times, want once for each event of its own", described)
+		}
 	})
 }
 
@@ -146,7 +156,7 @@ func TestEvents_OfWhoIsNotLetIn(t *testing.T) {
 		b := engine(t, core.Options{Events: "/"})
 		o := hear(t, b, "#")
 		o.next(t)
-		_, err := b.Attach("/", core.SessionOptions{User: "app", Access: &revoked{}, Info: func() core.ConnectionInfo { return core.ConnectionInfo{Name: "a -> b"} }})
+		_, err := b.Attach("/", core.SessionOptions{User: "app", Access: &revoked{}, Info: func(bool) core.ConnectionInfo { return core.ConnectionInfo{Name: "a -> b"} }})
 		if core.KindOf(err) != core.Refused {
 			t.Error(err)
 		}

@@ -28,7 +28,7 @@ func (q *Queue) tellCreated(by string) {
 	s := &q.spec
 	owner := ""
 	if q.owner != nil {
-		owner = q.owner.Info().Name
+		owner = q.owner.Name()
 	}
 	q.vhost.tell("queue.created", by, of("name", s.Name), of("durable", s.Durable), of("auto_delete", s.AutoDelete),
 		of("arguments", table(s.Args)), of("exclusive", s.Exclusive), of("owner_pid", owner))

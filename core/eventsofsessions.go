@@ -8,7 +8,7 @@ import (
 
 // channelName is RabbitMQ's name of a channel, as lists show it.
 func (s *Session) channelName(number uint16) string {
-	return s.Info().Name + " (" + strconv.Itoa(int(number)) + ")"
+	return s.Name() + " (" + strconv.Itoa(int(number)) + ")"
 }
 
 // tell tells that the session's connection has come or gone, if it is one.
@@ -40,11 +40,11 @@ func (s *Session) TellChannel(number uint16, opened bool) {
 	if !s.broker.events.heard() {
 		return
 	}
-	name, key := s.Info().Name, "channel.closed"
+	key := "channel.closed"
 	if opened {
 		key = "channel.created"
 	}
-	s.vhost.tell(key, s.opt.User, of("name", s.channelName(number)), of("connection", name), of("number", int64(number)), of("user", s.opt.User))
+	s.vhost.tell(key, s.opt.User, of("name", s.channelName(number)), of("connection", s.Name()), of("number", int64(number)), of("user", s.opt.User))
 }
 
 // tellVHostPut tells of a vhost that was made or changed.

@@ -20,7 +20,7 @@ func TestMaintenanceKeepsConnectionsOutAndNothingElse(t *testing.T) {
 	if _, err := b.Attach("/", core.SessionOptions{Conn: "of the broker itself"}); err != nil {
 		t.Errorf("what is no connection: %v", err)
 	}
-	out := core.SessionOptions{Outgoing: true, Info: func() core.ConnectionInfo { return core.ConnectionInfo{} }, End: func(error) {}}
+	out := core.SessionOptions{Outgoing: true, Info: func(bool) core.ConnectionInfo { return core.ConnectionInfo{} }, End: func(error) {}}
 	bridge, err := b.Attach("/", out)
 	if err != nil {
 		t.Fatalf("a connection that the broker has opened: %v", err)

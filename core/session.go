@@ -19,9 +19,9 @@ type SessionOptions struct {
 
 	// A session with Info or End is a connection's: it is listed, and counts for the limits of its user and its vhost. Both are called
 	// by any goroutine, return at once and do not call the engine.
-	Info    func() ConnectionInfo // describes the connection
-	Traffic func() Traffic        // is what of it costs nothing to tell; nil: Info is asked
-	End     func(reason error)    // asks the connection to end
+	Info    func(nameOnly bool) ConnectionInfo // describes the connection, or says no more than its name
+	Traffic func() Traffic                     // is what of it costs nothing to tell; nil: Info is asked
+	End     func(reason error)                 // asks the connection to end
 
 	// Outgoing is a connection that this broker has opened, as a bridge does: maintenance is not about it.
 	Outgoing bool

@@ -194,7 +194,15 @@ func (s *Session) Info() ConnectionInfo {
 	if s.opt.Info == nil {
 		return ConnectionInfo{Name: s.opt.Conn, User: s.opt.User, VHost: s.vhost.name}
 	}
-	return s.opt.Info()
+	return s.opt.Info(false)
+}
+
+// Name is the name of the session's connection.
+func (s *Session) Name() string {
+	if s.opt.Info == nil {
+		return s.opt.Conn
+	}
+	return s.opt.Info(true).Name
 }
 
 // Traffic tells how much the session's connection has carried. Unlike Info it allocates nothing.

@@ -20,7 +20,7 @@ func connect(t *testing.T, b *core.Broker, vhost, user string) (*connection, err
 	var err error
 	c.session, err = b.Attach(vhost, core.SessionOptions{
 		User: user,
-		Info: func() core.ConnectionInfo { return core.ConnectionInfo{Name: user + "@" + vhost} },
+		Info: func(bool) core.ConnectionInfo { return core.ConnectionInfo{Name: user + "@" + vhost} },
 		End:  func(reason error) { c.reasons = append(c.reasons, reason) },
 	})
 	return c, err

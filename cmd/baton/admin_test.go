@@ -244,7 +244,7 @@ func TestAdmin_Connections(t *testing.T) {
 		{Name: "127.0.0.1:2 -> 127.0.0.1:1883", User: "adm", VHost: "/", Protocol: "MQTT 5-0", ClientID: "dev", ClientProperties: field.Table{}},
 	} {
 		s, err := b.Attach("/", core.SessionOptions{
-			User: info.User, Info: func() core.ConnectionInfo { return info }, End: func(err error) { ended <- err },
+			User: info.User, Info: func(bool) core.ConnectionInfo { return info }, End: func(err error) { ended <- err },
 		})
 		if err != nil {
 			t.Fatal(err)

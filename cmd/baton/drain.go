@@ -80,7 +80,7 @@ func pause(rate int) time.Duration {
 
 // errMaintenance is what those are told who are inside.
 func errMaintenance(s *core.Session) error {
-	return &core.Error{Kind: core.Closing, Op: "close", Name: "connection " + s.Info().Name, Text: "the broker is in maintenance"}
+	return &core.Error{Kind: core.Closing, Op: "close", Name: "connection " + s.Name(), Text: "the broker is in maintenance"}
 }
 
 // end ends so many at a time, until ctx does.

@@ -85,11 +85,15 @@ func (c *conn) end(reason error) { c.interrupt(forced(reason)) }
 
 // info describes the connection, from any goroutine, as RabbitMQ does. It reads
 // what the handshake has fixed, and counters.
-func (c *conn) info() core.ConnectionInfo {
+func (c *conn) info(nameOnly bool) core.ConnectionInfo {
 	remote, local := c.nc.RemoteAddr(), c.nc.LocalAddr()
+	name := remote.String() + " -> " + local.String()
+	if nameOnly {
+		return core.ConnectionInfo{Name: name}
+	}
 	n := &c.count
 	i := core.ConnectionInfo{
-		Name: remote.String() + " -> " + local.String(), Protocol: "AMQP 0-9-1",
+		Name: name, Protocol: "AMQP 0-9-1",
 		User: c.user, VHost: c.vhost, AuthMechanism: c.mechanism, State: c.state(),
 		Channels:   int(n.channelsOpened.Load() - n.channelsClosed.Load()),
 		ChannelMax: int(c.channelMax), FrameMax: int(c.frameMax), Timeout: c.heart.interval,

@@ -21,7 +21,7 @@ import (
 func withQueues(tb testing.TB, b *core.Broker, n int) *core.Session {
 	tb.Helper()
 	s, err := b.Attach("/", core.SessionOptions{
-		Info: func() core.ConnectionInfo {
+		Info: func(bool) core.ConnectionInfo {
 			return core.ConnectionInfo{Name: "127.0.0.1:1 -> 127.0.0.1:5672", Channels: 1, BytesIn: 10, BytesOut: 20, PacketsIn: 3, PacketsOut: 4}
 		},
 		Channels: func() []core.ChannelInfo { return []core.ChannelInfo{{Number: 7, Prefetch: 5, Unconfirmed: 2}} },

@@ -12,8 +12,13 @@ import (
 
 // info describes the connection in RabbitMQ's words. It is called by any
 // goroutine from attach on; nothing of it is kept for those that are not asked.
-func (c *conn) info() core.ConnectionInfo {
+func (c *conn) info(nameOnly bool) core.ConnectionInfo {
+	name := c.nc.RemoteAddr().String() + " -> " + c.nc.LocalAddr().String()
+	if nameOnly {
+		return core.ConnectionInfo{Name: name}
+	}
 	i := core.ConnectionInfo{
+		Name:     name,
 		Protocol: c.protocol(), User: c.user, VHost: c.vhost, State: "running",
 		ClientID:         c.clientID,
 		ClientProperties: field.Table{{Key: "client_id", Value: c.clientID}},
@@ -32,7 +37,6 @@ func (c *conn) info() core.ConnectionInfo {
 	}
 	i.PeerHost, i.PeerPort = listen.HostPort(c.nc.RemoteAddr())
 	i.Host, i.Port = listen.HostPort(c.nc.LocalAddr())
-	i.Name = c.nc.RemoteAddr().String() + " -> " + c.nc.LocalAddr().String()
 	state, ok := listen.TLSState(c.nc)
 	if !ok {
 		return i

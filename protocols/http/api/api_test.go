@@ -146,7 +146,7 @@ func (f *fixture) attachCounting(t *testing.T, info *core.ConnectionInfo) (ended
 	t.Helper()
 	ended = make(chan error, 4)
 	s, err := f.broker.Attach(info.VHost, core.SessionOptions{
-		Conn: info.Name, User: info.User, Info: func() core.ConnectionInfo { return *info }, End: func(err error) { ended <- err },
+		Conn: info.Name, User: info.User, Info: func(bool) core.ConnectionInfo { return *info }, End: func(err error) { ended <- err },
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -6,33 +6,8 @@ import (
 	"math"
 	"strings"
 
-	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/protocols/http/definitions"
 )
-
-// The limits of a user and of a vhost, by RabbitMQ's names, and where they are kept.
-var (
-	userLimits = map[string]func(*core.User) *int{
-		"max-connections": func(u *core.User) *int { return &u.MaxConnections },
-		"max-channels":    func(u *core.User) *int { return &u.MaxChannels },
-	}
-	vhostLimits = map[string]func(*core.VHostInfo) *int{
-		"max-connections": func(v *core.VHostInfo) *int { return &v.MaxConnections },
-		"max-queues":      func(v *core.VHostInfo) *int { return &v.MaxQueues },
-	}
-)
-
-// limitsOf returns the limits that are set.
-func limitsOf[T any](of *T, known map[string]func(*T) *int) map[string]int {
-	set := map[string]int{}
-	for name, at := range known {
-		if n := *at(of); n >= 0 {
-			set[name] = n
-		}
-	}
-	return set
-}
-
-func userLimitsOf(u *core.User) map[string]int { return limitsOf(u, userLimits) }
 
 type userLimit struct {
 	User  string         `json:"user"`
@@ -72,7 +47,7 @@ func listUserLimits(c *call) (any, error) {
 		if c.seesUser(u.Name, monitoring) != nil {
 			continue
 		}
-		if set := userLimitsOf(&u); len(set) > 0 {
+		if set := definitions.UserLimits.Of(&u); len(set) > 0 {
 			l = append(l, userLimit{u.Name, set})
 		}
 	}
@@ -88,7 +63,7 @@ func getUserLimits(c *call) (any, error) {
 		return nil, noObject()
 	}
 	l := list{}
-	if set := userLimitsOf(&u); len(set) > 0 {
+	if set := definitions.UserLimits.Of(&u); len(set) > 0 {
 		l = append(l, userLimit{u.Name, set})
 	}
 	return l, nil
@@ -99,7 +74,7 @@ func putUserLimit(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := userLimits[c.names["limit"]]; !ok {
+	if _, ok := definitions.UserLimits[c.names["limit"]]; !ok {
 		return nil, unknownLimit(c.names["limit"])
 	}
 	return c.setUserLimit(n, badRequest("no_such_user: %s", c.names["user"]))
@@ -114,7 +89,7 @@ func (c *call) setUserLimit(n int, noUser *problem) (any, error) {
 	if !ok {
 		return nil, noUser
 	}
-	at, ok := userLimits[c.names["limit"]]
+	at, ok := definitions.UserLimits[c.names["limit"]]
 	if !ok {
 		return done, nil
 	}
@@ -129,7 +104,7 @@ func listVHostLimits(c *call) (any, error) {
 	seen, err := c.vhosts()
 	l := list{}
 	for i := range seen {
-		if set := limitsOf(&seen[i], vhostLimits); len(set) > 0 {
+		if set := definitions.VHostLimits.Of(&seen[i]); len(set) > 0 {
 			l = append(l, vhostLimit{seen[i].Name, set})
 		}
 	}
@@ -145,7 +120,7 @@ func getVHostLimits(c *call) (any, error) {
 		return nil, noObject()
 	}
 	l := list{}
-	if set := limitsOf(&v, vhostLimits); len(set) > 0 {
+	if set := definitions.VHostLimits.Of(&v); len(set) > 0 {
 		l = append(l, vhostLimit{v.Name, set})
 	}
 	return l, nil
@@ -156,7 +131,7 @@ func putVHostLimit(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := vhostLimits[c.names["limit"]]; !ok {
+	if _, ok := definitions.VHostLimits[c.names["limit"]]; !ok {
 		return nil, unknownLimit(c.names["limit"])
 	}
 	return c.setVHostLimit(n)
@@ -169,7 +144,7 @@ func (c *call) setVHostLimit(n int) (any, error) {
 	if !ok {
 		return nil, notFound("vhost_not_found")
 	}
-	at, ok := vhostLimits[c.names["limit"]]
+	at, ok := definitions.VHostLimits[c.names["limit"]]
 	if !ok {
 		return done, nil
 	}

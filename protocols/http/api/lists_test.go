@@ -20,7 +20,7 @@ func (f *fixture) session(t *testing.T, name string, channels func() []core.Chan
 	t.Helper()
 	s, err := f.broker.Attach("v1", core.SessionOptions{
 		User: "mgt", Channels: channels,
-		Info: func() core.ConnectionInfo {
+		Info: func(bool) core.ConnectionInfo {
 			return core.ConnectionInfo{Name: name, User: "mgt", VHost: "v1", PeerHost: "192.0.2.9", PeerPort: 4712}
 		},
 	})

@@ -32,7 +32,7 @@ func sessionOf(vhost, name string, i *core.SubscriberInfo) session {
 		Subscriptions: i.Subscriptions, Messages: i.Waiting, Unacked: i.Out, Window: i.Window,
 	}
 	if i.Session != nil {
-		s.Connection = new(i.Session.Info().Name)
+		s.Connection = new(i.Session.Name())
 	}
 	if i.Expiry != core.Forever {
 		s.Expiry = new(int64(i.Expiry / time.Second))

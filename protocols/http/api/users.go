@@ -10,6 +10,7 @@ import (
 
 	"github.com/batonmq/baton/core"
 	"github.com/batonmq/baton/protocols/auth"
+	"github.com/batonmq/baton/protocols/http/definitions"
 )
 
 // user is what administrators see of one, its hash included: what definitions are
@@ -27,7 +28,7 @@ func userOf(u *core.User) user {
 	if hash == "" {
 		algorithm = "rabbit_password_hashing_sha256" // which of them does not matter, and RabbitMQ wants one
 	}
-	return user{u.Name, hash, algorithm, notNil(u.Tags), userLimitsOf(u)}
+	return user{u.Name, hash, algorithm, notNil(u.Tags), definitions.UserLimits.Of(u)}
 }
 
 // tags are a list of texts or, as once in RabbitMQ, one text with commas.

@@ -66,19 +66,8 @@ func userOf(u *core.User) User {
 	if hash == "" {
 		algorithm = "rabbit_password_hashing_sha256" // which of them does not matter, and RabbitMQ wants one
 	}
-	set := limits{}
-	for name, at := range userLimits(u) {
-		if *at >= 0 {
-			set[name] = *at
-		}
-	}
 	all := tags(append([]string{}, u.Tags...))
-	return User{Name: u.Name, PasswordHash: &hash, Algorithm: algorithm, SCRAM: u.SCRAM, Tags: &all, Limits: set}
-}
-
-// userLimits are the names of limits, and where a user has them.
-func userLimits(u *core.User) map[string]*int {
-	return map[string]*int{"max-connections": &u.MaxConnections, "max-channels": &u.MaxChannels}
+	return User{Name: u.Name, PasswordHash: &hash, Algorithm: algorithm, SCRAM: u.SCRAM, Tags: &all, Limits: UserLimits.Of(u)}
 }
 
 func vhostOf(v *core.VHostInfo) VHost {

@@ -248,7 +248,7 @@ func (m *makingOf) user(u *User) {
 		return
 	}
 	next.Tags = list(*u.Tags)
-	if m.problem(object, u.setPassword(&next)) || m.problem(object, u.setLimits(&next)) || m.problem(object, m.changes.CheckUser(next)) {
+	if m.problem(object, u.setPassword(&next)) || u.Limits != nil && m.problem(object, UserLimits.replace(&next, u.Limits)) || m.problem(object, m.changes.CheckUser(next)) {
 		return
 	}
 	m.users[u.Name] = &next
@@ -282,24 +282,6 @@ func (u *User) setPassword(to *core.User) error {
 	}
 	if hash != to.Password || u.SCRAM != "" {
 		to.Password, to.SCRAM = hash, u.SCRAM
-	}
-	return nil
-}
-
-func (u *User) setLimits(to *core.User) error {
-	if u.Limits == nil {
-		return nil
-	}
-	known := userLimits(to)
-	for _, at := range known {
-		*at = -1
-	}
-	for name, n := range u.Limits {
-		at, ok := known[name]
-		if !ok {
-			return fmt.Errorf("unrecognised limit %q", name)
-		}
-		*at = max(n, -1)
 	}
 	return nil
 }

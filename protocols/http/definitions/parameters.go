@@ -44,7 +44,7 @@ type GlobalParameter struct {
 func Parameters(b *core.Broker) []Parameter {
 	all := policyParameters(b, true)
 	for _, v := range b.Access().VHosts() {
-		if limits := limitsOf(&v); len(limits) > 0 {
+		if limits := VHostLimits.Of(&v); len(limits) > 0 {
 			all = append(all, Parameter{Value: text(limits), VHost: v.Name, Component: limitsComponent, Name: limitsName})
 		}
 	}
@@ -114,41 +114,6 @@ func (v *policyValue) policy(vhost, name string, operator bool) (core.Policy, er
 
 var errKeyMissing = errors.New("key_missing")
 
-// vhostLimits are the names of limits, and where a vhost has them.
-func vhostLimits(v *core.VHostInfo) map[string]*int {
-	return map[string]*int{"max-connections": &v.MaxConnections, "max-queues": &v.MaxQueues}
-}
-
-func limitsOf(v *core.VHostInfo) map[string]int {
-	set := map[string]int{}
-	for name, at := range vhostLimits(v) {
-		if *at >= 0 {
-			set[name] = *at
-		}
-	}
-	return set
-}
-
-// setLimits gives a vhost the limits of an object, and none that it does not name.
-func setLimits(v *core.VHostInfo, value json.RawMessage) error {
-	var limits map[string]int
-	if err := json.Unmarshal(value, &limits); err != nil || limits == nil {
-		return errors.New("limits should be an object of whole numbers")
-	}
-	known := vhostLimits(v)
-	for _, at := range known {
-		*at = -1
-	}
-	for name, n := range limits {
-		at, ok := known[name]
-		if !ok {
-			return fmt.Errorf("unrecognised limit %q", name)
-		}
-		*at = max(n, -1)
-	}
-	return nil
-}
-
 // IsOperators says whether the parameters of a component are what operators hold the
 // users of a vhost back with.
 func IsOperators(component string) bool {
@@ -204,7 +169,7 @@ func setLimitsParameter(b *core.Broker, c core.Changes, p *Parameter) (created b
 	if p.Name != limitsName {
 		return false, fmt.Errorf("%w: the limits of a vhost are one parameter called %q", ErrInvalid, limitsName)
 	}
-	created = len(limitsOf(&v)) == 0
+	created = len(VHostLimits.Of(&v)) == 0
 	if err := setLimits(&v, p.Value); err != nil {
 		return false, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
@@ -220,7 +185,7 @@ func ClearParameter(ctx context.Context, b *core.Broker, vhost, component, name 
 		return b.ClearPolicy(ctx, vhost, name, true)
 	case limitsComponent:
 		v, ok := b.Access().VHost(vhost)
-		if existed = ok && name == limitsName && len(limitsOf(&v)) > 0; !existed {
+		if existed = ok && name == limitsName && len(VHostLimits.Of(&v)) > 0; !existed {
 			return false, b.Changes().Wait(ctx)
 		}
 		v.MaxConnections, v.MaxQueues = -1, -1

@@ -333,14 +333,18 @@ func (c *conn) close(err error) {
 func (c *conn) end(reason error) { c.interrupt(reason) }
 
 // info describes the connection.
-func (c *conn) info() core.ConnectionInfo {
+func (c *conn) info(nameOnly bool) core.ConnectionInfo {
+	name := c.nc.LocalAddr().String() + " -> " + c.nc.RemoteAddr().String()
+	if nameOnly {
+		return core.ConnectionInfo{Name: name}
+	}
 	i := core.ConnectionInfo{
+		Name:     name,
 		Protocol: protocol(c.version) + " bridge", VHost: c.b.opt.VHost, State: "running", ClientID: c.b.opt.ClientID,
 		ClientName: c.b.opt.Name, Timeout: c.b.opt.KeepAlive, ConnectedAt: c.opened, BytesOut: c.out.Written(),
 	}
 	i.PeerHost, i.PeerPort = listen.HostPort(c.nc.RemoteAddr())
 	i.Host, i.Port = listen.HostPort(c.nc.LocalAddr())
-	i.Name = c.nc.LocalAddr().String() + " -> " + c.nc.RemoteAddr().String()
 	return i
 }
 
