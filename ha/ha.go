@@ -39,8 +39,8 @@ type Options struct {
 	// Advertise are the addresses clients reach this node at; others see them.
 	Advertise []string
 	// ConfigHash tells nodes with different configurations apart. It is asked again and
-	// again, as a standby may read another configuration meanwhile, and must answer at
-	// once. Nil: nothing is told.
+	// again, as a node may take another configuration meanwhile, and must answer at
+	// once, always in as many bytes. Nil: nothing is told.
 	ConfigHash func() string
 	// Preflight tells what would keep this node from serving: a configuration that
 	// is not valid, space, permissions. A standby calls it again and again, and once

@@ -86,7 +86,7 @@ func TestSettle_ASuccessorsFloorWillDo(t *testing.T) {
 }
 
 // TestConfigHash_IsThatOfTheMoment: a standby that reads another configuration tells of it, and as a primary, too, whatever its claim in
-// store had been filled with.
+// store had been filled with; and so does a primary that takes another one.
 func TestConfigHash_IsThatOfTheMoment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := hatest.New()
@@ -108,6 +108,11 @@ func TestConfigHash_IsThatOfTheMoment(t *testing.T) {
 		b.serves(t)
 		if st := statusOf(t, disk); st.ConfigHash != "c2" {
 			t.Errorf("the successor is configured as %s", st.ConfigHash)
+		}
+		read("c3")
+		time.Sleep(ttl)
+		if st := statusOf(t, disk); st.ConfigHash != "c3" {
+			t.Errorf("the primary that has taken another configuration tells of %s", st.ConfigHash)
 		}
 		if err := b.stop(t); err != nil {
 			t.Fatal(err)

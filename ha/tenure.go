@@ -416,8 +416,8 @@ func (t *Tenure) armKill() {
 	t.kill = kill
 }
 
-// renew renews the lease and looks at the fence by its path, until the tenure
-// ends.
+// renew renews the lease, with the configuration hash of the moment, and looks at the
+// fence by its path, until the tenure ends.
 func (t *Tenure) renew(ctx context.Context) {
 	tick := time.NewTicker(t.node.opt.TTL / 5)
 	defer tick.Stop()
@@ -429,7 +429,12 @@ func (t *Tenure) renew(ctx context.Context) {
 		case <-t.lost:
 			return
 		}
-		if err := t.writeLease(false, func(*lease) bool { return true }); err != nil {
+		hash := t.node.configHash()
+		err := t.writeLease(false, func(l *lease) bool {
+			l.configHash = hash
+			return true
+		})
+		if err != nil {
 			return
 		}
 		if err := t.reopenFence(); err != nil {

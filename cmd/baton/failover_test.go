@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -229,6 +230,37 @@ func TestFailover_ConfigurationIsReadAgain(t *testing.T) {
 		t.Errorf("it offers frames of %d bytes, want 16384 as the file says now", got)
 	}
 	second.wantMessages(t, 1)
+}
+
+// A reload on both nodes leaves them configured alike: the primary tells of the configuration that it has in force now.
+func TestFailover_TheStandbySeesThatThePrimaryWasReloaded(t *testing.T) {
+	dir := t.TempDir()
+	serve := func(name string) (r *running, config string) {
+		config = writeFile(t, name+".yaml", "")
+		return start(t, pairArgs(dir, name, "--config", config)...), config
+	}
+	first, firstConfig := serve("first")
+	first.ready(t)
+	second, secondConfig := serve("second")
+	second.awaitFit(t)
+	differs := func(want bool) func(*admin.State) bool {
+		return func(s *admin.State) bool { return s.Standby != nil && s.Standby.ConfigDiffers == want }
+	}
+	const changed = "limits: {connection_rate: 7}\n"
+	rewriteFile(t, secondConfig, changed)
+	second.awaitState(t, "configured otherwise than the primary", differs(true))
+	rewriteFile(t, firstConfig, changed)
+	first.reload <- syscall.SIGHUP
+	first.log.await(t, `msg="configuration reloaded" applied=\[limits.connection_rate\]`)
+	second.awaitState(t, "configured as the primary that was reloaded", differs(false))
+
+	// What waits for the next start is not in force, and the standby would bring it along.
+	for _, config := range []string{firstConfig, secondConfig} {
+		rewriteFile(t, config, changed+"store: {segment_size: 32MiB}\n")
+	}
+	first.reload <- syscall.SIGHUP
+	first.log.await(t, `msg="configuration reloaded" applied=\[\] at_next_start=\[store.segment_size\]`)
+	second.awaitState(t, "configured otherwise than the primary until that is started again", differs(true))
 }
 
 func TestHA_Status(t *testing.T) {

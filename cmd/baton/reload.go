@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/batonmq/baton/protocols/http/api"
 	"github.com/batonmq/baton/protocols/listen"
@@ -42,9 +43,10 @@ type reloader struct {
 	above   *supervisor // is told that a reload is under way
 	log     *slog.Logger
 
-	mu      sync.Mutex // one reload at a time
-	inForce *Config
-	memory  *memoryWatch // nil before there is one
+	inForce atomic.Pointer[Config] // changes under mu
+
+	mu     sync.Mutex   // one reload at a time
+	memory *memoryWatch // nil before there is one
 }
 
 // watches has reloads set the watermark of w.
@@ -52,7 +54,7 @@ func (r *reloader) watches(w *memoryWatch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.memory = w
-	w.configure(r.inForce.Memory.Watermark)
+	w.configure(r.inForce.Load().Memory.Watermark)
 }
 
 // loop reloads at each signal until ctx ends.
@@ -97,11 +99,12 @@ func (r *reloader) reload(dry bool) ([]api.SettingChange, error) {
 	if err := c.checkFiles(); err != nil {
 		return nil, err
 	}
-	next := r.inForce.withLive(c)
+	running := r.inForce.Load()
+	next := running.withLive(c)
 	if err := next.complete(); err != nil {
 		return nil, fmt.Errorf("with the settings that wait for the next start: %w", err)
 	}
-	changes := changed(r.inForce, c)
+	changes := changed(running, c)
 	if dry {
 		return changes, nil
 	}
@@ -128,7 +131,7 @@ func (r *reloader) apply(c *Config) error {
 	if r.memory != nil {
 		r.memory.configure(l.memory)
 	}
-	r.inForce = c
+	r.inForce.Store(c)
 	return nil
 }
 

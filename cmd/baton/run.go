@@ -100,7 +100,8 @@ func (p *program) serveCommand() *cobra.Command {
 		if err != nil {
 			return &exitError{exitUsage, err}
 		}
-		r := &reloader{load: load, doors: shared, control: control, above: newSupervisor(log), log: log, inForce: c}
+		r := &reloader{load: load, doors: shared, control: control, above: newSupervisor(log), log: log}
+		r.inForce.Store(c)
 		ctx, cancel := context.WithCancel(cmd.Context())
 		var reloading sync.WaitGroup
 		reloading.Go(func() { r.loop(ctx, p.reload) })

@@ -30,8 +30,9 @@ const adminStopTimeout = time.Second
 type node struct {
 	boot   *Config // as the process was started
 	reload *reloader
-	next   atomic.Pointer[Config] // as a standby has read it last: in force from the takeover on
-	cfg    *Config                // in force while this node is the primary; active's alone
+	next   atomic.Pointer[Config]     // as a standby has read it last: in force from the takeover on
+	cfg    *Config                    // in force while this node is the primary; active's alone
+	hashed atomic.Pointer[configHash] // nil: it was not asked for
 
 	log      *slog.Logger
 	above    *supervisor

@@ -154,13 +154,25 @@ func (c *Config) hold(boot *Config) {
 	}
 }
 
-// hash is that of the configuration in force, or, on a standby, of the one that would
-// be: as it was read last.
+// hash is that of the configuration in force, with what reloads have changed in it, or,
+// on a standby, of the one that would be: as it was read last.
 func (n *node) hash() string {
-	if c := n.next.Load(); c != nil {
-		return c.hash()
+	c := n.next.Load()
+	if c == nil || n.live.parts.Load() != nil {
+		c = n.reload.inForce.Load()
 	}
-	return n.boot.hash()
+	if h := n.hashed.Load(); h != nil && h.of == c {
+		return h.text
+	}
+	h := &configHash{of: c, text: c.hash()}
+	n.hashed.Store(h)
+	return h.text
+}
+
+// configHash is the hash of a configuration.
+type configHash struct {
+	of   *Config
+	text string
 }
 
 // hash tells configurations apart that nodes of one store should have in common.
