@@ -49,6 +49,12 @@ func (s *Store) Load(queue core.QueueID, from, to core.Seq, maxEntries, maxBytes
 	}
 	entries := make([]core.Entry, 0, len(ld.found))
 	for i := 0; i < len(ld.found); {
+		f := &ld.found[i]
+		if msg := s.wide.message(f, core.Pair{Queue: queue, Seq: f.seq}); msg != nil {
+			entries = append(entries, core.Entry{Seq: f.seq, Delivered: f.delivered, Msg: msg})
+			i++
+			continue
+		}
 		n, err := s.read(ld, ld.found[i:])
 		if err != nil {
 			return nil, err
@@ -135,7 +141,7 @@ func (s *Store) readAt(b []byte, f *found) error {
 // must not look like another; its neighbours are served. It is read once more before it is given up.
 func (s *Store) message(ld *loader, f *found, b []byte, p core.Pair) (*core.Message, error) {
 	if verify(&ld.rec, b, s.seed, f, p) == nil {
-		return ld.rec.Message(), nil
+		return s.wide.keep(f, &ld.rec), nil
 	}
 	again := make([]byte, f.length)
 	if err := s.readAt(again, f); err != nil {
@@ -145,7 +151,7 @@ func (s *Store) message(ld *loader, f *found, b []byte, p core.Pair) (*core.Mess
 		s.quarantine(quarantined{Pair: p, at: *f, err: err})
 		return nil, nil //nolint:nilerr // it is lost; its neighbours are not
 	}
-	return ld.rec.Message(), nil
+	return s.wide.keep(f, &ld.rec), nil
 }
 
 // free lets go of the files and keeps the arrays.

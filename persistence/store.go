@@ -37,6 +37,7 @@ type Store struct {
 	low      atomic.Bool // disk space is below the upper watermark, and was below the lower one
 	stats    counters
 	seed     uint32
+	wide     wideRecords
 
 	checkpointed atomic.Uint64 // stats.bytes at the last checkpoint that was begun
 	rooted       atomic.Uint64 // stats.bytes at the last one that is in the index
