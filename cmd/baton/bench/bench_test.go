@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"net"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -35,7 +37,7 @@ func TestPreEncodedPublishEqualsTheLibrarys(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			b := startFake(t)
-			m := message{queue: "some.queue", body: randomBody(tt.size), persistent: tt.persistent}
+			m := message{keys: []string{"some.queue"}, body: randomBody(tt.size), persistent: tt.persistent}
 			p, err := libraryClient{url: b.url}.producer(t.Context(), m, confirmEach)
 			if err != nil {
 				t.Fatal(err)
@@ -48,7 +50,7 @@ func TestPreEncodedPublishEqualsTheLibrarys(t *testing.T) {
 			}
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			if got := appendMessage(nil, rawChannel, m, maxFrame); !bytes.Equal(got, b.wire) {
+			if got := appendMessage(nil, rawChannel, m, m.keys[0], maxFrame); !bytes.Equal(got, b.wire) {
 				t.Errorf("%d bytes, the library wrote %d:\n%x\n%x", len(got), len(b.wire), clip(got), clip(b.wire))
 			}
 		})
@@ -71,15 +73,15 @@ func TestAckFrameEqualsTheGenericEncoding(t *testing.T) {
 }
 
 func TestFrameReaderCutsAnySplitAlike(t *testing.T) {
-	m := message{queue: "q", body: randomBody(300), persistent: true}
-	stream := appendMessage(appendMessage(nil, 1, m, maxFrame), 2, m, maxFrame)
+	m := message{exchange: "x", body: randomBody(300), persistent: true}
+	stream := appendMessage(appendMessage(nil, 1, m, "q", maxFrame), 2, m, "r", maxFrame)
 	for name, src := range map[string]io.Reader{
 		"whole":      bytes.NewReader(stream),
 		"one byte":   iotest.OneByteReader(bytes.NewReader(stream)),
 		"half reads": iotest.HalfReader(bytes.NewReader(stream)),
 	} {
 		var again []byte
-		r := newFrameReader(src)
+		r := newFrameReader(src, readBuffer)
 		for {
 			fr, err := r.next()
 			if err != nil {
@@ -106,7 +108,7 @@ func TestFrameReaderRefuses(t *testing.T) {
 		{"a wrong frame end", "ends with", wrongEnd},
 		{"a frame that cannot fit", "larger than", []byte{3, 0, 1, 0xff, 0xff, 0xff, 0xff}},
 	} {
-		if _, err := newFrameReader(bytes.NewReader(tt.stream)).next(); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := newFrameReader(bytes.NewReader(tt.stream), readBuffer).next(); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: error %v, want one that says %q", tt.name, err, tt.want)
 		}
 	}
@@ -177,6 +179,49 @@ func TestFlowKeepsItsBounds(t *testing.T) {
 	})
 }
 
+// Several producers share what room there is, those first that waited longest, and none
+// is forgotten.
+func TestFlowGrantsToSeveral(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFlow(bounds{window: 100, total: 1000})
+		if n := f.reserve(100); n != 100 {
+			t.Fatalf("%d, want the window's 100", n)
+		}
+		got := make(chan int, 4)
+		for range 4 {
+			go func() { got <- f.reserve(20) }()
+			synctest.Wait()
+		}
+		f.confirmed(50)
+		synctest.Wait()
+		sum := 0
+		for range 3 {
+			sum += <-got
+		}
+		if len(got) != 0 || sum != 50 {
+			t.Errorf("%d were granted, and %d more producers went on; want 50 to three", sum, len(got))
+		}
+		f.confirmed(10)
+		if n := <-got; n != 10 {
+			t.Errorf("%d, want the 10 that were confirmed", n)
+		}
+	})
+}
+
+func TestFlowReachesWhatItIsFor(t *testing.T) {
+	f := newFlow(bounds{total: 10, until: func(c counts) bool { return c.delivered >= 3 }})
+	f.reserve(10)
+	f.delivered(2)
+	select {
+	case <-f.reached:
+		t.Fatal("reached after 2 of 3")
+	default:
+	}
+	f.delivered(2)
+	f.delivered(1)
+	<-f.reached
+}
+
 func TestFlowStopsAtItsTotal(t *testing.T) {
 	f := newFlow(bounds{total: 30})
 	if n := f.reserve(20); n != 20 {
@@ -198,7 +243,7 @@ func TestParseStat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (procStat{cpu: 13 * time.Second, rss: 3000 * 4096}); got != want {
+	if want := (procStat{parent: 1, cpu: 13 * time.Second, ended: 100 * time.Millisecond, rss: 3000 * 4096}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	for _, bad := range []string{"", "4711 no command", "4711 (x) S 1 2", strings.Replace(text, "1234", "x", 1)} {
@@ -220,21 +265,36 @@ func TestParseBusyLeavesIdleOut(t *testing.T) {
 	}
 }
 
-func TestPercentilesAreNearestRank(t *testing.T) {
-	hundred := make([]time.Duration, 100)
-	for i := range hundred {
-		hundred[i] = time.Duration(100-i) * time.Microsecond // unsorted on purpose
+func TestAFamilyIsAProcessAndItsDescendants(t *testing.T) {
+	parents := map[int]int{1: 0, 10: 1, 11: 10, 12: 10, 13: 12, 20: 1, 21: 20}
+	got := members(10, parents)
+	slices.Sort(got)
+	if want := []int{10, 11, 12, 13}; !slices.Equal(got, want) {
+		t.Errorf("%d, want %d", got, want)
 	}
-	for _, tt := range []struct {
-		in       []time.Duration
-		p50, p99 float64
-	}{
-		{hundred, 50, 99},
-		{[]time.Duration{7 * time.Microsecond}, 7, 7},
-		{[]time.Duration{3 * time.Microsecond, time.Microsecond}, 1, 3},
-	} {
-		if p50, p99 := percentiles(tt.in); *p50 != tt.p50 || *p99 != tt.p99 {
-			t.Errorf("%d values: p50 %v, p99 %v; want %v, %v", len(tt.in), *p50, *p99, tt.p50, tt.p99)
+}
+
+func TestParseWritten(t *testing.T) {
+	if got := parseWritten("rchar: 1\nread_bytes: 2\nwrite_bytes: 4096\ncancelled_write_bytes: 7\n"); got == nil || *got != 4096 {
+		t.Errorf("%v, want 4096", got)
+	}
+	if got := parseWritten("rchar: 1\n"); got != nil {
+		t.Errorf("%d without such a line", *got)
+	}
+}
+
+func TestLatenciesKeepThreeDigits(t *testing.T) {
+	l := newLatencies()
+	if l.quantile(50) != nil {
+		t.Error("a quantile of nothing")
+	}
+	for i := 1; i <= 100; i++ {
+		l.record(time.Duration(i) * time.Millisecond)
+	}
+	l.record(time.Hour) // counts as the longest there is
+	for percent, want := range map[float64]float64{50: 51e3, 99: 100e3, 100: float64(longestLatency.Microseconds())} {
+		if got := *l.quantile(percent); math.Abs(got-want) > want/1000 {
+			t.Errorf("%v %%: %v µs, want %v", percent, got, want)
 		}
 	}
 }
@@ -255,24 +315,26 @@ func TestMedianIsOfEachFigureByItself(t *testing.T) {
 func TestTable(t *testing.T) {
 	v := func(f float64) *float64 { return &f }
 	r := Report{
-		Broker: "Fake 1", Copyright: "The authors", Client: clientRaw, CPUs: 2, Duration: 3, Runs: 3,
+		Broker: "Fake 1", Copyright: "The authors", Client: "AMQP 0-9-1 (raw)", CPUs: 2, Duration: 3, Runs: 3,
 		Notes: []string{"broker CPU was not measured"},
 		Rows: []Row{
-			{ID: "a1", Scenario: "transient", Size: 12, Median: Figures{Rate: 1234567, BrokerCPU: v(1.384), PeakRSS: v(29.84), OtherLoad: v(0.25)}},
-			{ID: "a4", Scenario: "latency", Size: 1024, Median: Figures{Rate: 2391.4, P50: v(375.2), P99: v(16234)}},
+			{ID: "a1-12", Scenario: "transient", Size: 12, Median: Figures{Rate: 1234567, BrokerCPU: v(1.384), PeakRSS: v(29.84), OtherLoad: v(0.25)}},
+			{ID: "a4-1", Scenario: "latency", Size: 1024, Median: Figures{Rate: 2391.4, P50: v(375.2), P99: v(16234), Bare: v(300)}},
 		},
 	}
 	r.annotate()
 	want := strings.TrimPrefix(`
-broker says Fake 1 (The authors); raw client, 2 CPUs, median of 3 × 3s
+broker says Fake 1 (The authors); AMQP 0-9-1 (raw), 2 CPUs, median of 3 × 3s
 
-    scenario   size    msg/s  broker µs/msg  generator µs/msg  RSS MB  p50 µs  p99 µs  others
-a1  transient  12 B    1.23M  1.38           -                 29.8    -       -       25%
-a4  latency    1024 B  2391   -              -                 -       375     16.2k   -
+       load       size   per s  broker µs  generator µs  RSS MB  disk B  p50 µs  p99 µs  others
+a1-12  transient  12 B   1.23M  1.38       -             29.8    -       -       -       25%
+a4-1   latency    1 KiB  2391   -          -             -       -       375     16.2k   -
 
 note: broker CPU was not measured
 
-note: a1 transient 12 B: other processes had 25% of the CPUs; rate, latency and CPU per message are those of a busy machine
+note: a1-12: other processes had 25% of the CPUs; rate, latency and CPU are those of a busy machine
+
+note: a4-1: append, sync and read of bare files took 300 µs (p50) just before and after
 `, "\n")
 	var got bytes.Buffer
 	if err := r.WriteTable(&got); err != nil {
@@ -283,36 +345,56 @@ note: a1 transient 12 B: other processes had 25% of the CPUs; rate, latency and 
 	}
 }
 
-func TestSelectScenarios(t *testing.T) {
-	for _, tt := range []struct {
-		list string
-		size int
-		want int // rows; -1: refused
-	}{
-		{"all", 0, 5},
-		{"transient", 0, 2},
-		{"transient", 100, 1},
-		{"durable", 0, 2},
-		{"latency, durable", 0, 3},
-		{"transient,nonsense", 0, -1},
-		{"", 0, -1},
+func TestSelectRows(t *testing.T) {
+	for list, want := range map[string]string{
+		"a1":             "a1-12 a1-1k",
+		"a1-12":          "a1-12",
+		"a2, a4-50":      "a2-written a2-elided a2-each a4-50",
+		"a5-drain":       "a5",
+		"m4,m4-qos1":     "m4-qos0 m4-qos1 m4-session",
+		"x1,m8":          "m8 x1",
+		"a1-12,nonsense": "",
+		"":               "",
+		"a":              "",
+		"amqp,a1-12":     "a1-12 a1-1k a2-written a2-elided a2-each a3-written a3-elided a4-1 a4-50 a5 a6 a7",
+		"mqtt":           "m1 m2-clean m2-session m3-clean m3-session m4-qos0 m4-qos1 m4-session m5 m6 m7 m8",
 	} {
-		rows, err := selectScenarios(tt.list, tt.size)
-		if (err != nil) != (tt.want < 0) || err == nil && len(rows) != tt.want {
-			t.Errorf("%q size %d: %d rows, error %v; want %d", tt.list, tt.size, len(rows), err, tt.want)
+		o := defaultOptions()
+		o.Rows = list
+		rows, err := selectRows(o)
+		var got []string
+		for _, w := range rows {
+			got = append(got, w.name)
+		}
+		if (err != nil) != (want == "") || strings.Join(got, " ") != want {
+			t.Errorf("%q: %v, error %v; want %s", list, got, err, want)
+		}
+	}
+}
+
+func TestNamesOfRowsAreTheirOwn(t *testing.T) {
+	seen := make(map[string]bool)
+	for _, w := range allRows(defaultOptions()) {
+		for _, l := range w.lines {
+			if seen[l.name] || l.about == "" {
+				t.Errorf("two lines are called %s, or it says nothing of itself", l.name)
+			}
+			seen[l.name] = true
 		}
 	}
 }
 
 func TestOptionsOutOfBoundsAreRefused(t *testing.T) {
-	good := Options{URL: "amqp://127.0.0.1/", Client: clientRaw, Duration: time.Second, Runs: 1, MaxMessages: 1}
+	good := defaultOptions()
 	if err := good.validate(); err != nil {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*Options){
 		"size": func(o *Options) { o.Size = -1 }, "duration": func(o *Options) { o.Duration = time.Hour },
 		"runs": func(o *Options) { o.Runs = 0 }, "max-messages": func(o *Options) { o.MaxMessages = 0 },
-		"pid": func(o *Options) { o.PID = -1 },
+		"backlog": func(o *Options) { o.Backlog = 0 }, "offline": func(o *Options) { o.Offline = -1 },
+		"bindings": func(o *Options) { o.Bindings = 0 }, "rate": func(o *Options) { o.PerSecond = 0 },
+		"connections": func(o *Options) { o.Connections = 0 },
 	} {
 		o := good
 		change(&o)

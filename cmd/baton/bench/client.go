@@ -3,8 +3,6 @@ package bench
 import (
 	"context"
 	"fmt"
-
-	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 // streamProducer publishes copies of one message on a connection of its own. publish
@@ -34,13 +32,28 @@ type consumer interface {
 	Close() error
 }
 
+// amqpConsumer is a consumer that may stay behind what is confirmed.
+type amqpConsumer interface {
+	consumer
+	// confirmed tells how many more messages the producer has confirmed; any
+	// goroutine may call it.
+	confirmed(n int)
+}
+
 // consumeSpec is how a consumer consumes. ackEvery 0 is automatic acknowledgement,
 // 1 acknowledges each message alone, n > 1 the last n together.
+//
+// A consumer with behind n > 0 acknowledges a message only when it and the n that were
+// published next are confirmed. With a prefetch of less than n it so receives nothing
+// that is not confirmed: a broker cannot spare itself the writing of a message because
+// it was consumed meanwhile.
 type consumeSpec struct {
-	queue    string
+	queues   []string
 	prefetch int
 	ackEvery int
+	behind   int
 	bodySize int
+	many     bool // there are many such consumers: small buffers, and time between reads
 }
 
 // confirmMode is how a producer learns that its messages arrived.
@@ -56,7 +69,7 @@ const (
 // they cost, not in what they ask of a broker.
 type client interface {
 	producer(ctx context.Context, m message, mode confirmMode) (producer, error)
-	consumer(ctx context.Context, s consumeSpec) (consumer, error)
+	consumer(ctx context.Context, s consumeSpec) (amqpConsumer, error)
 }
 
 // Names of the clients, as --client takes them.
@@ -70,14 +83,7 @@ func newClient(name, url string) (client, error) {
 	case clientAMQP091:
 		return libraryClient{url: url}, nil
 	case clientRaw:
-		uri, err := amqp.ParseURI(url)
-		if err != nil {
-			return nil, fmt.Errorf("parse --url: %w", err)
-		}
-		if uri.Scheme != "amqp" {
-			return nil, fmt.Errorf("the raw client does not speak %s: use --client %s", uri.Scheme, clientAMQP091)
-		}
-		return rawClient{uri: uri}, nil
+		return newRawClient(url)
 	default:
 		return nil, fmt.Errorf("unknown client %q: use %s or %s", name, clientRaw, clientAMQP091)
 	}

@@ -5,15 +5,18 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 )
 
 // fakeBroker is a broker small enough to trust: it routes through the default
-// exchange to the one consumer of a queue, confirms and counts acknowledgements. It
-// keeps no messages: what is published to a queue without a consumer is confirmed
-// and gone.
+// exchange to a queue, and through any other to each queue that is bound to it, by
+// whatever pattern. A queue has one consumer, or keeps its messages; those that
+// consume wins get all at once, whatever their prefetch. It confirms and counts
+// acknowledgements.
 type fakeBroker struct {
 	url      string
 	refuseAt int  // the publish that is answered with connection.close, from 1
@@ -23,11 +26,21 @@ type fakeBroker struct {
 	onPublish func(n int)
 
 	mu        sync.Mutex
-	queues    map[string]*fakeConn // a declared queue's consumer, nil without one
+	queues    map[string]*fakeQueue
+	exchanges map[string]map[string]bool // the queues bound to each
 	declared  int
+	bound     int // bindings
 	published int
 	acked     int    // acknowledgement frames
+	confirmed int    // confirms
+	early     int    // acknowledgements of more messages than are confirmed
 	wire      []byte // frames of content-carrying publishes, as they were read
+}
+
+// fakeQueue is a queue; its broker's mu guards it.
+type fakeQueue struct {
+	consumer *fakeConn
+	ready    [][]byte // while there is no consumer
 }
 
 // fakeConn is one accepted connection. Its reader and, for deliveries, the readers
@@ -38,9 +51,10 @@ type fakeConn struct {
 	confirm bool
 	seq     uint64
 
-	queue string // of the publish under way
-	left  int
-	body  []byte
+	exchange string // of the publish under way
+	key      string
+	left     int
+	body     []byte
 
 	mu    sync.Mutex
 	nc    net.Conn
@@ -56,7 +70,7 @@ func startFake(tb testing.TB) *fakeBroker {
 	}
 	b := &fakeBroker{
 		url:    fmt.Sprintf("amqp://guest:guest@%s/", ln.Addr()),
-		queues: make(map[string]*fakeConn),
+		queues: make(map[string]*fakeQueue), exchanges: make(map[string]map[string]bool),
 	}
 	var wg sync.WaitGroup
 	tb.Cleanup(func() {
@@ -81,7 +95,7 @@ func (c *fakeConn) serve() {
 	if _, err := io.ReadFull(c.nc, header); err != nil || string(header) != protocolHeader {
 		return
 	}
-	c.in = newFrameReader(c.nc)
+	c.in = newFrameReader(c.nc, readBuffer)
 	product := append(appendShortstr(nil, "product"), 'S')
 	product = appendLongstr(product, "Fake")
 	props := append(binary.BigEndian.AppendUint32(nil, uint32(len(product))), product...)
@@ -136,10 +150,20 @@ func shortstr(b []byte) string { return string(b[1 : 1+int(b[0])]) }
 // handle answers one method; false ends the connection.
 func (c *fakeConn) handle(id methodID, ch uint16, args []byte) bool {
 	const (
-		channelCloseOk methodID = 20<<16 | 41
-		queueDeclare   methodID = 50<<16 | 10
-		queueDelete    methodID = 50<<16 | 40
+		channelCloseOk  methodID = 20<<16 | 41
+		exchangeDeclare methodID = 40<<16 | 10
+		exchangeDelete  methodID = 40<<16 | 20
+		queueDeclare    methodID = 50<<16 | 10
+		queueDelete     methodID = 50<<16 | 40
 	)
+	// noWait is bit n of the octet after the strings that begin at args[2:].
+	noWait := func(strings, bit int) bool {
+		at := 2
+		for range strings {
+			at += 1 + int(args[at])
+		}
+		return args[at]>>bit&1 != 0
+	}
 	b := c.b
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -164,23 +188,52 @@ func (c *fakeConn) handle(id methodID, ch uint16, args []byte) bool {
 		c.method(ch, confirmSelectOk, nil)
 	case queueDeclare:
 		b.declared++
-		b.queues[shortstr(args[2:])] = nil
-		c.method(ch, queueDeclare+1, append(appendShortstr(nil, shortstr(args[2:])), make([]byte, 8)...))
+		b.queues[shortstr(args[2:])] = new(fakeQueue)
+		if !noWait(1, 4) {
+			c.method(ch, queueDeclare+1, append(appendShortstr(nil, shortstr(args[2:])), make([]byte, 8)...))
+		}
 	case queueDelete:
 		delete(b.queues, shortstr(args[2:]))
-		c.method(ch, queueDelete+1, make([]byte, 4))
+		if !noWait(1, 2) {
+			c.method(ch, queueDelete+1, make([]byte, 4))
+		}
+	case exchangeDeclare:
+		b.exchanges[shortstr(args[2:])] = make(map[string]bool)
+		c.method(ch, exchangeDeclare+1, nil)
+	case exchangeDelete:
+		delete(b.exchanges, shortstr(args[2:]))
+		c.method(ch, exchangeDelete+1, nil)
+	case queueBind:
+		queue := shortstr(args[2:])
+		b.bound++
+		exchange := shortstr(args[2+1+len(queue):])
+		if b.exchanges[exchange] == nil {
+			b.exchanges[exchange] = make(map[string]bool)
+		}
+		b.exchanges[exchange][queue] = true
+		if !noWait(3, 0) {
+			c.method(ch, queueBindOk, nil)
+		}
 	case basicConsume:
 		queue := shortstr(args[2:])
 		args = args[2+1+len(queue):]
 		tag := shortstr(args)
 		c.noAck = args[1+len(tag)]&2 != 0
-		b.queues[queue] = c
+		q := b.queues[queue]
+		q.consumer = c
 		c.method(ch, basicConsumeOk, appendShortstr(nil, tag))
+		for _, body := range q.ready {
+			c.deliver(queue, body)
+		}
+		q.ready = nil
 	case basicPublish:
-		exchange := shortstr(args[2:])
-		c.queue = shortstr(args[2+1+len(exchange):])
+		c.exchange = shortstr(args[2:])
+		c.key = shortstr(args[2+1+len(c.exchange):])
 	case basicAck:
 		b.acked++
+		if binary.BigEndian.Uint64(args) > uint64(b.confirmed) {
+			b.early++
+		}
 	case channelClose:
 		c.method(ch, channelCloseOk, nil)
 	case connectionClose:
@@ -200,42 +253,65 @@ func (c *fakeConn) close(code uint16, text string) {
 	_, _ = io.Copy(io.Discard, c.nc)
 }
 
-// route delivers and confirms the publish that just became complete.
+// route delivers, or keeps, and confirms the publish that just became complete.
 func (c *fakeConn) route() bool {
-	c.b.mu.Lock()
-	c.b.published++
-	n, to := c.b.published, c.b.queues[c.queue]
-	c.b.mu.Unlock()
-	if c.b.onPublish != nil {
-		c.b.onPublish(n)
+	b := c.b
+	b.mu.Lock()
+	b.published++
+	n := b.published
+	b.mu.Unlock()
+	if b.onPublish != nil {
+		b.onPublish(n)
 	}
-	if n == c.b.refuseAt {
+	if n == b.refuseAt {
 		c.close(320, "CONNECTION_FORCED - test")
 		return false
 	}
-	if to != nil {
-		to.deliver(c.queue, c.body)
+	if c.exchange == "" {
+		b.enqueue(c.key, c.body)
+	}
+	b.mu.Lock()
+	bound := slices.Collect(maps.Keys(b.exchanges[c.exchange]))
+	b.mu.Unlock()
+	for _, q := range bound {
+		b.enqueue(q, c.body)
 	}
 	if c.confirm {
 		c.seq++
 		id := basicAck
-		if n == c.b.nackAt {
+		if n == b.nackAt {
 			id = basicNack
 		}
+		b.mu.Lock()
+		b.confirmed++
+		b.mu.Unlock()
 		c.method(1, id, append(binary.BigEndian.AppendUint64(nil, c.seq), 0))
 	}
 	return true
 }
 
+// enqueue gives a message to a queue's consumer, or to the queue.
+func (b *fakeBroker) enqueue(queue string, body []byte) {
+	b.mu.Lock()
+	q := b.queues[queue]
+	if q != nil && q.consumer == nil {
+		q.ready = append(q.ready, body)
+		q = nil
+	}
+	b.mu.Unlock()
+	if q != nil {
+		q.consumer.deliver(queue, body)
+	}
+}
+
 func (c *fakeConn) deliver(queue string, body []byte) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.tag++
-	tag := c.tag
-	c.mu.Unlock()
-	args := binary.BigEndian.AppendUint64(appendShortstr(nil, "bench"), tag)
+	args := binary.BigEndian.AppendUint64(appendShortstr(nil, "bench"), c.tag)
 	args = appendShortstr(append(args, 0), "")
 	out := appendMethod(nil, 1, basicDeliver, appendShortstr(args, queue))
 	header := append([]byte{0, classBasic, 0, 0}, binary.BigEndian.AppendUint64(nil, uint64(len(body)))...)
 	out = appendFrame(out, frameHeader, 1, append(header, 0, 0))
-	c.write(appendFrame(out, frameBody, 1, body))
+	_, _ = c.nc.Write(appendFrame(out, frameBody, 1, body)) // a client that is gone is noticed by the reader
 }

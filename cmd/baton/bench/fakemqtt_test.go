@@ -11,8 +11,8 @@ import (
 )
 
 // fakeMQTT is a broker small enough to trust: it gives what is published to every
-// connection that subscribed to anything, at the publisher's QoS, and answers. Of
-// messages it keeps those to be retained, for whoever subscribes to anything below '/#', and remembers which sessions it would have to keep.
+// connection that subscribed to just this topic, at the publisher's QoS, and answers. It keeps messages
+// to be retained, for whoever subscribes to anything below '/#', and those for sessions that last and are offline.
 type fakeMQTT struct {
 	url     string
 	refuse  byte // the code in every CONNACK
@@ -21,22 +21,40 @@ type fakeMQTT struct {
 	reason  byte // in MQTT 5's answers to PUBLISH
 	// onPublish, when set, is called with the number of each PUBLISH.
 	onPublish func(n int)
+	// keepAtMost is how many messages a session that is offline keeps; 0: all.
+	keepAtMost int
+	// toAMQP, when set, is given the body of each message.
+	toAMQP func(body []byte)
 	// every is n to deliver every nth PUBLISH of QoS 0 only; 0 delivers all.
 	every int
 
 	mu          sync.Mutex
-	subscribers map[*fakeMQTTConn]bool
-	sessions    map[string]bool // that outlive their connections
+	subscribers map[*fakeMQTTConn]string // and the topic of each
+	sessions    map[string]*fakeSession  // that outlive their connections
 	retained    map[string][]byte
 	published   int
 	answered    int // PUBACKs and PUBCOMPs from subscribers
 	released    int // PUBRELs from publishers
 }
 
+// fakeSession is a session that outlives its connections; its broker's mu guards it.
+type fakeSession struct {
+	online  bool
+	topic   string // that it subscribed to; "": none
+	waiting []fakeMessage
+}
+
+type fakeMessage struct {
+	topic string
+	qos   byte
+	body  []byte
+}
+
 type fakeMQTTConn struct {
 	b       *fakeMQTT
 	nc      net.Conn
 	version mqttVersion
+	session *fakeSession // nil if it does not last
 
 	mu     sync.Mutex
 	lastID uint16
@@ -50,7 +68,7 @@ func startFakeMQTT(tb testing.TB) *fakeMQTT {
 	}
 	b := &fakeMQTT{
 		url: "mqtt://" + ln.Addr().String(), grantAt: 2,
-		subscribers: make(map[*fakeMQTTConn]bool), sessions: make(map[string]bool), retained: make(map[string][]byte),
+		subscribers: make(map[*fakeMQTTConn]string), sessions: make(map[string]*fakeSession), retained: make(map[string][]byte),
 	}
 	var wg sync.WaitGroup
 	tb.Cleanup(func() {
@@ -96,6 +114,9 @@ func (c *fakeMQTTConn) serve() {
 	defer func() {
 		c.b.mu.Lock()
 		delete(c.b.subscribers, c)
+		if c.session != nil {
+			c.session.online = false
+		}
 		c.b.mu.Unlock()
 		_ = c.nc.Close()
 	}()
@@ -120,8 +141,15 @@ func (c *fakeMQTTConn) handle(p mqttPacket) bool {
 	case mqttConnect:
 		return c.connect(p.body)
 	case mqttSubscribe & mqttTypeMask:
+		at := 2 // behind the packet's identifier
+		if c.version == mqtt5 {
+			at++ // no properties
+		}
 		c.b.mu.Lock()
-		c.b.subscribers[c] = true
+		c.b.subscribers[c] = topicOf(p.body[at:])
+		if c.session != nil {
+			c.session.topic = c.b.subscribers[c]
+		}
 		c.b.mu.Unlock()
 		qos := p.body[len(p.body)-1]
 		if qos > c.b.grantAt {
@@ -132,8 +160,10 @@ func (c *fakeMQTTConn) handle(p mqttPacket) bool {
 			ack = append(ack, 0)
 		}
 		c.write(appendPacket(nil, mqttSuback, append(ack, qos)))
-		if !bytes.Contains(p.body, []byte("/#")) {
+		if topicOf(p.body[at:]) == "$SYS/broker/version" {
 			c.write(c.publish("$SYS/broker/version", 0, []byte("Fake")))
+		}
+		if !bytes.HasSuffix(p.body[:len(p.body)-1], []byte("/#")) {
 			break
 		}
 		for topic, body := range c.b.kept() {
@@ -176,15 +206,38 @@ func (c *fakeMQTTConn) connect(body []byte) bool {
 		ack = append(ack, 3, propertyReceiveMaximum, 0, 50)
 	}
 	id := string(rest[2 : 2+binary.BigEndian.Uint16(rest)])
-	c.b.mu.Lock()
-	if keep {
-		c.b.sessions[id] = true
-	} else {
-		delete(c.b.sessions, id)
-	}
-	c.b.mu.Unlock()
 	c.write(appendPacket(nil, mqttConnack, ack))
+	c.resume(id, keep)
 	return c.b.refuse == 0
+}
+
+// resume finds the connection's session, and gives it what waits there.
+func (c *fakeMQTTConn) resume(id string, keep bool) {
+	c.b.mu.Lock()
+	defer c.b.mu.Unlock()
+	if !keep {
+		delete(c.b.sessions, id)
+		return
+	}
+	if c.session = c.b.sessions[id]; c.session == nil {
+		c.session = new(fakeSession)
+		c.b.sessions[id] = c.session
+	}
+	c.session.online = true
+	for _, m := range c.session.waiting {
+		c.send(m)
+	}
+	c.session.waiting = nil
+	if c.session.topic != "" {
+		c.b.subscribers[c] = c.session.topic
+	}
+}
+
+func (c *fakeMQTTConn) send(m fakeMessage) {
+	c.mu.Lock()
+	packet := c.publish(m.topic, m.qos, m.body)
+	c.mu.Unlock()
+	c.write(packet)
 }
 
 func (c *fakeMQTTConn) publish(topic string, qos byte, body []byte) []byte {
@@ -201,10 +254,6 @@ func (c *fakeMQTTConn) route(p mqttPacket) bool {
 	b.mu.Lock()
 	b.published++
 	n := b.published
-	to := make([]*fakeMQTTConn, 0, len(b.subscribers))
-	for s := range b.subscribers {
-		to = append(to, s)
-	}
 	b.mu.Unlock()
 	if b.onPublish != nil {
 		b.onPublish(n)
@@ -237,11 +286,29 @@ func (c *fakeMQTTConn) route(p mqttPacket) bool {
 	if qos == 0 && b.every > 0 && n%b.every != 0 {
 		return true
 	}
-	for _, s := range to {
-		s.mu.Lock()
-		packet := s.publish(name, qos, body)
-		s.mu.Unlock()
-		s.write(packet)
-	}
+	b.deliver(fakeMessage{topic: name, qos: qos, body: bytes.Clone(body)})
 	return true
 }
+
+// deliver gives a message to whoever is there, and keeps it for sessions that are not.
+func (b *fakeMQTT) deliver(m fakeMessage) {
+	if b.toAMQP != nil {
+		b.toAMQP(m.body)
+	}
+	b.mu.Lock()
+	to := maps.Clone(b.subscribers)
+	for _, s := range b.sessions {
+		if s.topic == m.topic && !s.online && (b.keepAtMost == 0 || len(s.waiting) < b.keepAtMost) {
+			s.waiting = append(s.waiting, m)
+		}
+	}
+	b.mu.Unlock()
+	for s, topic := range to {
+		if topic == m.topic {
+			s.send(m)
+		}
+	}
+}
+
+// topicOf reads the string that b begins with.
+func topicOf(b []byte) string { return string(b[2 : 2+binary.BigEndian.Uint16(b)]) }

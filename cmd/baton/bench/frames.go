@@ -41,6 +41,8 @@ const (
 	channelOpen       methodID = 20<<16 | 10
 	channelOpenOk     methodID = 20<<16 | 11
 	channelClose      methodID = 20<<16 | 40
+	queueBind         methodID = 50<<16 | 20
+	queueBindOk       methodID = 50<<16 | 21
 	basicQos          methodID = 60<<16 | 10
 	basicQosOk        methodID = 60<<16 | 11
 	basicConsume      methodID = 60<<16 | 20
@@ -90,21 +92,21 @@ func appendLongstr(dst []byte, s string) []byte {
 	return append(binary.BigEndian.AppendUint32(dst, uint32(len(s))), s...)
 }
 
-// message is what a producer publishes, again and again, through the default
-// exchange.
+// message is what a producer publishes, again and again.
 type message struct {
-	queue      string
+	exchange   string   // "": the default exchange
+	keys       []string // routing keys, used in turn
 	body       []byte
 	persistent bool
 }
 
 // appendMessage appends the publish method, the content header and as many body
 // frames as frameMax asks for (section 4.2.6).
-func appendMessage(dst []byte, channel uint16, m message, frameMax int) []byte {
-	args := []byte{0, 0}                 // reserved-1
-	args = appendShortstr(args, "")      // exchange
-	args = appendShortstr(args, m.queue) // routing-key
-	args = append(args, 0)               // mandatory, immediate
+func appendMessage(dst []byte, channel uint16, m message, key string, frameMax int) []byte {
+	args := []byte{0, 0}                    // reserved-1
+	args = appendShortstr(args, m.exchange) // exchange
+	args = appendShortstr(args, key)        // routing-key
+	args = append(args, 0)                  // mandatory, immediate
 	dst = appendMethod(dst, channel, basicPublish, args)
 
 	header := binary.BigEndian.AppendUint16(nil, classBasic)
@@ -163,12 +165,17 @@ type frameReader struct {
 	r, w int
 }
 
-// readBuffer holds the largest frame that tune-ok allows (maxFrame) at least twice,
-// so that a frame always fits and a fill is worth its system call.
-const readBuffer = 512 << 10
+const (
+	// readBuffer holds the largest frame that tune-ok allows (maxFrame) at least
+	// twice, so that a frame always fits and a fill is worth its system call.
+	readBuffer = 512 << 10
+	// smallReadBuffer is that of a connection among many, which agrees to frames
+	// of half of it.
+	smallReadBuffer = 32 << 10
+)
 
-func newFrameReader(src io.Reader) *frameReader {
-	return &frameReader{src: src, buf: make([]byte, readBuffer)}
+func newFrameReader(src io.Reader, buffer int) *frameReader {
+	return &frameReader{src: src, buf: make([]byte, buffer)}
 }
 
 // take returns the next whole frame that is buffered, or false.

@@ -139,7 +139,7 @@ func (f *fleet) each(ctx context.Context, do func(ctx context.Context, i int) er
 }
 
 func (f *fleet) open(ctx context.Context, i int) error {
-	c, err := f.client.dial(ctx, subscriberID(f.name, i), true, false, 64)
+	c, err := f.client.dial(ctx, clientID(f.name, i), true, false, 64)
 	if err != nil {
 		return err
 	}

@@ -48,11 +48,11 @@ func residentOf(pid int) resident {
 	if pid == 0 {
 		return resident{}
 	}
-	s, err := readProc(pid)
+	f, err := readFamily(readMembers(pid))
 	if err != nil {
 		return resident{}
 	}
-	return resident{&s.rss}
+	return resident{&f.rss}
 }
 
 // per is the growth since before, divided among n.

@@ -1,10 +1,12 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -45,6 +47,25 @@ func (c libraryClient) dial() (libraryConn, error) {
 	})}, nil
 }
 
+// identify asks a broker for its name, which is in its server-properties. Brokers present
+// themselves under another's product name, because clients key their behaviour on
+// it; whose copyright it is tells them apart.
+func identify(url string) (identity, error) {
+	lc, err := libraryClient{url: url}.dial()
+	if err != nil {
+		return identity{}, err
+	}
+	text := func(key string) string {
+		s, _ := lc.conn.Properties[key].(string)
+		return s
+	}
+	id := identity{
+		product:   strings.TrimSpace(cmp.Or(text("product"), "unknown") + " " + text("version")),
+		copyright: text("copyright"),
+	}
+	return id, lc.Close()
+}
+
 // Close bounds the closing handshake: a broker with full buffers answers late.
 func (c libraryConn) Close() error {
 	if c.conn.IsClosed() {
@@ -64,9 +85,18 @@ func (c libraryConn) cause(err error) error {
 
 type libraryProducer struct {
 	libraryConn
-	queue string
-	msg   amqp.Publishing
-	acks  chan amqp.Confirmation
+	exchange string
+	keys     []string // used in turn
+	next     int
+	msg      amqp.Publishing
+	acks     chan amqp.Confirmation
+}
+
+// key is the routing key of the next message.
+func (p *libraryProducer) key() string {
+	k := p.keys[p.next]
+	p.next = (p.next + 1) % len(p.keys)
+	return k
 }
 
 func (c libraryClient) producer(_ context.Context, m message, mode confirmMode) (producer, error) {
@@ -74,7 +104,7 @@ func (c libraryClient) producer(_ context.Context, m message, mode confirmMode) 
 	if err != nil {
 		return nil, err
 	}
-	p := &libraryProducer{libraryConn: lc, queue: m.queue, msg: m.publishing()}
+	p := &libraryProducer{libraryConn: lc, exchange: m.exchange, keys: m.keys, msg: m.publishing()}
 	if mode == confirmNone {
 		return p, nil
 	}
@@ -99,7 +129,7 @@ func (m message) publishing() amqp.Publishing {
 
 func (p *libraryProducer) publish(n int) error {
 	for range n {
-		if err := p.ch.Publish("", p.queue, false, false, p.msg); err != nil {
+		if err := p.ch.Publish(p.exchange, p.key(), false, false, p.msg); err != nil {
 			return p.cause(err)
 		}
 	}
@@ -120,7 +150,7 @@ func (p *libraryProducer) confirms(report func(int)) error {
 }
 
 func (p *libraryProducer) roundTrip() error {
-	d, err := p.ch.PublishWithDeferredConfirm("", p.queue, false, false, p.msg)
+	d, err := p.ch.PublishWithDeferredConfirm(p.exchange, p.key(), false, false, p.msg)
 	if err != nil {
 		return p.cause(err)
 	}
@@ -140,7 +170,10 @@ type libraryConsumer struct {
 	spec consumeSpec
 }
 
-func (c libraryClient) consumer(_ context.Context, s consumeSpec) (consumer, error) {
+func (c libraryClient) consumer(_ context.Context, s consumeSpec) (amqpConsumer, error) {
+	if s.behind > 0 || len(s.queues) != 1 {
+		return nil, fmt.Errorf("client %s cannot consume %d queues, or stay behind confirms: use --client %s", clientAMQP091, len(s.queues), clientRaw)
+	}
 	lc, err := c.dial()
 	if err != nil {
 		return nil, err
@@ -148,12 +181,15 @@ func (c libraryClient) consumer(_ context.Context, s consumeSpec) (consumer, err
 	if err := lc.ch.Qos(s.prefetch, 0, false); err != nil {
 		return nil, errors.Join(fmt.Errorf("set prefetch %d: %w", s.prefetch, err), lc.Close())
 	}
-	in, err := lc.ch.Consume(s.queue, "bench", s.ackEvery == 0, false, false, false, nil)
+	in, err := lc.ch.Consume(s.queues[0], "bench", s.ackEvery == 0, false, false, false, nil)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("consume %s: %w", s.queue, err), lc.Close())
+		return nil, errors.Join(fmt.Errorf("consume %s: %w", s.queues[0], err), lc.Close())
 	}
 	return &libraryConsumer{libraryConn: lc, in: in, spec: s}, nil
 }
+
+// confirmed has nothing to do: see consumer.
+func (*libraryConsumer) confirmed(int) {}
 
 func (c *libraryConsumer) deliveries(report func(int)) error {
 	unacked := 0

@@ -237,17 +237,6 @@ func TestFlowGivesUpWhatWasDropped(t *testing.T) {
 	})
 }
 
-func TestSelectMQTTScenarios(t *testing.T) {
-	for list, want := range map[string]int{
-		"all": 6, "qos0": 1, "qos1": 2, "qos2, fanout": 3, "qos0,nonsense": -1, "": -1,
-	} {
-		rows, err := selectMQTT(list)
-		if (err != nil) != (want < 0) || err == nil && len(rows) != want {
-			t.Errorf("%q: %d rows, error %v; want %d", list, len(rows), err, want)
-		}
-	}
-}
-
 func TestMQTTURL(t *testing.T) {
 	for raw, want := range map[string]struct{ over, addr, user, pass string }{
 		"mqtt://host":             {over: "mqtt", addr: "host:1883"},

@@ -1,15 +1,15 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -212,6 +212,7 @@ type mqttPublisher struct {
 	qos   byte
 	block []byte
 	one   int // bytes of one encoded message
+	size  int // of them its body, which is the last
 	idAt  int // where in them its identifier is
 	last  uint16
 
@@ -219,16 +220,18 @@ type mqttPublisher struct {
 	rels  []byte // PUBRELs encoded since the last flush
 }
 
-func (c mqttClient) publisher(ctx context.Context, clientID string, m mqttMessage) (*mqttPublisher, error) {
-	mc, err := c.dial(ctx, clientID, true, false, mqttBuffer)
+func (c mqttClient) publisher(ctx context.Context, clientID string, m mqttMessage, buffer int) (*mqttPublisher, error) {
+	mc, err := c.dial(ctx, clientID, true, false, buffer)
 	if err != nil {
 		return nil, err
 	}
 	one, idAt := appendPublish(nil, c.version, m)
-	p := &mqttPublisher{mqttConn: mc, qos: m.qos, one: len(one), idAt: idAt}
-	for range max(1, blockBytes/len(one)) {
-		p.block = append(p.block, one...)
+	p := &mqttPublisher{mqttConn: mc, qos: m.qos, one: len(one), size: len(m.body), idAt: idAt}
+	copies := perWrite(len(one))
+	if buffer < mqttBuffer { // one among many
+		copies = min(copies, fanInTurn)
 	}
+	p.block = bytes.Repeat(one, copies)
 	return p, nil
 }
 
@@ -292,6 +295,10 @@ func (p *mqttPublisher) answer(pk mqttPacket) error {
 // write.
 type mqttSubscriber struct {
 	*mqttConn
+	// received, if not nil, is given the last size bytes of each message.
+	received func(end []byte)
+	size     int
+
 	count   int    // since the last flush
 	answers []byte // encoded since the last flush
 }
@@ -319,8 +326,27 @@ func (c mqttClient) forget(ctx context.Context, clientID string) error {
 	if err != nil {
 		return fmt.Errorf("remove session %s: %w", clientID, err)
 	}
-	_, err = mc.Write(appendPacket(nil, mqttDisconnect, nil))
-	return errors.Join(err, mc.Close())
+	return mc.disconnect()
+}
+
+// disconnect says goodbye, and waits for the broker to have heard it: it then closes
+// the connection.
+func (c *mqttConn) disconnect() error {
+	defer c.Close() // which the broker has done already
+	if _, err := c.Write(appendPacket(nil, mqttDisconnect, nil)); err != nil {
+		return err
+	}
+	if err := c.SetReadDeadline(time.Now().Add(handshakeLimit)); err != nil {
+		return err
+	}
+	for {
+		switch _, err := c.in.next(); {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return fmt.Errorf("the broker did not close the connection after DISCONNECT: %w", err)
+		case err != nil:
+			return nil
+		}
+	}
 }
 
 func (s *mqttSubscriber) deliveries(report func(int)) error {
@@ -343,6 +369,9 @@ func (s *mqttSubscriber) handle(p mqttPacket) error {
 	switch p.head & mqttTypeMask {
 	case mqttPublish:
 		s.count++
+		if s.received != nil {
+			s.received(p.body[max(0, len(p.body)-s.size):])
+		}
 		qos := p.head >> 1 & 3
 		if qos == 0 {
 			return nil
@@ -360,23 +389,4 @@ func (s *mqttSubscriber) handle(p mqttPacket) error {
 		return err
 	}
 	return p.unexpected()
-}
-
-// mqttSubscribers are one consumer of everything that any of them receives.
-type mqttSubscribers []*mqttSubscriber
-
-func (m mqttSubscribers) deliveries(report func(int)) error {
-	var g errgroup.Group
-	for _, s := range m {
-		g.Go(func() error { return s.deliveries(report) })
-	}
-	return g.Wait()
-}
-
-func (m mqttSubscribers) Close() error {
-	var errs []error
-	for _, s := range m {
-		errs = append(errs, s.Close())
-	}
-	return errors.Join(errs...)
 }

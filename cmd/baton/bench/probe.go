@@ -15,6 +15,7 @@ type usage struct {
 	generator *time.Duration // CPU time of this process
 	others    *time.Duration // CPU time of everything else on the machine
 	peakRSS   *int64         // of the broker, in bytes
+	written   *int64         // bytes that the broker gave the disk
 }
 
 // reading is one look at the clocks; a zero reading with ok false could not be taken.
@@ -36,12 +37,15 @@ func readMachine() reading {
 	return reading{cpu: busy, ok: err == nil}
 }
 
-// probe measures the broker's process (pid 0: unknown), this one and the machine.
+// probe measures the broker's processes (pid 0: unknown), this one and the machine.
 type probe struct {
-	pid                     int
-	broker, generator, busy reading // when it started
-	stopSampler             chan struct{}
-	wg                      sync.WaitGroup
+	pid             int
+	pids            []int // of the broker when the probe started
+	generator, busy reading
+	before          family
+	known           bool // the broker's figures are
+	stopSampler     chan struct{}
+	wg              sync.WaitGroup
 
 	mu   sync.Mutex
 	peak int64
@@ -50,25 +54,27 @@ type probe struct {
 // startProbe begins to measure; stop must be called.
 func startProbe(pid int) *probe {
 	p := &probe{pid: pid, stopSampler: make(chan struct{})}
-	p.broker, p.generator, p.busy = p.readBroker(), readGenerator(), readMachine()
-	if p.broker.ok {
+	if pid != 0 {
+		p.pids = readMembers(pid)
+		p.before, p.known = p.read(p.pids)
+	}
+	if p.known {
 		p.wg.Go(p.sample)
 	}
+	p.generator, p.busy = readGenerator(), readMachine()
 	return p
 }
 
-func (p *probe) readBroker() reading {
-	if p.pid == 0 {
-		return reading{}
-	}
-	s, err := readProc(p.pid)
+// read sums up processes and notes their peak.
+func (p *probe) read(pids []int) (family, bool) {
+	f, err := readFamily(pids)
 	if err != nil {
-		return reading{}
+		return family{}, false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.peak = max(p.peak, s.rss)
-	return reading{cpu: s.cpu, ok: true}
+	p.peak = max(p.peak, f.rss)
+	return f, true
 }
 
 func readGenerator() reading {
@@ -84,21 +90,17 @@ func (p *probe) sample() {
 		case <-p.stopSampler:
 			return
 		case <-tick.C:
-			p.readBroker()
+			p.read(p.pids)
 		}
 	}
 }
 
 func (p *probe) stop() usage {
-	u := usage{
-		broker:    p.readBroker().since(p.broker),
-		generator: readGenerator().since(p.generator),
-		others:    readMachine().since(p.busy),
-	}
+	u := usage{generator: readGenerator().since(p.generator), others: readMachine().since(p.busy)}
 	close(p.stopSampler)
 	p.wg.Wait()
-	if u.broker != nil {
-		u.peakRSS = &p.peak
+	if p.known {
+		p.since(&u)
 	}
 	if u.broker == nil || u.generator == nil {
 		u.others = nil // what is left over cannot be told apart
@@ -108,4 +110,19 @@ func (p *probe) stop() usage {
 		*u.others = max(0, *u.others-*u.broker-*u.generator)
 	}
 	return u
+}
+
+// since fills in what the broker used. Processes that have begun since the start
+// count from nothing.
+func (p *probe) since(u *usage) {
+	after, ok := p.read(readMembers(p.pid))
+	if !ok {
+		return
+	}
+	cpu := after.cpu - p.before.cpu
+	u.broker, u.peakRSS = &cpu, &p.peak
+	if after.written != nil && p.before.written != nil {
+		n := *after.written - *p.before.written
+		u.written = &n
+	}
 }

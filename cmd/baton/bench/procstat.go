@@ -13,8 +13,43 @@ var errNoProc = errors.New("the broker's CPU time and memory are read from /proc
 
 // procStat is what one reading of a process tells.
 type procStat struct {
-	cpu time.Duration // user and system time of all its threads, also ended ones
-	rss int64         // resident set in bytes
+	parent int
+	cpu    time.Duration // user and system time of all its threads, also ended ones
+	ended  time.Duration // the same of its children that it has seen end, and of theirs
+	rss    int64         // resident set in bytes
+}
+
+// family is a process with all its descendants: some brokers have helpers, or are
+// supervised by the process that was started.
+type family struct {
+	cpu     time.Duration
+	rss     int64
+	written *int64 // bytes given to the disk; nil if that may not be read
+}
+
+// members returns the descendants of pid and itself, given each process' parent.
+func members(pid int, parents map[int]int) []int {
+	all := []int{pid}
+	for i := 0; i < len(all); i++ {
+		for child, parent := range parents {
+			if parent == all[i] && child != pid {
+				all = append(all, child)
+			}
+		}
+	}
+	return all
+}
+
+// parseWritten reads the text of /proc/PID/io.
+func parseWritten(text string) *int64 {
+	for line := range strings.Lines(text) {
+		if value, found := strings.CutPrefix(line, "write_bytes: "); found {
+			if n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64); err == nil {
+				return &n
+			}
+		}
+	}
+	return nil
 }
 
 // clockTick is the unit of the CPU times in /proc/PID/stat: USER_HZ, which is 100
@@ -24,9 +59,12 @@ const clockTick = time.Second / 100
 // Fields of /proc/PID/stat counted from the one after the command's closing
 // parenthesis, which is field 3 in proc(5).
 const (
-	statUtime = 14 - 3
-	statStime = 15 - 3
-	statRSS   = 24 - 3
+	statParent = 4 - 3
+	statUtime  = 14 - 3
+	statStime  = 15 - 3
+	statCutime = 16 - 3
+	statCstime = 17 - 3
+	statRSS    = 24 - 3
 )
 
 // parseStat reads the text of /proc/PID/stat. The command's name, in parentheses,
@@ -40,8 +78,8 @@ func parseStat(text string, pageSize int) (procStat, error) {
 	if len(fields) <= statRSS {
 		return procStat{}, fmt.Errorf("process statistics with %d fields after the command, %d are needed", len(fields), statRSS+1)
 	}
-	var v [3]int64
-	for i, f := range []int{statUtime, statStime, statRSS} {
+	var v [6]int64
+	for i, f := range []int{statUtime, statStime, statRSS, statParent, statCutime, statCstime} {
 		n, err := strconv.ParseInt(fields[f], 10, 64)
 		if err != nil {
 			return procStat{}, fmt.Errorf("process statistics: field %d: %w", f+3, err)
@@ -49,8 +87,10 @@ func parseStat(text string, pageSize int) (procStat, error) {
 		v[i] = n
 	}
 	return procStat{
-		cpu: time.Duration(v[0]+v[1]) * clockTick,
-		rss: v[2] * int64(pageSize),
+		cpu:    time.Duration(v[0]+v[1]) * clockTick,
+		rss:    v[2] * int64(pageSize),
+		parent: int(v[3]),
+		ended:  time.Duration(v[4]+v[5]) * clockTick,
 	}, nil
 }
 

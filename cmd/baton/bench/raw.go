@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -43,15 +44,27 @@ type rawConn struct {
 	net.Conn
 	in       *frameReader
 	frameMax int
+	pause    time.Duration // before a read after one that brought little; 0: none
 }
 
-func (c rawClient) dial(ctx context.Context) (*rawConn, error) {
+func newRawClient(url string) (rawClient, error) {
+	uri, err := amqp.ParseURI(url)
+	if err != nil {
+		return rawClient{}, fmt.Errorf("parse the URL for AMQP: %w", err)
+	}
+	if uri.Scheme != "amqp" {
+		return rawClient{}, fmt.Errorf("the raw client does not speak %s: use --client %s", uri.Scheme, clientAMQP091)
+	}
+	return rawClient{uri: uri}, nil
+}
+
+func (c rawClient) dial(ctx context.Context, buffer int) (*rawConn, error) {
 	addr := net.JoinHostPort(c.uri.Host, strconv.Itoa(c.uri.Port))
 	nc, err := (&net.Dialer{Timeout: handshakeLimit}).DialContext(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the broker: %w", err)
 	}
-	rc := &rawConn{Conn: nc, in: newFrameReader(nc)}
+	rc := &rawConn{Conn: nc, in: newFrameReader(nc, buffer), frameMax: min(maxFrame, buffer/2)}
 	if err := rc.handshake(c.uri); err != nil {
 		return nil, errors.Join(fmt.Errorf("open a connection to %s: %w", addr, err), nc.Close())
 	}
@@ -82,7 +95,6 @@ func (c *rawConn) handshake(uri amqp.URI) error {
 		return errors.New("connection.tune is cut short")
 	}
 	channelMax := binary.BigEndian.Uint16(tune)
-	c.frameMax = maxFrame
 	if server := int(binary.BigEndian.Uint32(tune[2:])); server > 0 {
 		c.frameMax = min(c.frameMax, server)
 	}
@@ -160,6 +172,9 @@ func (c *rawConn) eachFrame(handle func(frame) error, flush func() error) error 
 			err = handle(fr)
 		default:
 			if err = flush(); err == nil {
+				if c.pause > 0 && c.in.w < coalesceBelow {
+					time.Sleep(c.pause) //nolint:forbidigo // see mqttConn.fillMore
+				}
 				err = c.in.fill()
 			}
 		}
@@ -169,18 +184,20 @@ func (c *rawConn) eachFrame(handle func(frame) error, flush func() error) error 
 	}
 }
 
-// rawProducer publishes slices of a block that holds as many encoded copies of the
-// message as one write takes.
+// rawProducer publishes slices of a block of encoded messages, all of one length:
+// one for each routing key, or with a single one as many copies as a write takes.
 type rawProducer struct {
 	*rawConn
 	block []byte
 	one   int // bytes of one encoded message
+	keys  int
+	at    int // in the block, the message that is next
 	acked uint64
 	sent  uint64
 }
 
 func (c rawClient) producer(ctx context.Context, m message, mode confirmMode) (producer, error) {
-	rc, err := c.dial(ctx)
+	rc, err := c.dial(ctx, readBuffer)
 	if err != nil {
 		return nil, err
 	}
@@ -189,19 +206,30 @@ func (c rawClient) producer(ctx context.Context, m message, mode confirmMode) (p
 			return nil, errors.Join(fmt.Errorf("select confirms: %w", err), rc.Close())
 		}
 	}
-	one := appendMessage(nil, rawChannel, m, rc.frameMax)
-	p := &rawProducer{rawConn: rc, one: len(one)}
-	for range max(1, blockBytes/len(one)) {
-		p.block = append(p.block, one...)
+	p := &rawProducer{rawConn: rc, keys: len(m.keys)}
+	for i, key := range m.keys {
+		p.block = appendMessage(p.block, rawChannel, m, key, rc.frameMax)
+		if p.one = len(p.block) / (i + 1); p.one*(i+1) != len(p.block) {
+			return nil, errors.Join(fmt.Errorf("routing key %q is longer or shorter than those before it", key), rc.Close())
+		}
+	}
+	if p.keys == 1 {
+		p.block = bytes.Repeat(p.block, perWrite(p.one))
 	}
 	return p, nil
 }
 
+// perWrite is how many messages of an encoded length one write takes.
+func perWrite(one int) int { return max(1, blockBytes/one) }
+
 func (p *rawProducer) publish(n int) error {
 	for n > 0 {
-		k := min(n, len(p.block)/p.one)
-		if _, err := p.Write(p.block[:k*p.one]); err != nil {
+		k := min(n, len(p.block)/p.one-p.at, perWrite(p.one))
+		if _, err := p.Write(p.block[p.at*p.one : (p.at+k)*p.one]); err != nil {
 			return err
+		}
+		if p.keys > 1 {
+			p.at = (p.at + k) % p.keys
 		}
 		n -= k
 	}
@@ -272,107 +300,4 @@ func (p *rawProducer) roundTrip() error {
 		}
 	}
 	return nil
-}
-
-// rawConsumer counts deliveries and acknowledges them, all acknowledgements of one
-// read in one write.
-type rawConsumer struct {
-	*rawConn
-	spec    consumeSpec
-	tag     uint64 // of the delivery under way
-	left    int    // bytes of its body still to come
-	unacked int
-	count   int    // messages complete since the last flush
-	acks    []byte // encoded since the last flush
-}
-
-func (c rawClient) consumer(ctx context.Context, s consumeSpec) (consumer, error) {
-	rc, err := c.dial(ctx)
-	if err != nil {
-		return nil, err
-	}
-	qos := binary.BigEndian.AppendUint32(nil, 0)
-	qos = binary.BigEndian.AppendUint16(qos, uint16(s.prefetch))
-	if _, err := rc.call(rawChannel, basicQos, append(qos, 0), basicQosOk); err != nil {
-		return nil, errors.Join(fmt.Errorf("set prefetch %d: %w", s.prefetch, err), rc.Close())
-	}
-	args := appendShortstr([]byte{0, 0}, s.queue)
-	args = appendShortstr(args, "bench")
-	var bits byte
-	if s.ackEvery == 0 {
-		bits = 1 << 1 // no-ack; no-local is bit 0
-	}
-	args = binary.BigEndian.AppendUint32(append(args, bits), 0)
-	if _, err := rc.call(rawChannel, basicConsume, args, basicConsumeOk); err != nil {
-		return nil, errors.Join(fmt.Errorf("consume %s: %w", s.queue, err), rc.Close())
-	}
-	return &rawConsumer{rawConn: rc, spec: s}, nil
-}
-
-func (c *rawConsumer) deliveries(report func(int)) error {
-	return c.eachFrame(c.handle, func() error {
-		if len(c.acks) > 0 {
-			if _, err := c.Write(c.acks); err != nil {
-				return err
-			}
-			c.acks = c.acks[:0]
-		}
-		if c.count > 0 {
-			report(c.count)
-			c.count = 0
-		}
-		return nil
-	})
-}
-
-func (c *rawConsumer) handle(fr frame) error {
-	switch fr.typ {
-	case frameBody:
-		if c.left -= len(fr.payload); c.left < 0 {
-			return errors.New("a body is longer than its header announced")
-		}
-		if c.left == 0 {
-			c.complete()
-		}
-		return nil
-	case frameHeader:
-		if len(fr.payload) < 12 {
-			return errors.New("content header is cut short")
-		}
-		c.left = int(binary.BigEndian.Uint64(fr.payload[4:]))
-		if c.left != c.spec.bodySize {
-			return fmt.Errorf("delivery of %d bytes, published were %d", c.left, c.spec.bodySize)
-		}
-		return nil
-	case frameMethod:
-		return c.deliver(fr)
-	}
-	return nil
-}
-
-// deliver takes the delivery tag out of basic.deliver: it follows the consumer tag.
-func (c *rawConsumer) deliver(fr frame) error {
-	id, args, err := fr.method()
-	if err != nil {
-		return err
-	}
-	if id != basicDeliver {
-		return unexpected(id, args)
-	}
-	if len(args) < 1 || len(args) < 1+int(args[0])+8 {
-		return errors.New("basic.deliver is cut short")
-	}
-	c.tag = binary.BigEndian.Uint64(args[1+int(args[0]):])
-	return nil
-}
-
-func (c *rawConsumer) complete() {
-	c.count++
-	if c.spec.ackEvery == 0 {
-		return
-	}
-	if c.unacked++; c.unacked == c.spec.ackEvery {
-		c.acks = appendAck(c.acks, rawChannel, c.tag, c.spec.ackEvery > 1)
-		c.unacked = 0
-	}
 }
