@@ -23,8 +23,9 @@ import (
 //	i <vhost> <subscriber> <id>           an id given to a message on its way out exactly once
 //	r <vhost> <subscriber> <id>           an id under which a message came in exactly once
 //	w <vhost> <subscriber>                a will
-//	k <vhost>                             the queue that retained messages live in
-//	t <vhost> <key>                       which of its places is the retained message of a key
+//	h <vhost>                             the queue that retained messages live in, of which the store knows the keys
+//	k <vhost>                             the same as versions before made it, where the store does not
+//	t <vhost> <key>                       which of its places is the retained message of a key, where the store does not say so
 //	d <vhost> <exchange>                  the queue that an exchange's delayed messages live in
 //	e <vhost> <x or q> <name>             the queue that the ids live in which an exchange or a queue remembers
 //	a <user>                              a user's account
@@ -45,6 +46,7 @@ const (
 	keyOutgoing     = 'i'
 	keyReceived     = 'r'
 	keyWill         = 'w'
+	keyHeld         = 'h'
 	keyKept         = 'k'
 	keyRetained     = 't'
 	keyDelayed      = 'd'
@@ -299,11 +301,16 @@ func (sub *Subscriber) willDefinition() Op {
 }
 
 func (r *retained) definition() Op {
-	return defineOp(definitionKey(keyKept, r.vhost.name), r.id, field.Table{{Key: "vhost", Value: r.vhost.name}})
+	kind := byte(keyKept)
+	if r.id.Keyed() {
+		kind = keyHeld // versions before, which would find nothing, do not start
+	}
+	return defineOp(definitionKey(kind, r.vhost.name), r.id, field.Table{{Key: "vhost", Value: r.vhost.name}})
 }
 
 func (r *retained) key(key string) string { return definitionKey(keyRetained, r.vhost.name, key) }
 
+// placeDefinition says which place is the message of a key that the store does not know: see known.
 func (r *retained) placeDefinition(at *retainedMessage) Op {
 	definition := r.key(at.key)
 	t := make(field.Table, 0, 4)

@@ -28,6 +28,9 @@ func (b *Broker) recover(ctx context.Context) error {
 	if err := rc.lateDefinitions(); err != nil {
 		return err
 	}
+	if err := b.readRetained(ctx); err != nil {
+		return err
+	}
 	rc.dropShares()
 	b.governAll()
 	if err := b.readIDs(); err != nil {
@@ -75,7 +78,7 @@ func (rc *recovery) definition(d *Definition) error {
 		rc.subscriber(&r, d)
 	case keyShare:
 		rc.share(&r, d)
-	case keyKept:
+	case keyHeld, keyKept:
 		rc.kept(&r, d)
 	case keyDedup:
 		rc.dedup(&r, d)
@@ -356,6 +359,28 @@ func (rc *recovery) kept(r *reader, d *Definition) {
 	if v := rc.owner(r); r.err == nil {
 		v.retained.id, v.retained.next = d.Queue, max(1, d.Next)
 	}
+}
+
+// readRetained brings back the retained messages of which the store knows the keys.
+func (b *Broker) readRetained(ctx context.Context) error {
+	for _, v := range b.vhosts.Load().all() {
+		r := &v.retained
+		if !r.id.Keyed() {
+			continue
+		}
+		for p, err := range b.store.Keys(ctx, r.id) {
+			if err != nil {
+				return fmt.Errorf("recover the retained messages of vhost '%s': %w", v.name, err)
+			}
+			at := newRetained(p.Key, p.Seq, p.Expires)
+			if was := r.tree.put(at); was != nil { // what has ended it is lost
+				r.unwatch(was)
+				b.store.Commit([]Op{r.settle(was)})
+			}
+			r.watch(at)
+		}
+	}
+	return nil
 }
 
 // dedup gives an exchange or a queue back what it remembers, which readIDs reads.

@@ -9,9 +9,9 @@ import (
 )
 
 // retained is a vhost's retained messages: for each key of the topic exchange the last one that was published to be kept. Each lives
-// at a place of a queue that nobody consumes, together with a definition that says which place belongs to which key: the message is
-// stored once, whoever else it is for, and its successor ends it. No session has a part in it [MQTT-3.1.1 3.1.2-7], nor has a message
-// that is not to be retained [MQTT-3.3.1-8].
+// at a place of a queue that nobody consumes, of which the store knows the keys: the message is stored once, whoever else it is for, and
+// its successor ends it. Where the store does not know the key a definition says which place is its. No session has a part in it
+// [MQTT-3.1.1 3.1.2-7], nor has a message that is not to be retained [MQTT-3.3.1-8].
 type retained struct {
 	vhost *VHost
 
@@ -86,7 +86,7 @@ func (r *retained) set(m *Message, publish func(at *Pair, ops []Op) (missed bool
 		return
 	}
 	if r.id == 0 {
-		r.id, r.next = r.vhost.broker.newQueueID(), 1
+		r.id, r.next = KeyedID(r.vhost.broker.newQueueID()), 1
 		r.vhost.broker.store.Commit([]Op{r.definition()})
 	}
 	at := newRetained(m.Key, r.next, m.Expires)
@@ -94,14 +94,20 @@ func (r *retained) set(m *Message, publish func(at *Pair, ops []Op) (missed bool
 	r.next++
 	var ops []Op
 	if was := r.tree.put(at); was != nil {
-		ops = append(make([]Op, 0, 2), r.settle(was))
+		ops = append(ops, r.settle(was))
 		r.close(was)
 	}
 	r.keep(at, m)
 	r.watch(at)
 	r.shed()
-	at.missed = publish(&Pair{Queue: r.id, Seq: at.seq}, append(ops, r.placeDefinition(at)))
+	if !r.known(at.key) {
+		ops = append(ops, r.placeDefinition(at))
+	}
+	at.missed = publish(&Pair{Queue: r.id, Seq: at.seq}, ops)
 }
+
+// known reports whether the store says at which place the message of a key lives.
+func (r *retained) known(key string) bool { return r.id.Keyed() && len(key) <= MaxKey }
 
 // remove clears what is kept at at, if anything is, and returns what records that. mu is held.
 func (r *retained) remove(at *retainedMessage) []Op {
@@ -110,7 +116,11 @@ func (r *retained) remove(at *retainedMessage) []Op {
 	}
 	r.close(at)
 	r.tree.remove(at.key)
-	return []Op{r.settle(at), {Kind: OpRemove, Key: r.key(at.key)}}
+	ops := []Op{r.settle(at)}
+	if !r.known(at.key) {
+		ops = append(ops, Op{Kind: OpRemove, Key: r.key(at.key)})
+	}
+	return ops
 }
 
 // settle ends the place of at.

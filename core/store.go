@@ -10,6 +10,16 @@ import (
 // also by a broker that took over. 0 names no queue.
 type QueueID uint64
 
+// keyedQueue is the bit of a QueueID that says Keyed.
+const keyedQueue QueueID = 1 << 31
+
+// Keyed reports whether the store knows the routing keys of what lives in the queue, without reading it: see Store.Keys. The id itself says
+// so, so that records of a queue can be told apart before its definition is known.
+func (id QueueID) Keyed() bool { return id&keyedQueue != 0 }
+
+// KeyedID is the id of a queue that is Keyed.
+func KeyedID(id QueueID) QueueID { return id | keyedQueue }
+
 // Seq is a message's place in one queue. The first is 1; they only grow, and a place is never used twice.
 type Seq uint64
 
@@ -38,7 +48,7 @@ const (
 	// OpMark adds one to the delivery count of the entries of Queue in Ranges.
 	OpMark
 	// OpDefine keeps Value under Key, replacing what was there. With a Queue the key defines that queue: its entries may follow. A key
-	// has at most MaxKey bytes, a value at most MaxValue.
+	// has at most MaxKey bytes, of which the first is not zero, a value at most MaxValue.
 	OpDefine
 	// OpRemove ends Key. With a Queue it ends that queue and all its entries.
 	OpRemove
@@ -84,6 +94,13 @@ type Definition struct {
 	Bytes int64   // the sum of the sizes of their bodies
 }
 
+// KeyedPlace is a live place of a queue that is Keyed, and what is known of its message.
+type KeyedPlace struct {
+	Seq     Seq
+	Key     string
+	Expires int64 // as Message.Expires
+}
+
 // Entry is one live place of a queue, loaded from the store.
 type Entry struct {
 	Seq       Seq
@@ -124,6 +141,10 @@ type Store interface {
 	// Recover yields every definition that is alive, those of no queue first, each kind in the order in which they were made. It is
 	// called once, before the first Commit. A yielded error ends the sequence.
 	Recover(ctx context.Context) iter.Seq2[Definition, error]
+
+	// Keys yields the live places of a queue that is Keyed, in order, but for those of messages whose keys are longer than MaxKey. It is
+	// called once for a queue, when all of Recover has been read. A yielded error ends the sequence.
+	Keys(ctx context.Context, queue QueueID) iter.Seq2[KeyedPlace, error]
 
 	// Commit hands over ops as one unit: all of them pass together or none does. It never blocks on the disk and is called with
 	// queue locks held; it may not call back into the engine. The order of Commit calls is the order of the records.

@@ -269,7 +269,9 @@ func (r *retained) clear(u *units) {
 			return // met twice
 		}
 		r.close(at)
-		u.add(Op{Kind: OpRemove, Key: r.key(at.key)})
+		if !r.known(at.key) {
+			u.add(Op{Kind: OpRemove, Key: r.key(at.key)})
+		}
 	})
 	if r.id != 0 {
 		u.add(removeOp(r.definition()))

@@ -36,6 +36,7 @@ type indexer interface {
 // snapshot returns what has changed since the last one, as of the last group that has passed, and notes it as saved. Chunks are
 // encoded, and the index is written, without live.mu: an entry that is changed meanwhile is changed in a copy of its array.
 func (l *live) snapshot() *index.Checkpoint {
+	l.gatherSparse()
 	cp, frozen, keys := l.freeze()
 	for i := range frozen {
 		f := &frozen[i]
@@ -78,6 +79,7 @@ func (l *live) freeze() (*index.Checkpoint, []frozenChunk, map[uint32]uint64) {
 	for _, id := range l.goneQueues {
 		cp.RemoveQueues = append(cp.RemoveQueues, uint64(id))
 	}
+	l.freezePages(cp)
 	for key := range l.goneDefs {
 		cp.RemoveDefinitions = append(cp.RemoveDefinitions, key)
 	}
@@ -165,6 +167,10 @@ func (l *live) letGoOf(cp *index.Checkpoint) {
 	defer l.mu.Unlock()
 	for i := range cp.PutDefinitions {
 		put := &cp.PutDefinitions[i]
+		if queue, number, is := parsePageKey(put.Key); is {
+			l.letGoOfPage(queue, number)
+			continue
+		}
 		if d := l.defs.Get(put.Key); d != nil && !d.dirty() && !d.absent() && bytes.Equal(put.Value[definitionHead:], l.heldValue(d)) {
 			l.letGo(d)
 		}
@@ -267,14 +273,15 @@ func (l *live) restore(x indexer) error {
 		}
 	}
 	var wg sync.WaitGroup
+	var pages []foundPage
 	var defsErr error
-	wg.Go(func() { defsErr = l.restoreDefinitions(x) })
+	wg.Go(func() { pages, defsErr = l.restoreDefinitions(x) })
 	err := l.restoreQueues(x)
 	wg.Wait()
 	if err = errors.Join(err, defsErr); err != nil {
 		return err
 	}
-	return l.markDefined()
+	return errors.Join(l.markDefined(), l.restorePages(pages))
 }
 
 func (l *live) restoreQueues(x indexer) error {
@@ -309,16 +316,21 @@ func (l *live) restoreChunks(x indexer) error {
 	return nil
 }
 
-func (l *live) restoreDefinitions(x indexer) error {
+// restoreDefinitions returns the pages that it has met: they need their queues.
+func (l *live) restoreDefinitions(x indexer) (pages []foundPage, err error) {
 	for v, err := range x.Definitions() {
 		if err != nil {
-			return err
+			return nil, err
+		}
+		if queue, number, is := parsePageKey(v.Key); is {
+			pages = append(pages, foundPage{queue, number, v.Value})
+			continue
 		}
 		r := stateReader{b: v.Value}
 		r.format()
 		segment, ok := l.segments.byID[journal.SegmentOfKey(r.uint64())]
 		if r.bad || !ok {
-			return errState
+			return nil, errState
 		}
 		d := l.defs.Add(v.Key)
 		d.queue, d.order, d.segment, d.Flags = core.QueueID(v.Queue), v.Order, segment, defIndexed
@@ -326,7 +338,7 @@ func (l *live) restoreDefinitions(x indexer) error {
 		l.segments.at(segment).defBytes += d.cost()
 		l.order = max(l.order, v.Order)
 	}
-	return nil
+	return pages, nil
 }
 
 // markDefined tells the queues which definitions there are.

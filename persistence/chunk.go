@@ -36,6 +36,7 @@ type chunk struct {
 	used    bool   // since it was last looked at by evict
 	shared  bool   // a snapshot reads entries, as far as they went then, without live.mu
 	turn    uint32 // how often it was read from the index
+	pages   *pages // of a keyed queue
 }
 
 // part is what lives of one segment in a chunk.

@@ -275,6 +275,9 @@ func (c *committer) applyOp(l *live, o *op, p placed, at, base uint32) {
 		e := entry{segment: at, offset: base + uint32(p.off), length: uint32(p.length), size: uint32(len(o.msg.Body))}
 		for _, pair := range c.pairs[p.from:p.to] {
 			l.publish(pair, e)
+			if pair.Queue.Keyed() {
+				setKey(l, pair, o.msg.Key, o.msg.Expires)
+			}
 		}
 		o.msg.MarkStored()
 	case opSettle:

@@ -54,8 +54,10 @@ type state struct {
 }
 
 type held struct {
-	body  string
-	marks uint32
+	body    string
+	marks   uint32
+	key     string
+	expires int64
 }
 
 func newState() *state {
@@ -87,7 +89,7 @@ func (s *state) apply(ops []core.Op) {
 		case core.OpPublish:
 			for _, p := range append([]core.Pair{{Queue: o.Queue, Seq: o.Seq}}, o.More...) {
 				if q := s.queues[p.Queue]; q != nil {
-					q[p.Seq] = held{body: string(o.Msg.Body)}
+					q[p.Seq] = held{body: string(o.Msg.Body), key: o.Msg.Key, expires: o.Msg.Expires}
 					s.next[p.Queue] = max(s.next[p.Queue], p.Seq+1)
 				}
 			}
@@ -171,6 +173,9 @@ func (s *state) difference(st *Store) (string, error) {
 				return fmt.Sprintf("queue %x place %d: delivered %d, want %d", d.Queue, e.Seq, e.Delivered, n), nil
 			}
 		}
+		if diff, err := s.keysDiffer(st, d.Queue); diff != "" || err != nil {
+			return diff, err
+		}
 		least, most := max(s.said[d.Queue], 1), max(s.next[d.Queue], 1)
 		for seq := range want {
 			least = max(least, seq+1)
@@ -181,6 +186,29 @@ func (s *state) difference(st *Store) (string, error) {
 	}
 	if len(defs) > 0 {
 		return fmt.Sprintf("definitions are missing: %v", defs), nil
+	}
+	return "", nil
+}
+
+// keysDiffer is difference for the keys of a keyed queue.
+func (s *state) keysDiffer(st *Store, queue core.QueueID) (string, error) {
+	if !queue.Keyed() {
+		return "", nil
+	}
+	var want, got []core.KeyedPlace
+	for _, seq := range slices.Sorted(maps.Keys(s.queues[queue])) {
+		if h := s.queues[queue][seq]; len(h.key) <= core.MaxKey {
+			want = append(want, core.KeyedPlace{Seq: seq, Key: h.key, Expires: h.expires})
+		}
+	}
+	for p, err := range st.Keys(backgroundContext(), queue) {
+		if err != nil {
+			return "", err
+		}
+		got = append(got, p)
+	}
+	if !slices.Equal(got, want) {
+		return fmt.Sprintf("queue %x has keys %v, want %v", queue, got, want), nil
 	}
 	return "", nil
 }
@@ -467,7 +495,10 @@ func (r *crashRun) unit(model *state) []core.Op {
 	if len(queues) == 0 || r.rng.IntN(20) == 0 {
 		r.nextID++
 		id := core.QueueID(r.epoch<<32 | r.nextID)
-		return []core.Op{{Kind: core.OpDefine, Key: fmt.Sprintf("q%d-%d", r.epoch, r.nextID), Queue: id, Value: []byte("queue")}}
+		if r.nextID%2 == 0 {
+			id = core.KeyedID(id)
+		}
+		return []core.Op{{Kind: core.OpDefine, Key: queueKey(id), Queue: id, Value: []byte("queue")}}
 	}
 	q := queues[r.rng.IntN(len(queues))]
 	var ops []core.Op
@@ -489,7 +520,7 @@ func (r *crashRun) unit(model *state) []core.Op {
 		case n == 22 && r.rng.IntN(3) == 0:
 			ops = append(ops, core.Op{Kind: core.OpRemove, Key: fmt.Sprintf("k%d", r.rng.IntN(4))})
 		case n == 23 && r.rng.IntN(4) == 0:
-			return append(ops, core.Op{Kind: core.OpRemove, Key: fmt.Sprintf("q%d-%d", q>>32, q&0xffffffff), Queue: q})
+			return append(ops, core.Op{Kind: core.OpRemove, Key: queueKey(q), Queue: q})
 		default:
 			ops = append(ops, core.Op{Kind: core.OpNone})
 		}
@@ -503,7 +534,10 @@ func (r *crashRun) publish(q core.QueueID, queues []core.QueueID) core.Op {
 	for i := range body {
 		body[i] = byte(r.messages + i)
 	}
-	o := core.Op{Kind: core.OpPublish, Queue: q, Seq: r.place(q), Msg: &core.Message{Body: body, Key: "k", Persistent: true}}
+	o := core.Op{Kind: core.OpPublish, Queue: q, Seq: r.place(q), Msg: &core.Message{Body: body, Key: fmt.Sprintf("key.%d", r.messages), Persistent: true}}
+	if r.messages%7 == 0 {
+		o.Msg.Expires = 1 << 50
+	}
 	if other := queues[r.rng.IntN(len(queues))]; other != q && r.rng.IntN(3) == 0 {
 		o.More = []core.Pair{{Queue: other, Seq: r.place(other)}}
 	}

@@ -30,8 +30,10 @@ type live struct {
 	// What differs from the last snapshot: all that is dirty, and some that was removed since.
 	changedQueues []*queue
 	changedDefs   []*definition
-	goneDefs      map[string]struct{} // in the index, not alive any more
+	changedPages  []pageAt
+	goneDefs      map[string]struct{} // in the index, not alive any more; keys of pages, too
 	goneQueues    []core.QueueID
+	sparsePages   []pageAt // to be written again without what is over
 
 	inMemory []inMemory // chunks whose entries are in memory
 	resident int        // how many may stay there
@@ -168,9 +170,13 @@ func (l *live) publish(p core.Pair, e entry) {
 	c := l.chunkOf(q, uint64(p.Seq)/chunkPlaces)
 	place := int(p.Seq % chunkPlaces)
 	if c.get(place) != nil {
-		l.end(q, c, place, e.segment)
+		l.take(q, c, place, e.segment)
 	}
 	c.put(place, e)
+	if c.pages != nil {
+		i, bit := split(place)
+		c.pages[i].alive |= bit
+	}
 	l.touch(q, c)
 	q.count++
 	q.bytes += int64(e.size)
@@ -189,8 +195,16 @@ func (l *live) reach(q *queue, next core.Seq, segment uint32) {
 	}
 }
 
-// end takes an entry out, because of a record in segment by. The chunk stays, also when it is empty.
+// end ends an entry, because of a record in segment by. The chunk stays, also when it is empty.
 func (l *live) end(q *queue, c *chunk, place int, by uint32) {
+	l.take(q, c, place, by)
+	if c.pages != nil {
+		l.unname(q, c, place)
+	}
+}
+
+// take takes an entry out of its chunk.
+func (l *live) take(q *queue, c *chunk, place int, by uint32) {
 	e := c.get(place)
 	l.uncount(q, part{segment: e.segment, entries: 1, bytes: int64(e.length), size: int64(e.size)}, by)
 	c.drop(place)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -123,6 +124,9 @@ func (r *modelRun) declare(t *rapid.T) {
 	}
 	r.queues++
 	id := core.QueueID(r.epoch<<32 | r.queues)
+	if rapid.Bool().Draw(t, "keyed") {
+		id = core.KeyedID(id)
+	}
 	r.commit(t, core.Op{Kind: core.OpDefine, Key: queueKey(id), Queue: id, Value: []byte("queue")})
 }
 
@@ -161,7 +165,14 @@ func (r *modelRun) place(t *rapid.T, q core.QueueID) core.Seq {
 func (r *modelRun) message(t *rapid.T, q core.QueueID) core.Op {
 	seq := r.place(t, q)
 	body := fmt.Appendf(nil, "%d/%d%*s", q, seq, rapid.SampledFrom([]int{1, 1, 50, 900}).Draw(t, "size"), "")
-	return core.Op{Kind: core.OpPublish, Queue: q, Seq: seq, Msg: &core.Message{Body: body, Key: "k", Persistent: true}}
+	m := &core.Message{Body: body, Key: fmt.Sprintf("key.%d", seq), Persistent: true}
+	switch rapid.IntRange(0, 9).Draw(t, "kind") {
+	case 0:
+		m.Key = strings.Repeat("long", 1+core.MaxKey/4)
+	case 1:
+		m.Expires = 1 << 50
+	}
+	return core.Op{Kind: core.OpPublish, Queue: q, Seq: seq, Msg: m}
 }
 
 func (r *modelRun) publish(t *rapid.T) {

@@ -114,6 +114,12 @@ func (l *live) load(q *queue, c *chunk, b []byte) error {
 	for _, p := range c.parts {
 		c.count += int(p.entries)
 	}
+	if q.id.Keyed() {
+		c.pages = new(pages)
+		if err := l.markAlive(c, b); err != nil {
+			return err
+		}
+	}
 	if c.count > shortChunk {
 		return nil
 	}
@@ -197,7 +203,7 @@ func (l *live) evict() {
 		entries := c.entries
 		if !c.used && c.dirty == 0 && c.indexed && !m.q.atEnd(c) {
 			l.unlist(c)
-			*c = chunk{number: c.number, count: c.count, parts: c.summed(), indexed: true, absent: true, turn: c.turn}
+			*c = chunk{number: c.number, count: c.count, parts: c.summed(), indexed: true, absent: true, turn: c.turn, pages: c.pages}
 			l.keep(entries)
 		}
 		c.used = false
@@ -218,6 +224,9 @@ func (l *live) chunkOf(q *queue, number uint64) *chunk {
 		return q.chunks[i]
 	}
 	c := &chunk{number: number, entries: l.array(q.filled)}
+	if q.id.Keyed() {
+		c.pages = new(pages)
+	}
 	if g := slices.Index(q.gone, number); g >= 0 {
 		q.gone = slices.Delete(q.gone, g, g+1)
 		c.indexed = true
@@ -360,4 +369,5 @@ func (l *live) endWithin(q *queue, c *chunk, r core.Range, by uint32) {
 	}
 	clear(c.alive)
 	c.count, c.absent = 0, false
+	l.dropPages(q, c)
 }

@@ -35,12 +35,18 @@ func (l *live) applyRecord(r *journal.Record, at uint32, fileOff int64) {
 		e := entry{segment: at, offset: uint32(fileOff + int64(r.Off)), length: uint32(r.Len), size: uint32(r.Size)}
 		for _, p := range r.Pairs {
 			l.publish(p, e)
+			if p.Queue.Keyed() {
+				setKey(l, p, r.RoutingKey(), r.Expires())
+			}
 		}
 	case journal.KindCarry:
 		e := entry{segment: at, offset: uint32(fileOff + int64(r.Off)), length: uint32(r.Len), size: uint32(r.Size)}
 		for i, p := range r.Pairs {
 			e.delivered = r.Counts[i]
 			l.publish(p, e)
+			if p.Queue.Keyed() {
+				setKey(l, p, r.RoutingKey(), r.Expires())
+			}
 		}
 	case journal.KindSettle:
 		l.settle(r.Queue, r.Ranges, at)

@@ -122,6 +122,28 @@ func (s *Store) Recover(ctx context.Context) iter.Seq2[core.Definition, error] {
 	}
 }
 
+// Keys implements core.Store. What it has yielded leaves memory as what Recover has does.
+func (s *Store) Keys(ctx context.Context, queue core.QueueID) iter.Seq2[core.KeyedPlace, error] {
+	return func(yield func(core.KeyedPlace, error) bool) {
+		list := make([]core.KeyedPlace, 0, chunkPlaces)
+		for next, more := uint64(0), true; more; more = next != 0 {
+			err := context.Cause(ctx)
+			if err == nil {
+				list, next, err = s.live.keysFrom(list[:0], queue, next, !s.activated.Load() && s.waiting == nil)
+			}
+			if err != nil {
+				yield(core.KeyedPlace{}, fmt.Errorf("recover store %s: %w", s.opt.Dir, err))
+				return
+			}
+			for i := range list {
+				if !yield(list[i], nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // ordered is a definition and where it is in the order of Recover. It is good until the next checkpoint, which may move definitions: the
 // first comes when the store was activated, and what is recovered has been acted on.
 type ordered struct {

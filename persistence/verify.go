@@ -409,6 +409,9 @@ func compareQueues(want, got *live, differs func(held string, err error)) (n int
 			}
 			return true
 		})
+		if err := compareKeys(want, got, id); err != nil {
+			say(id, err)
+		}
 	}
 	for id := range got.queues {
 		if want.queues[id] == nil {
@@ -416,6 +419,19 @@ func compareQueues(want, got *live, differs func(held string, err error)) (n int
 		}
 	}
 	return n
+}
+
+// compareKeys compares what is known of the routing keys of what lives in a keyed queue.
+func compareKeys(want, got *live, id core.QueueID) error {
+	a, err := want.keysOfQueue(id)
+	if err != nil {
+		return err
+	}
+	b, err := got.keysOfQueue(id)
+	if err == nil && !slices.Equal(a, b) {
+		err = errors.New("the index has other keys of its messages")
+	}
+	return err
 }
 
 func comparePlace(want, got *live, w *entry, have *queue, seq core.Seq) error {

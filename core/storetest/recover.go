@@ -1,7 +1,11 @@
 package storetest
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/batonmq/baton/core"
 )
@@ -157,4 +161,64 @@ func thousandsOfQueues(k *kit) {
 			k.bodies(how, ids[i], fmt.Sprint("1:body ", i))
 		}
 	})
+}
+
+func keyedQueueTellsItsKeys(k *kit) {
+	const n = 3000
+	id, plain := core.KeyedID(k.newID()), k.queue("plain")
+	k.pass(define("keyed", "", id))
+	want := make(map[core.Seq]core.KeyedPlace)
+	for from := core.Seq(1); from < n; from += 100 {
+		var ops []core.Op
+		for seq := from; seq < from+100; seq++ {
+			op := publish(id, seq, "body", core.Pair{Queue: plain, Seq: seq})
+			want[seq] = core.KeyedPlace{Seq: seq, Key: fmt.Sprint("key/", seq)}
+			switch {
+			case seq%50 == 0:
+				want[seq] = core.KeyedPlace{Seq: seq, Key: want[seq].Key, Expires: 1 << 50}
+			case seq == 77:
+				want[seq] = core.KeyedPlace{Seq: seq}
+			case seq == 78:
+				want[seq] = core.KeyedPlace{Seq: seq, Key: strings.Repeat("k", core.MaxKey)}
+			}
+			op.Msg.Key, op.Msg.Expires = want[seq].Key, want[seq].Expires
+			if seq == 79 {
+				op.Msg.Key += strings.Repeat("k", core.MaxKey)
+				delete(want, seq)
+			}
+			ops = append(ops, op)
+		}
+		k.pass(ops...)
+	}
+	check := func(how string) {
+		k.Helper()
+		var got []core.KeyedPlace
+		for p, err := range k.s.Keys(k.Context(), id) {
+			if err != nil {
+				k.Fatalf("%s: %v", how, err)
+			}
+			got = append(got, p)
+		}
+		if len(got) != len(want) || !slices.IsSortedFunc(got, func(a, b core.KeyedPlace) int { return cmp.Compare(a.Seq, b.Seq) }) {
+			k.Fatalf("%s, %d keys came, want %d in the order of their places", how, len(got), len(want))
+		}
+		for _, p := range got {
+			if want[p.Seq] != p {
+				k.Fatalf("%s, place %d is %+v, want %+v", how, p.Seq, p, want[p.Seq])
+			}
+		}
+	}
+	settled := func(first, last core.Seq) {
+		k.pass(settle(id, core.Range{First: first, Last: last}))
+		maps.DeleteFunc(want, func(seq core.Seq, _ core.KeyedPlace) bool { return first <= seq && seq <= last })
+	}
+	k.bothEnds(check)
+	for seq := core.Seq(1); seq < 1000; seq += 2 {
+		settled(seq, seq)
+	}
+	settled(1500, 2600)
+	k.bothEnds(check)
+	k.pass(remove("keyed", id))
+	clear(want)
+	k.bothEnds(check)
 }

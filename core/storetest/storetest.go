@@ -46,6 +46,7 @@ func cases() []testCase {
 		{"PlacesAreNeverUsedTwice", placesAreNeverUsedTwice},
 		{"RecoverMayBeLeftEarly", recoverMayBeLeftEarly},
 		{"ThousandsOfQueues", thousandsOfQueues},
+		{"KeyedQueueTellsItsKeys", keyedQueueTellsItsKeys},
 		// Commit
 		{"CompletionsInTheOrderOfCommits", completionsInOrder},
 		{"CompletionsInOrderAcrossGoroutines", completionsAcrossGoroutines},

@@ -124,6 +124,12 @@ func (r *Record) Message() *core.Message {
 	return m
 }
 
+// RoutingKey is the routing key of the message of a publish or carry record.
+func (r *Record) RoutingKey() []byte { return r.publish.key }
+
+// Expires is when the message of a publish or carry record expires, as core.Message.Expires.
+func (r *Record) Expires() int64 { return r.publish.expires }
+
 // appendHeader opens a record; finish closes it. Its checksums are put in by SealGroup.
 func appendHeader(b []byte, kind Kind, flags, priority uint8) []byte {
 	return append(b, 0, 0, 0, 0, 0, 0, 0, 0, byte(kind), flags, priority, 0)

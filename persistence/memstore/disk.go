@@ -222,6 +222,23 @@ func (d *Disk) load(id core.QueueID, r core.Range, maxEntries, maxBytes int) []c
 	return out
 }
 
+// keys returns the keys of the messages of a queue, but for long ones.
+func (d *Disk) keys(id core.QueueID) (list []core.KeyedPlace) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	q := d.queues[id]
+	if q == nil {
+		return nil
+	}
+	q.each(core.Range{Last: ^core.Seq(0)}, func(e *entry) bool {
+		if len(e.msg.Key) <= core.MaxKey {
+			list = append(list, core.KeyedPlace{Seq: e.seq, Key: e.msg.Key, Expires: e.msg.Expires})
+		}
+		return true
+	})
+	return list
+}
+
 // reread is m as a store would read it back.
 func reread(m *core.Message) *core.Message {
 	r := &core.Message{

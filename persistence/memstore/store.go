@@ -112,6 +112,17 @@ func (s *Store) Recover(ctx context.Context) iter.Seq2[core.Definition, error] {
 	}
 }
 
+// Keys implements core.Store.
+func (s *Store) Keys(_ context.Context, queue core.QueueID) iter.Seq2[core.KeyedPlace, error] {
+	return func(yield func(core.KeyedPlace, error) bool) {
+		for _, p := range s.disk.keys(queue) {
+			if !yield(p, nil) {
+				return
+			}
+		}
+	}
+}
+
 // Commit implements core.Store.
 func (s *Store) Commit(ops []core.Op) {
 	u := unit{ops: slices.Clone(ops)}
