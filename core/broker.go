@@ -24,7 +24,9 @@ type Broker struct {
 	churn         churn
 	duplicates    atomic.Uint64 // messages that an exchange or a queue passed over
 	dropped       atomic.Uint64 // messages that nobody keeps, for subscribers that were away or slow
-	past          pastStats     // of queues that are gone
+	stirs         stirs
+	consumers     atomic.Int64 // of all queues
+	subscriptions atomic.Int64 // of all subscribers, their parts in shares included
 	loads         todo[*Queue]
 	shows         shows
 	deaths        todo[*Queue] // with dead letters
@@ -68,6 +70,7 @@ func Open(ctx context.Context, store Store, opt Options) (*Broker, error) {
 		return nil, err
 	}
 	b := &Broker{opt: opt, store: store, draining: make(chan struct{}), failed: make(chan struct{})}
+	b.stirs.turn.Store(firstTurn)
 	b.waiting = settingsOf(governArgs(nil, b.opt.Waiting.terms()))
 	b.vhosts.Store(&pmap[*VHost]{})
 	b.global.Store(&parameters{})

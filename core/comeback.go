@@ -140,6 +140,7 @@ func (q *Queue) rise() {
 
 // awake puts one message that rests back to its place.
 func (q *Queue) awake(e *rested) {
+	q.stir()
 	q.stats.Resting--
 	q.ready(1, int64(e.entry.size))
 	e.lane.returned.push(e.entry)

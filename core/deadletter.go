@@ -210,6 +210,7 @@ func (q *Queue) buried(batch []dead) {
 		q.say()
 		return
 	}
+	q.stir()
 	q.stats.Settled += uint64(len(batch))
 	q.stats.Discarded += uint64(len(batch))
 	if q.dying.listed = q.dying.list.len() > 0; q.dying.listed {

@@ -16,3 +16,17 @@ func (l *Link) ReservedForTest() int {
 	defer l.sub.mu.Unlock()
 	return len(l.sub.reserved) + len(l.sub.carried)
 }
+
+// SumForTest walks all queues and adds up what Stats keeps sums of; the counters are without those of queues that are gone.
+func (b *Broker) SumForTest() (sum QueueStats, consumers, subscriptions int) {
+	for q := range b.allQueues() {
+		q.mu.Lock()
+		sum.add(q.stats)
+		consumers += len(q.consumers)
+		if q.subscriber != nil {
+			subscriptions += q.subscriber.table.Load().n + len(q.subscriber.members())
+		}
+		q.mu.Unlock()
+	}
+	return sum, consumers, subscriptions
+}

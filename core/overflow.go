@@ -54,6 +54,7 @@ func (q *Queue) admits(m *Message, stays bool) error {
 		q.account(entryCost + m.held())
 		q.die(nil, entry{msg: m, size: uint32(len(m.Body))}, maxlen)
 	}
+	q.stir()
 	q.stats.Overflowed++
 	object := q.vhost.queueName(q.spec.Name)
 	return &Error{Kind: Overflow, Op: "publish", Name: object, Text: object + " is full"}

@@ -57,7 +57,8 @@ type Queue struct {
 	resting   *resting      // messages that came back and are not ready yet; nil: there never were any
 	dying     *dying        // messages that are dead and have not gone on; nil: there never were any
 	shorter   chan struct{} // closed when the queue is shorter than its share again; nil: nobody waits for that
-	stats     QueueStats
+	stats     QueueStats    // they change behind stir
+	stirred   stirred
 	ops       []Op // scratch for one commit
 }
 
@@ -67,8 +68,8 @@ func (q *Queue) push(m *Message, durable, hidden bool) place {
 	if durable && l.id == 0 {
 		q.define(l)
 	}
-	q.stats.Published++
 	q.ready(1, int64(len(m.Body)))
+	q.stats.Published++
 	q.account(entryCost + m.held())
 	return place{lane: l, seq: l.push(m, durable, hidden)}
 }
@@ -90,6 +91,7 @@ func (q *Queue) isSubscribers() bool {
 
 // ready adds to what waits.
 func (q *Queue) ready(n int, bytes int64) {
+	q.stir()
 	q.stats.Ready += n
 	q.stats.ReadyBytes += bytes
 	if q.shorter != nil && n < 0 {
@@ -167,6 +169,7 @@ func (q *Queue) handOut(c *Consumer, noAck bool) Delivery {
 
 // forget ends d's entry; its record ends with the next commitRanges.
 func (q *Queue) forget(d *Delivery) {
+	q.stir()
 	q.stats.Unsettled--
 	q.stats.Settled++
 	if d.durable {
@@ -185,6 +188,7 @@ func (q *Queue) giveBack(d *Delivery, tried bool) {
 
 // takeBack makes an entry of a delivery again.
 func (q *Queue) takeBack(d *Delivery, tried bool) entry {
+	q.stir()
 	q.stats.Unsettled--
 	e := entry{seq: d.Seq, msg: d.Message, size: uint32(d.bodySize()), delivered: tries(d.Delivered), durable: d.durable}
 	if tried {
@@ -277,6 +281,7 @@ func (q *Queue) settleDeleted(ds []Delivery) {
 
 // reject makes d's entry a dead letter.
 func (q *Queue) reject(d *Delivery, why reason) {
+	q.stir()
 	q.stats.Unsettled--
 	if d.durable { // what is out does not count
 		q.account(entryCost)
@@ -412,6 +417,7 @@ func (q *Queue) end(ifUnused, ifEmpty bool) (messages int, err error) {
 		c.tell("consumer.deleted")
 		c.spec.Receiver.Cancelled(c)
 	}
+	q.vhost.broker.consumers.Add(int64(-len(q.consumers)))
 	q.consumers, q.listed, q.active = nil, nil, nil
 	for l := range q.lanes {
 		q.release(l)
@@ -429,9 +435,9 @@ func (q *Queue) end(ifUnused, ifEmpty bool) (messages int, err error) {
 		q.vhost.broker.expiries.cancel(&q.lease.alarm)
 	}
 	q.say()
-	q.vhost.broker.past.add(q.stats)
 	q.vhost.broker.churn.deleted.Add(1)
-	q.stats = QueueStats{}
+	q.stir()
+	q.stats.Ready, q.stats.ReadyBytes, q.stats.Unsettled, q.stats.Resting = 0, 0, 0, 0
 	if q.shorter != nil {
 		q.tellShorter()
 	}

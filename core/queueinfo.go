@@ -71,13 +71,6 @@ func (q *Queue) IsSubscribers() bool { return q.isSubscribers() }
 // VHost is the name of the vhost that the queue is in.
 func (q *Queue) VHost() string { return q.vhost.name }
 
-// Counts returns what is counted of the queue: less than Info, for those who look often.
-func (q *Queue) Counts() QueueStats {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.stats
-}
-
 // Info describes the queue. false: it is gone.
 func (q *Queue) Info() (info QueueInfo, ok bool) {
 	info = QueueInfo{

@@ -1,9 +1,6 @@
 package core
 
-import (
-	"sync"
-	"sync/atomic"
-)
+import "sync/atomic"
 
 // churn counts queues that come and go. A queue of before the start was not created since.
 type churn struct {
@@ -53,6 +50,7 @@ func (q *Queue) got(noAck bool) {
 func (q *Queue) gotNothing() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.stir()
 	q.stats.GotNothing++
 }
 
@@ -74,21 +72,21 @@ func (s *QueueStats) add(o QueueStats) {
 	s.GotNothing += o.GotNothing
 }
 
-// pastStats sums the counters of queues that are gone. Its lock is a leaf.
-type pastStats struct {
-	mu  sync.Mutex
-	sum QueueStats
-}
-
-func (p *pastStats) add(s QueueStats) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s.Ready, s.ReadyBytes, s.Unsettled, s.Resting = 0, 0, 0, 0
-	p.sum.add(s)
-}
-
-func (p *pastStats) get() QueueStats {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.sum
+// take subtracts.
+func (s *QueueStats) take(o QueueStats) {
+	s.Ready -= o.Ready
+	s.ReadyBytes -= o.ReadyBytes
+	s.Unsettled -= o.Unsettled
+	s.Resting -= o.Resting
+	s.Published -= o.Published
+	s.Delivered -= o.Delivered
+	s.Redone -= o.Redone
+	s.Settled -= o.Settled
+	s.Expired -= o.Expired
+	s.Overflowed -= o.Overflowed
+	s.Discarded -= o.Discarded
+	s.DeliveredAuto -= o.DeliveredAuto
+	s.Got -= o.Got
+	s.GotAuto -= o.GotAuto
+	s.GotNothing -= o.GotNothing
 }

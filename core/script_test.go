@@ -30,6 +30,7 @@ func TestScripts(t *testing.T) {
 			datadriven.RunTest(t, path, func(_ *testing.T, d *datadriven.TestData) string {
 				s.run(d)
 				synctest.Wait() // what the loader brings belongs to the directive that needed it
+				s.checkSums(d.Cmd)
 				out := s.take()
 				if d.Cmd == "commit" {
 					out = promisesFirst(out)
@@ -64,6 +65,7 @@ type script struct {
 	epoch    uint32
 	sessions map[string]*peer
 	tag      uint64
+	commands int
 }
 
 // peer is a session with what a front-end would keep for it.

@@ -20,7 +20,7 @@ type SessionOptions struct {
 	// A session with Info or End is a connection's: it is listed, and counts for the limits of its user and its vhost. Both are called
 	// by any goroutine, return at once and do not call the engine.
 	Info    func(nameOnly bool) ConnectionInfo // describes the connection, or says no more than its name
-	Traffic func() Traffic                     // is what of it costs nothing to tell; nil: Info is asked
+	Traffic func() Traffic                     // is what of it costs nothing to tell, see Session.Moved; nil: Info is asked
 	End     func(reason error)                 // asks the connection to end
 
 	// Outgoing is a connection that this broker has opened, as a bridge does: maintenance is not about it.
@@ -71,9 +71,11 @@ type Session struct {
 	vhost  *VHost
 	opt    SessionOptions
 	listed listing
-	rights *rights // what was allowed and may be again; nil: nothing yet
-	rates  *rates  // nil: no limits
-	stall  stall   // consumers that wait for room in the outbox
+	moved  atomic.Int64 // the turn in which the session was on the list of stirs last
+	looked Traffic      // at the last Look at which it was; guarded by stirs.looking
+	rights *rights      // what was allowed and may be again; nil: nothing yet
+	rates  *rates       // nil: no limits
+	stall  stall        // consumers that wait for room in the outbox
 
 	consumers map[*Consumer]struct{} // nil until there is one; may hold some that ended with their queue, until sweep
 	sweepAt   int

@@ -48,6 +48,7 @@ func (b *Broker) Attach(vhost string, opt SessionOptions) (*Session, error) {
 			return nil, err
 		}
 	}
+	s.Moved()
 	s.tell("connection.created")
 	return s, nil
 }
@@ -212,6 +213,14 @@ func (s *Session) Traffic() Traffic {
 	}
 	i := s.Info()
 	return Traffic{i.BytesIn, i.BytesOut}
+}
+
+// Over reports whether the session is closed.
+func (s *Session) Over() bool {
+	t := &s.broker.sessions
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return s.listed.over
 }
 
 // End asks the session's connection to end, and tells it why. It does not wait for that.

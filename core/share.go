@@ -181,6 +181,7 @@ func (sub *Subscriber) replaceMember(old, m *member) {
 	if m != nil {
 		next = append(next, m)
 	}
+	sub.vhost.broker.subscriptions.Add(int64(len(next) - len(sub.members())))
 	if len(next) == 0 {
 		sub.shares.Store(nil)
 		return

@@ -26,6 +26,7 @@ func (l *Link) share(m *member) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.consumers = append(q.consumers, x.consumer)
+	q.vhost.broker.consumers.Add(1)
 	q.list(x.consumer)
 	q.dispatch()
 }

@@ -327,6 +327,7 @@ func (l *Link) startOwn(q *Queue) {
 	l.started.Store(true)
 	l.sub.releaseAgain(l)
 	q.consumers = append(q.consumers, l.consumer)
+	q.vhost.broker.consumers.Add(1)
 	q.list(l.consumer)
 	q.dispatch()
 }

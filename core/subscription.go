@@ -165,12 +165,16 @@ func (l *Link) Unsubscribe(ctx context.Context, filters []Filter) (existed []boo
 func (sub *Subscriber) subscribe(spec SubscriptionSpec) {
 	old, b := sub.table.Load().find(spec.Key), sub.newSubscription(spec)
 	b.source.replace(old, b)
+	if old == nil {
+		sub.vhost.broker.subscriptions.Add(1)
+	}
 	sub.table.Store(sub.table.Load().replace(old, b))
 }
 
 // unsubscribe ends one subscription and returns what is to be recorded. vhost.mu is held.
 func (sub *Subscriber) unsubscribe(old *binding) (ops []Op) {
 	old.source.replace(old, nil)
+	sub.vhost.broker.subscriptions.Add(-1)
 	sub.table.Store(sub.table.Load().replace(old, nil))
 	sub.replays.cancel(old.key)
 	if sub.durable {
@@ -192,6 +196,7 @@ func (sub *Subscriber) newSubscription(spec SubscriptionSpec) *binding {
 // The edge that it returns is to be added to the exchange's.
 func (sub *Subscriber) resubscribe(spec SubscriptionSpec) *binding {
 	b := sub.newSubscription(spec)
+	sub.vhost.broker.subscriptions.Add(1)
 	if sub.table.Load() == noSubscriptions {
 		sub.table.Store(new(subscriptionTable))
 	}
@@ -217,6 +222,7 @@ func (sub *Subscriber) unsubscribeAll() (ops []Op) {
 		return true
 	})
 	x.table.Store(&table)
+	sub.vhost.broker.subscriptions.Add(int64(-sub.table.Load().n))
 	sub.table.Store(noSubscriptions)
 	return ops
 }

@@ -40,6 +40,7 @@ func (q *Queue) admit(op string, c *Consumer) error {
 		return &Error{Kind: Refused, Op: op, Name: object, Text: object + " in exclusive use"}
 	}
 	q.consumers = append(q.consumers, c)
+	q.vhost.broker.consumers.Add(1)
 	q.noteUse()
 	q.exclusive = c.spec.Exclusive
 	switch {
@@ -129,6 +130,7 @@ func (q *Queue) drop(c *Consumer) (last bool) {
 	c.tell("consumer.deleted")
 	q.unlistConsumer(c)
 	if i := slices.Index(q.consumers, c); i >= 0 {
+		q.vhost.broker.consumers.Add(-1)
 		q.consumers = slices.Delete(q.consumers, i, i+1) // a queue must not keep the connection of a consumer that has gone
 	}
 	if len(q.consumers) == 0 {

@@ -101,6 +101,7 @@ func (v *VHost) addExchange(x *Exchange) {
 func (v *VHost) addQueue(q *Queue) {
 	q.govern()
 	v.broker.churn.created.Add(1)
+	v.broker.stirs.begin(q)
 	next := v.queues.Load().with(q.spec.Name, q)
 	v.queues.Store(&next)
 }

@@ -36,9 +36,10 @@ type conn struct {
 	channelMax uint16
 
 	session      *core.Session
-	rights       *auth.Renewable // what the session may do; nil: everything
-	expiry       *time.Timer     // of the credentials; nil: they do not expire
-	impersonator bool            // may publish in others' names
+	moves        atomic.Pointer[core.Session] // session, once it has been attached: for the write side
+	rights       *auth.Renewable              // what the session may do; nil: everything
+	expiry       *time.Timer                  // of the credentials; nil: they do not expire
+	impersonator bool                         // may publish in others' names
 
 	channelsMu    sync.Mutex // the reader holds it to change channels, others to read them
 	channels      map[uint16]*channel
@@ -155,6 +156,7 @@ func (c *conn) fill(least int) error {
 		}
 		c.count.bytesRead.Add(uint64(len(c.in.Buffered()) - before))
 		c.count.reads.Add(1)
+		c.moved()
 	}
 }
 
@@ -292,6 +294,16 @@ func (c *conn) Preflush(b *outbox.Buffer) {
 
 // Room implements outbox.Owner.
 func (c *conn) Room() { c.session.Resume() }
+
+// Wrote implements outbox.Owner.
+func (c *conn) Wrote(int) { c.moved() }
+
+// moved notes that the connection's traffic has changed.
+func (c *conn) moved() {
+	if s := c.moves.Load(); s != nil {
+		s.Moved()
+	}
+}
 
 // WriteFailed implements outbox.Owner.
 func (c *conn) WriteFailed(err error) { c.interrupt(err) }

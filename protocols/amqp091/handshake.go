@@ -171,6 +171,7 @@ func (c *conn) open(p auth.Principal) error {
 	if c.session, err = c.srv.opt.Broker.Attach(c.vhost, opt); err != nil {
 		return blame(m.ID(), err)
 	}
+	c.moves.Store(c.session)
 	c.logOpen()
 	return c.send(0, &wire.ConnectionOpenOK{})
 }

@@ -35,7 +35,7 @@ func (c *conn) Complete(tag uint64, err error) {
 		c.unacked.Add(-1) // before the client can know
 	}
 	if (t == wire.PUBACK || t == wire.PUBREC) && !reason.Failed() {
-		c.count.confirmed.Add(1)
+		c.counters().confirmed.Add(1)
 	}
 	if text := c.reasonOf(tag); text != "" {
 		c.sendExplained(t, id, reason, text)
@@ -65,7 +65,7 @@ func (c *conn) answered(f wire.Frame) error {
 	switch f.Type {
 	case wire.PUBACK:
 		if c.link.Ack(a.PacketID) { // for good, whatever its reason [MQTT-4.4.0-2] [MQTT-4.8.2-6]
-			c.count.acknowledged.Add(1)
+			c.counters().acknowledged.Add(1)
 		}
 	case wire.PUBREC:
 		return c.received(a)
@@ -89,7 +89,7 @@ func (c *conn) received(a wire.Ack) error {
 	case err != nil:
 		return err
 	case known:
-		c.count.acknowledged.Add(1)
+		c.counters().acknowledged.Add(1)
 	default:
 		c.sendAck(wire.PUBREL, a.PacketID, wire.PacketIDNotFound)
 	}

@@ -44,6 +44,7 @@ type conn struct {
 	explains  bool // answers may have reason strings
 	connected bool // CONNACK was sent, and it was not a refusal
 	outlives  bool // the session may outlive the connection
+	closed    bool // it is off the books; guarded by srv.mu
 
 	// Owned by the reader.
 	warned bool                // of publications that are not allowed
@@ -58,7 +59,10 @@ type conn struct {
 	expiry   *time.Timer // of the login; nil: none
 	blocked  atomic.Bool // the reader waits for alarms to end
 	told     bool        // DISCONNECT is in the outbox; owned by who appends to that
-	count    counters
+	lane     uint8       // where the server counts the connection's bytes
+	bytesIn  atomic.Uint64
+	count    atomic.Pointer[counters]     // nil until there is something to count; see counters
+	moves    atomic.Pointer[core.Session] // session, once it has been attached: for the write side
 
 	reasonsMu sync.Mutex
 	reasons   map[uint64]string // reason strings of answers to come, by their tags
@@ -84,6 +88,7 @@ func newConn(s *Server, nc net.Conn, over func()) *conn {
 		sendMax: handshakePacketSize,
 	}
 	c.out = outbox.New(nc, c, s.opt.Outbox)
+	c.lane = uint8(s.lastLane.Add(1) % lanes)
 	return c
 }
 
@@ -182,9 +187,23 @@ func (c *conn) fill(b []byte) error {
 	if err != nil {
 		return err
 	}
-	c.count.bytesRead.Add(uint64(len(c.in.Buffered()) - before))
+	c.arrived(len(c.in.Buffered()) - before)
 	c.alive.read = time.Since(c.srv.start)
 	return nil
+}
+
+// arrived counts bytes that were read.
+func (c *conn) arrived(n int) {
+	c.bytesIn.Add(uint64(n))
+	c.srv.bytes[c.lane].read.Add(uint64(n))
+	c.moved()
+}
+
+// moved notes that the connection's traffic has changed.
+func (c *conn) moved() {
+	if s := c.moves.Load(); s != nil {
+		s.Moved()
+	}
 }
 
 // arriving says how much of a packet is in memory that is not complete: all
@@ -201,7 +220,7 @@ func (c *conn) arriving(n int) {
 // as fast as its line allows is no less alive than one that has less to say,
 // and cannot put a PINGREQ in between.
 func (c *conn) heard(n int) {
-	c.count.bytesRead.Add(uint64(n))
+	c.arrived(n)
 	c.alive.heard.Store(int64(time.Since(c.srv.start)))
 }
 
@@ -298,6 +317,12 @@ func (c *conn) Preflush(*outbox.Buffer) {}
 
 // Room implements outbox.Owner.
 func (c *conn) Room() { c.session.Resume() }
+
+// Wrote implements outbox.Owner.
+func (c *conn) Wrote(n int) {
+	c.srv.bytes[c.lane].written.Add(uint64(n))
+	c.moved()
+}
 
 // WriteFailed implements outbox.Owner.
 func (c *conn) WriteFailed(err error) { c.interrupt(err) }

@@ -23,7 +23,7 @@ func (c *conn) Ready() bool { return c.out.Ready() }
 // Push implements core.SubscriberReceiver: a PUBLISH of QoS 0.
 func (c *conn) Push(m *core.Message, match *core.Match) {
 	if !c.deliver(m, 0, match, 0, false) {
-		c.count.tooLarge.Add(1)
+		c.counters().tooLarge.Add(1)
 	}
 }
 
@@ -34,7 +34,7 @@ func (c *conn) Send(m *core.Message, id uint16, match *core.Match, again bool) {
 	}
 	// [MQTT-3.1.2-25]: as if the client had it. The engine's locks are held, so
 	// somebody else has to say so.
-	c.count.tooLarge.Add(1)
+	c.counters().tooLarge.Add(1)
 	once := match.Level == core.ExactlyOnce
 	c.discard(func() {
 		if once {
@@ -99,9 +99,9 @@ func (c *conn) deliver(m *core.Message, id uint16, match *core.Match, qos uint8,
 	if !c.queue(&d, m.Body) {
 		return false
 	}
-	c.count.delivered[qos].Add(1)
+	c.counters().delivered[qos].Add(1)
 	if again {
-		c.count.redelivered.Add(1)
+		c.counters().redelivered.Add(1)
 	}
 	return true
 }

@@ -76,7 +76,7 @@ func (c *conn) goodbye(err error) {
 		c.tell(e)
 	case errors.Is(err, errHungUp):
 		c.log().Warn("connection refused", errAttr(err))
-	case errors.Is(err, io.EOF) && c.count.bytesRead.Load() == 0:
+	case errors.Is(err, io.EOF) && c.bytesIn.Load() == 0:
 		c.log().Debug("connection ended before a byte came") // as port checks do
 		polite = false
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):

@@ -24,16 +24,18 @@ func (c *conn) info(nameOnly bool) core.ConnectionInfo {
 		ClientProperties: field.Table{{Key: "client_id", Value: c.clientID}},
 		Timeout:          c.alive.interval,
 		ConnectedAt:      c.entry.Opened,
-		BytesIn:          c.count.bytesRead.Load(),
+		BytesIn:          c.bytesIn.Load(),
 		BytesOut:         c.out.Written(),
 		Pending:          c.out.Size(),
 	}
 	if c.blocked.Load() {
 		i.State = "blocked"
 	}
-	for qos := range c.count.received { // the packets that are counted: those with messages
-		i.PacketsIn += c.count.received[qos].Load()
-		i.PacketsOut += c.count.delivered[qos].Load()
+	if n := c.count.Load(); n != nil { // the packets that are counted: those with messages
+		for qos := range n.received {
+			i.PacketsIn += n.received[qos].Load()
+			i.PacketsOut += n.delivered[qos].Load()
+		}
 	}
 	i.PeerHost, i.PeerPort = listen.HostPort(c.nc.RemoteAddr())
 	i.Host, i.Port = listen.HostPort(c.nc.LocalAddr())
@@ -51,7 +53,7 @@ func (c *conn) info(nameOnly bool) core.ConnectionInfo {
 
 // traffic is what of info changes all the time.
 func (c *conn) traffic() core.Traffic {
-	return core.Traffic{BytesIn: c.count.bytesRead.Load(), BytesOut: c.out.Written()}
+	return core.Traffic{BytesIn: c.bytesIn.Load(), BytesOut: c.out.Written()}
 }
 
 // protocol names what the client speaks, as "MQTT 3-1-1".

@@ -103,7 +103,7 @@ func isRefusal(err error) bool {
 
 // loginRefused counts and delays a refusal. The reason is for the log alone.
 func (c *conn) loginRefused(ctx context.Context, code wire.ReasonCode, reason error) error {
-	c.count.loginsRefused.Add(1)
+	c.srv.refused.Add(1)
 	c.srv.opt.LoginFailed(c.nc.RemoteAddr())
 	delay := time.NewTimer(refusalDelay)
 	defer delay.Stop()
@@ -126,6 +126,7 @@ func (c *conn) attach(principal *auth.Principal) error {
 	}
 	var err error
 	c.session, err = c.srv.opt.Broker.Attach(c.vhost, opt)
+	c.moves.Store(c.session)
 	return noEntry(err)
 }
 

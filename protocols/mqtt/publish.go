@@ -153,7 +153,7 @@ func (c *conn) route(ctx context.Context, m *core.Message, p *wire.Publish) erro
 	if p.Properties.Has(wire.MessageExpiry) {
 		m.Expires = c.session.ExpiresAfter(bridge.Lifetime(p.Properties.Expiry))
 	}
-	c.count.received[p.QoS].Add(1)
+	c.counters().received[p.QoS].Add(1)
 	malformed := c.srv.checkFormat(p.Properties.PayloadFormat, m.Body)
 	if malformed == nil {
 		malformed = c.reserved(m.Key)
@@ -168,7 +168,7 @@ func (c *conn) route(ctx context.Context, m *core.Message, p *wire.Publish) erro
 		}
 		routed, err := c.session.Publish(m, nil, 0)
 		if routed == 0 {
-			c.count.unroutable.Add(1)
+			c.counters().unroutable.Add(1)
 		}
 		return c.refused(err, 0)
 	case 1:
@@ -193,7 +193,7 @@ func (c *conn) routeAtLeastOnce(m *core.Message, id uint16, malformed error) err
 	case err != nil:
 		return c.refused(err, puback)
 	case routed == 0:
-		c.count.unroutable.Add(1)
+		c.counters().unroutable.Add(1)
 		c.session.Confirm(c, answer(wire.PUBACK, id, wire.NoMatchingSubscribers))
 	}
 	return nil
@@ -274,7 +274,7 @@ func (c *conn) refused(err error, pending uint64) error {
 // connection, or where the settings want so, the message alone: then it is
 // answered as if it had been published [MQTT-3.1.1 3.3.5-2].
 func (c *conn) unauthorized(err error, pending uint64, keep bool) error {
-	c.count.unauthorized.Add(1)
+	c.counters().unauthorized.Add(1)
 	switch t, id, _ := parts(pending); {
 	case c.version == wire.V5 && pending != 0:
 		pending = c.explained(t, id, wire.NotAuthorized, err)

@@ -22,9 +22,13 @@ type Server struct {
 
 	conns    listen.Registry[*conn]
 	accepted atomic.Uint64 // logins
+	refused  atomic.Uint64 // likewise
+	lastLane atomic.Uint32
+	bytes    [lanes]lane
 
 	mu      sync.Mutex                  // also makes a connection move from conns to past in one step
 	past    Stats                       // the sums of connections that ended
+	talkers map[*conn]struct{}          // those that have counters; nil until there is one
 	sources map[context.Context]*source // those that can end
 }
 
@@ -125,7 +129,11 @@ func (s *Server) close(c *conn) {
 	if c.entry != nil {
 		s.mu.Lock()
 		s.conns.Remove(c.entry)
-		c.addTo(&s.past)
+		c.closed = true
+		if _, talked := s.talkers[c]; talked {
+			delete(s.talkers, c)
+			c.count.Load().addTo(&s.past)
+		}
 		s.mu.Unlock()
 	}
 	c.cancel(nil)
@@ -133,16 +141,22 @@ func (s *Server) close(c *conn) {
 	c.over()
 }
 
-// Stats returns the counters as they are now.
+// Stats returns the counters as they are now. It costs as much as there are
+// connections that have carried messages.
 func (s *Server) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sum, n := s.past, s.conns.Counts()
 	sum.Connections, sum.ConnectionsOpened, sum.ConnectionsClosed = n.Open, n.Opened, n.Closed
-	sum.LoginsAccepted = s.accepted.Load()
-	for r := range s.conns.All() {
-		r.Conn.addTo(&sum)
-		if r.Conn.hasPublished() {
+	sum.LoginsAccepted, sum.LoginsRefused = s.accepted.Load(), s.refused.Load()
+	for i := range s.bytes {
+		sum.BytesRead += s.bytes[i].read.Load()
+		sum.BytesWritten += s.bytes[i].written.Load()
+	}
+	for c := range s.talkers {
+		n := c.count.Load()
+		n.addTo(&sum)
+		if n.hasPublished() {
 			sum.Publishers++
 		}
 	}

@@ -42,6 +42,10 @@ type Owner interface {
 	// nothing is written.
 	Room()
 
+	// Wrote tells that n bytes were written. It is called by the writer with no lock
+	// held, for each write, and must not block.
+	Wrote(n int)
+
 	// WriteFailed is called once, by the writer with no lock held, when the
 	// connection cannot be written any more.
 	WriteFailed(err error)
@@ -336,6 +340,7 @@ func (o *Outbox) write(b *Buffer) error {
 		o.size.Add(int64(-n))
 		o.written.Add(uint64(n))
 		o.writes.Add(1)
+		o.owner.Wrote(n)
 		switch {
 		case err == nil && done:
 			return nil

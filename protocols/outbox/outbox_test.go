@@ -18,6 +18,7 @@ import (
 type owner struct {
 	preflush func(*Buffer)
 	room     atomic.Int32
+	wrote    atomic.Int64
 	failures atomic.Int32
 	failure  error // of the last failure
 }
@@ -29,6 +30,8 @@ func (w *owner) Preflush(b *Buffer) {
 }
 
 func (w *owner) Room() { w.room.Add(1) }
+
+func (w *owner) Wrote(n int) { w.wrote.Add(int64(n)) }
 
 func (w *owner) WriteFailed(err error) {
 	w.failure = err

@@ -78,7 +78,7 @@ func (c *call) connectionOf(s *core.Session, i *core.ConnectionInfo) connection 
 	}
 	var traffic [2]int64
 	trafficOf(core.Traffic{BytesIn: i.BytesIn, BytesOut: i.BytesOut}, &traffic)
-	details := c.primary.Sampler.connection(s.ID(), c.windows.data, traffic[:])
+	details := c.primary.Sampler.connection(s, c.windows.data, traffic[:])
 	conn.BytesInDetails, conn.BytesOutDetails = details[0], details[1]
 	if conn.State == "" {
 		conn.State = "running"

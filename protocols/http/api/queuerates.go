@@ -66,7 +66,7 @@ func (c *call) queueRates(q *core.Queue, s *core.QueueStats) (l lengthRates, n c
 	d := sampler.queues.Look(q, windows, now[:])
 	l = lengthRates{d[0], d[1], d[2]}
 	n = counterRates{d[3], d[4], d[5], d[6], d[7], d[8], d[9], d[10], d[11]}
-	if since := sampler.queues.Idle(q); !since.IsZero() {
+	if since := sampler.idle(q); !since.IsZero() {
 		idle = since.UTC().Format(idleFormat)
 	}
 	return l, n, idle
@@ -75,13 +75,16 @@ func (c *call) queueRates(q *core.Queue, s *core.QueueStats) (l lengthRates, n c
 // idleFormat is RabbitMQ's.
 const idleFormat = "2006-01-02T15:04:05.000-07:00"
 
-// sampleQueues notes the numbers of all queues.
-func (s *Sampler) sampleQueues(now time.Time) {
-	s.queues.Sample(now, func(note func(*core.Queue, []int64)) {
-		for q := range s.broker.AllQueues() {
-			counts := q.Counts()
-			numbers := numbersOf(&counts)
-			note(q, numbers[:])
-		}
-	})
+// idle is which sample has found the queue still after it had moved: zero if that is
+// still to come. A queue that has not moved since it was made was found so by the first
+// one behind that.
+func (s *Sampler) idle(q *core.Queue) time.Time {
+	now, stirred := s.queues.Now(), q.Stirred()
+	if now.IsZero() || !stirred.Before(now) || s.queues.Moves(q) {
+		return time.Time{}
+	}
+	if since := stirred.Add(SampleEvery); since.Before(now) {
+		return since
+	}
+	return now
 }

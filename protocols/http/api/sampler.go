@@ -25,7 +25,7 @@ type Sampler struct {
 	totals func() Totals
 	node   func() NodeFacts
 
-	connections *history.Class[uint64] // by the session's ID
+	connections *history.Class[*core.Session]
 	queues      *history.Class[*core.Queue]
 
 	mu    sync.Mutex
@@ -37,8 +37,8 @@ type Sampler struct {
 func NewSampler(broker *core.Broker, totals func() Totals, node func() NodeFacts) *Sampler {
 	return &Sampler{
 		broker: broker, totals: totals, node: node,
-		connections: history.NewClass[uint64](2, SampleEvery),
-		queues:      history.NewClass[*core.Queue](queueNumbers, SampleEvery),
+		connections: history.NewClass(2, SampleEvery, (*core.Session).Over),
+		queues:      history.NewClass(queueNumbers, SampleEvery, (*core.Queue).Gone),
 		sums:        history.NewSeries(len(figures), totalsKept()...),
 		gauge:       history.NewSeries(len(nodeFigures), totalsKept()...),
 	}
@@ -58,13 +58,26 @@ func (s *Sampler) Sample(now time.Time) {
 	s.sums.Add(now, sums)
 	s.gauge.Add(now, gauge)
 	s.mu.Unlock()
-	s.sampleQueues(now)
-	s.connections.Sample(now, func(note func(uint64, []int64)) {
-		var values [2]int64
-		for _, session := range s.broker.Sessions() {
-			trafficOf(session.Traffic(), &values)
-			note(session.ID(), values[:])
-		}
+	s.sampleObjects(now)
+}
+
+// sampleObjects notes the numbers of the queues and the connections that have moved.
+func (s *Sampler) sampleObjects(now time.Time) {
+	s.queues.Sample(now, func(queue func(*core.Queue, []int64, []int64)) {
+		s.connections.Sample(now, func(connection func(*core.Session, []int64, []int64)) {
+			s.broker.Look(now, core.Look{
+				Queue: func(q *core.Queue, was, is core.QueueStats) {
+					before, after := numbersOf(&was), numbersOf(&is)
+					queue(q, before[:], after[:])
+				},
+				Session: func(session *core.Session, was, is core.Traffic) {
+					var before, after [2]int64
+					trafficOf(was, &before)
+					trafficOf(is, &after)
+					connection(session, before[:], after[:])
+				},
+			})
+		})
 	})
 }
 
@@ -89,9 +102,9 @@ func (s *Sampler) nodeFigure(i int, w history.Window) history.Detail {
 }
 
 // connection returns how the numbers of a connection change.
-func (s *Sampler) connection(id uint64, w history.Window, values []int64) []history.Detail {
+func (s *Sampler) connection(of *core.Session, w history.Window, values []int64) []history.Detail {
 	if s == nil {
 		return make([]history.Detail, len(values))
 	}
-	return s.connections.Look(id, []history.Window{w, w}, values)
+	return s.connections.Look(of, []history.Window{w, w}, values)
 }

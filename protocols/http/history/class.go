@@ -6,13 +6,8 @@ import (
 	"time"
 )
 
-const (
-	// MaxHistories is how many objects of a class have one.
-	MaxHistories = 256
-
-	// Rest is after how many samples without a change an object is still.
-	Rest = 12
-)
+// MaxHistories is how many objects of a class have one.
+const MaxHistories = 256
 
 // Kept is what the history of an object consists of.
 func kept(every time.Duration) []Retention {
@@ -23,115 +18,78 @@ func kept(every time.Duration) []Retention {
 type Class[K comparable] struct {
 	width int
 	every time.Duration
+	gone  func(K) bool
 
-	mu         sync.Mutex
-	now        time.Time    // of the last sample; zero: there was none
-	turn       uint64       // 0 or 1, the other one with each sample
-	still      map[K]mark   // objects that do not change
-	moving     map[K]*track // all others
-	remembered map[K]*track // of those, the ones that have a series
-	asked      int64        // questions so far
+	mu          sync.Mutex
+	before, now time.Time    // of the last samples; zero: there was none
+	moving      map[K]*track // objects that the last sample was told of, and those with a history
+	remembered  map[K]*track // of those, the ones that have one
+	asked       int64        // questions so far
 }
 
-// mark tells a sample from another one.
-type mark struct {
-	print   uint64 // but for its lowest bit: that is the turn in which the object was seen last
-	changed int64  // when it was seen to, or was seen first: Unix milliseconds
-}
-
-// track is what is known of an object.
+// track is what is known of an object: the numbers of the last two samples.
 type track struct {
-	turn  uint64 // in which it was seen last
-	calm  int    // samples since it has changed
-	moved int64  // when it was seen to: Unix milliseconds
-	asked int64  // the number of the last question for it; 0: there was none
-
-	at   time.Time // of the last sample
-	last []int64
-	from time.Time // of the one before; zero: there was none
-	prev []int64
+	at        time.Time // of the last sample that the object was told of
+	was, last []int64   // was is nil where it is not known
+	asked     int64     // the number of the last question for it; 0: there was none
 
 	series *Series // nil: it has no history
 }
 
 // NewClass returns a class without objects, of which each has width numbers. It
-// is sampled at this distance.
-func NewClass[K comparable](width int, every time.Duration) *Class[K] {
-	return &Class[K]{width: width, every: every, still: map[K]mark{}, moving: map[K]*track{}, remembered: map[K]*track{}}
+// is sampled at this distance. gone reports that there is an object no longer; it is
+// asked about those that have a history.
+func NewClass[K comparable](width int, every time.Duration, gone func(K) bool) *Class[K] {
+	return &Class[K]{width: width, every: every, gone: gone, moving: map[K]*track{}, remembered: map[K]*track{}}
 }
 
-// Sample notes the numbers of all objects, which each calls note with. What it
-// does not mention is gone. note does not keep the slice.
-func (c *Class[K]) Sample(now time.Time, each func(note func(key K, values []int64))) {
+// Sample notes the numbers of the objects that have changed since the last one: each
+// calls note for them, with what they were, and are. What is new was nothing. note does
+// not keep the slices. All others are as they were.
+func (c *Class[K]) Sample(now time.Time, each func(note func(key K, was, is []int64))) {
 	c.mu.Lock()
-	c.turn ^= 1
-	first := c.now.IsZero()
-	c.now = now
+	c.before, c.now = c.now, now
 	c.mu.Unlock()
-	seen := 0
-	each(func(key K, values []int64) {
-		seen++
-		c.note(now, first, key, values)
-	})
+	each(c.note)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if seen != len(c.still)+len(c.moving) {
-		c.sweep()
-	}
-}
-
-// sweep forgets what this turn has not seen.
-func (c *Class[K]) sweep() {
-	for k, m := range c.still {
-		if m.print&1 != c.turn {
-			delete(c.still, k)
-		}
-	}
 	for k, t := range c.moving {
-		if t.turn == c.turn {
-			continue
+		switch {
+		case t.at.Equal(now):
+		case t.series == nil:
+			delete(c.moving, k)
+		case c.gone(k):
+			delete(c.remembered, k)
+			delete(c.moving, k)
+		default:
+			t.follow(now, t.last, t.last)
 		}
-		delete(c.remembered, k)
-		delete(c.moving, k)
 	}
 }
 
-func (c *Class[K]) note(now time.Time, first bool, key K, values []int64) {
+func (c *Class[K]) note(key K, was, is []int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if t := c.moving[key]; t != nil {
-		t.turn = c.turn
-		t.follow(now, values)
-		if t.calm >= Rest && t.series == nil {
-			delete(c.moving, key)
-			c.still[key] = mark{c.printOf(values), t.moved}
-		}
-		return
+	if c.before.IsZero() || slices.Equal(was, is) {
+		return // it is not known since when it is so, or nothing is to be said of it
 	}
-	was, known := c.still[key]
-	is := mark{c.printOf(values), was.changed}
-	if !known {
-		is.changed = now.UnixMilli()
+	t := c.moving[key]
+	if t == nil {
+		t = new(track)
+		c.moving[key] = t
 	}
-	if known && was.print>>1 == is.print>>1 || !known && first {
-		c.still[key] = is
-		return
-	}
-	t := c.move(key, now, values)
-	if !known { // it is new, and began with nothing
-		t.from, t.prev = now.Add(-c.every), make([]int64, c.width)
-	}
-	if len(c.remembered) < MaxHistories {
+	t.follow(c.now, was, is)
+	if t.series == nil && len(c.remembered) < MaxHistories && !c.gone(key) {
 		c.remember(key, t)
 	}
 }
 
-// move begins to follow an object.
-func (c *Class[K]) move(key K, now time.Time, values []int64) *track {
-	delete(c.still, key)
-	t := &track{turn: c.turn, at: now, last: slices.Clone(values), moved: now.UnixMilli()}
-	c.moving[key] = t
-	return t
+// follow notes one more sample.
+func (t *track) follow(now time.Time, was, is []int64) {
+	t.at, t.was, t.last = now, append(t.was[:0], was...), append(t.last[:0], is...)
+	if t.series != nil {
+		t.series.Add(now, is)
+	}
 }
 
 // remember begins a history with the last sample.
@@ -141,46 +99,16 @@ func (c *Class[K]) remember(key K, t *track) {
 	c.remembered[key] = t
 }
 
-// follow notes one more sample of what moves.
-func (t *track) follow(now time.Time, values []int64) {
-	t.calm++
-	if !slices.Equal(t.last, values) {
-		t.calm, t.moved = 0, now.UnixMilli()
-	}
-	if t.prev == nil {
-		t.prev = make([]int64, len(values))
-	}
-	t.from, t.prev, t.last = t.at, t.last, t.prev
-	t.at = now
-	copy(t.last, values)
-	if t.series != nil {
-		t.series.Add(now, values)
-	}
-}
-
-// printOf mixes numbers so that samples which differ hardly ever have the same
-// print.
-func (c *Class[K]) printOf(values []int64) uint64 {
-	const odd = 0x9E3779B97F4A7C15 // so that multiplication loses nothing
-	h := uint64(odd)
-	for _, v := range values {
-		h = (h ^ uint64(v)) * odd
-		h ^= h >> 29
-	}
-	return h&^1 | c.turn
-}
-
 // Look returns how each number of an object changes, and how it was in the window
 // that there is for it: windows has one for each number, or is nil. values are what
 // the numbers are now. To ask for a window gives the object a history, in place of
-// the one that nobody has asked for for longest. What is not known, as an object
-// that has come since the last sample, does not change.
+// the one that nobody has asked for for longest. What is not known does not change.
 func (c *Class[K]) Look(key K, windows []Window, values []int64) []Detail {
 	details := make([]Detail, c.width)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := c.moving[key]
-	if slices.ContainsFunc(windows, Window.wanted) {
+	if slices.ContainsFunc(windows, Window.wanted) && !c.now.IsZero() {
 		t = c.ask(key, t, values)
 	}
 	if t == nil {
@@ -190,39 +118,33 @@ func (c *Class[K]) Look(key K, windows []Window, values []int64) []Detail {
 		switch {
 		case windows != nil && windows[i].wanted() && t.series != nil:
 			details[i] = t.series.Detail(i, windows[i])
-		case !t.from.IsZero():
-			details[i].Rate = perSecond(t.last[i]-t.prev[i], t.at.Sub(t.from).Milliseconds())
+		case t.was != nil:
+			details[i].Rate = perSecond(t.last[i]-t.was[i], c.now.Sub(c.before).Milliseconds())
 		}
 	}
 	return details
 }
 
-// Idle returns since when no number of an object was seen to change: zero if one
-// has since the sample before the last, or nothing is known of it.
-func (c *Class[K]) Idle(key K) time.Time {
+// Moves reports whether a number of an object has changed between the last two samples.
+func (c *Class[K]) Moves(key K) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if t := c.moving[key]; t != nil {
-		if t.calm == 0 {
-			return time.Time{}
-		}
-		return time.UnixMilli(t.moved)
-	}
-	if m, known := c.still[key]; known {
-		return time.UnixMilli(m.changed)
-	}
-	return time.Time{}
+	t := c.moving[key]
+	return t != nil && t.was != nil && !slices.Equal(t.was, t.last)
+}
+
+// Now is when the last sample was; zero: there was none.
+func (c *Class[K]) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
 }
 
 // ask gives an object a history, t being its track.
 func (c *Class[K]) ask(key K, t *track, values []int64) *track {
 	if t == nil {
-		m, known := c.still[key]
-		if !known {
-			return nil
-		}
-		t = c.move(key, c.now, values)
-		t.calm, t.moved = Rest, m.changed
+		t = &track{at: c.now, last: slices.Clone(values)}
+		c.moving[key] = t
 	}
 	c.asked++
 	t.asked = c.asked

@@ -4,25 +4,22 @@
 //
 // It guarantees:
 //   - A bound on memory, whatever is sampled. An object whose numbers stay as they
-//     are takes an entry of three words in a map; one whose numbers change takes its
-//     last two samples; and a [Class] keeps the histories of [MaxHistories]
-//     objects, those that were asked for last.
+//     are takes nothing; one whose numbers have just changed takes its last two
+//     samples; and a [Class] keeps the histories of [MaxHistories] objects, those that
+//     were asked for last.
 //   - A reader waits for one object to be noted at most, not for a whole sample.
 //   - What is gone is forgotten with the next sample.
 //
 // It does not guarantee:
-//   - a rate at once: that of an object which was still for [Rest] samples is
-//     known from the second sample on after it moves again.
 //   - the past of objects that nobody asks for. Theirs begins when somebody does,
 //     unless there was room.
 //   - exact times: a sample is what was found nearest to a time.
 //
 // # Cost
 //
-// A sample of 50,000 objects with 12 numbers each takes about 10 ms of one core,
-// whether they move or not, beside what it takes to read the numbers. It holds 40
-// bytes for each that is still, and 370 for each that moves. A history of 12
-// numbers is 20 kB, so all of a class are 5 MB at most.
+// A sample costs as much as there are objects that have changed since the last one,
+// and histories: who samples a [Class] knows which have. It holds 370 bytes for each
+// that has, of 12 numbers, until the next one. A history of 12 numbers is 20 kB, so all of a class are 5 MB at most.
 //
 // # Vocabulary
 //

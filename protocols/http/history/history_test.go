@@ -80,106 +80,97 @@ func TestWindow_Valid(t *testing.T) {
 	}
 }
 
-// objects are what a test samples.
-type objects map[string][]int64
+// objects are what a test samples: what they are, and were at the last sample.
+type objects struct{ is, was map[string][]int64 }
 
-func (o objects) sample(c *Class[string], n int) {
-	c.Sample(at(n), func(note func(string, []int64)) {
-		for k, v := range o {
-			note(k, v)
+func newObjects(is map[string][]int64) *objects {
+	return &objects{is: is, was: map[string][]int64{}}
+}
+
+func (o *objects) class(width int) *Class[string] {
+	return NewClass(width, step, func(key string) bool { return o.is[key] == nil })
+}
+
+// sample tells of what has changed.
+func (o *objects) sample(c *Class[string], n int) {
+	c.Sample(at(n), func(note func(string, []int64, []int64)) {
+		for k, v := range o.is {
+			was := o.was[k]
+			if was == nil {
+				was = make([]int64, len(v))
+			}
+			if !slices.Equal(was, v) {
+				note(k, was, v)
+			}
+			o.was[k] = v
 		}
 	})
 }
 
-func (o objects) rates(c *Class[string], key string) (r []float64) {
-	for _, d := range c.Look(key, nil, o[key]) {
+func (o *objects) rates(c *Class[string], key string) (r []float64) {
+	for _, d := range c.Look(key, nil, o.is[key]) {
 		r = append(r, d.Rate)
 	}
 	return r
 }
 
 func TestClass_Rates(t *testing.T) {
-	c, o := NewClass[string](2, step), objects{"old": {10, 20}}
-	o.sample(c, 0)
-	o["new"] = []int64{5, 0}
-	o.sample(c, 1)
-	if r := o.rates(c, "new"); !slices.Equal(r, []float64{1, 0}) {
-		t.Errorf("what has come since the last sample began with nothing: %v", r)
-	}
-	o["old"] = []int64{15, 10}
-	o.sample(c, 2)
-	if r := o.rates(c, "old"); !slices.Equal(r, []float64{0, 0}) {
-		t.Errorf("what it was before is not known: %v", r)
-	}
-	o["old"] = []int64{20, 0}
-	o.sample(c, 3)
-	if r := o.rates(c, "old"); !slices.Equal(r, []float64{1, -2}) {
-		t.Errorf("of what moves: %v", r)
-	}
-	if r := o.rates(c, "unknown"); !slices.Equal(r, []float64{0, 0}) {
-		t.Errorf("of what there is not: %v", r)
-	}
-	o.sample(c, 4)
-	if r := o.rates(c, "old"); !slices.Equal(r, []float64{0, 0}) {
-		t.Errorf("of what has stopped: %v", r)
-	}
-}
-
-func TestClass_Idle(t *testing.T) {
-	c, o := NewClass[string](1, step), objects{"a": {1}}
-	want := func(when string, n int) {
+	o := newObjects(map[string][]int64{"old": {10, 20}})
+	c := o.class(2)
+	want := func(key string, rates []float64, moves bool, why string) {
 		t.Helper()
-		idle := c.Idle("a")
-		if n < 0 && !idle.IsZero() || n >= 0 && !idle.Equal(at(n)) {
-			t.Errorf("%s: idle since %v", when, idle)
+		if r := o.rates(c, key); !slices.Equal(r, rates) || c.Moves(key) != moves {
+			t.Errorf("%s: %v, moves: %t", why, r, c.Moves(key))
 		}
 	}
-	want("not seen yet", -1)
 	o.sample(c, 0)
+	want("old", []float64{0, 0}, false, "of what was there at the first sample it is not known since when")
+	o.is["new"] = []int64{5, 0}
 	o.sample(c, 1)
-	want("since the first sample", 0)
-	o["a"] = []int64{2}
-	o.sample(c, 2)
-	want("it has moved", -1)
-	for n := 3; n < 4+Rest; n++ {
+	want("new", []float64{1, 0}, true, "what has come since the last sample began with nothing")
+	for n := 2; n < 40; n++ {
 		o.sample(c, n)
-		want("since it has moved", 2)
 	}
-	c.remembered["a"].series = nil // as if others had been asked for
-	o.sample(c, 4+Rest)
-	if len(c.still) != 1 {
-		t.Fatal("it is not still")
-	}
-	want("and once it is still", 2)
-	c.Look("a", []Window{{step, step}}, o["a"])
-	want("and once it was asked for", 2)
+	o.is["old"] = []int64{15, 10}
+	o.sample(c, 40)
+	want("old", []float64{1, -2}, true, "of what moves after it was still")
+	want("new", []float64{0, 0}, false, "of what has stopped")
+	want("unknown", []float64{0, 0}, false, "of what there is not")
+	o.sample(c, 42) // a tick was lost
+	o.is["old"] = []int64{35, 10}
+	o.sample(c, 44)
+	want("old", []float64{2, 0}, true, "of a longer time")
+	o.sample(c, 45)
+	want("old", []float64{0, 0}, false, "of what has stopped")
 }
 
 func TestClass_ForgetsWhatIsGone(t *testing.T) {
-	c, o := NewClass[string](1, step), objects{"still": {1}, "moving": {1}}
+	o := newObjects(map[string][]int64{"a": {1}, "b": {1}})
+	c := o.class(1)
 	o.sample(c, 0)
-	o["moving"] = []int64{2}
+	o.is["a"], o.is["b"] = []int64{2}, []int64{2}
 	o.sample(c, 1)
-	if len(c.still) != 1 || len(c.moving) != 1 || len(c.remembered) != 1 {
-		t.Fatalf("%d still, %d move, %d have a history", len(c.still), len(c.moving), len(c.remembered))
+	if len(c.moving) != 2 || len(c.remembered) != 2 {
+		t.Fatalf("%d move, %d have a history", len(c.moving), len(c.remembered))
 	}
-	clear(o)
-	o["other"] = []int64{1}
+	delete(o.is, "a")
 	o.sample(c, 2)
-	if len(c.still)+len(c.moving) != 1 || c.moving["other"] == nil || len(c.remembered) != 1 {
-		t.Errorf("%d still, %d move, %d have a history", len(c.still), len(c.moving), len(c.remembered))
+	if len(c.moving) != 1 || c.moving["b"] == nil || len(c.remembered) != 1 {
+		t.Errorf("%d move, %d have a history", len(c.moving), len(c.remembered))
 	}
 }
 
 // TestClass_HistoriesAreBounded: those that move get one while there is room, and
-// then who is asked for in the place of who was not for longest.
+// then who is asked for in the place of who was not for longest. Who has none is held
+// as long as it moves.
 func TestClass_HistoriesAreBounded(t *testing.T) {
 	const extra = 40
-	c, o := NewClass[string](1, step), objects{}
+	o := newObjects(map[string][]int64{})
+	c := o.class(1)
 	name := func(i int) string { return fmt.Sprint(i) }
 	set := func(v int64) {
 		for i := range MaxHistories + extra {
-			o[name(i)] = []int64{v}
+			o.is[name(i)] = []int64{v}
 		}
 	}
 	set(1)
@@ -189,45 +180,44 @@ func TestClass_HistoriesAreBounded(t *testing.T) {
 	if len(c.moving) != MaxHistories+extra || len(c.remembered) != MaxHistories {
 		t.Fatalf("%d move, %d have a history", len(c.moving), len(c.remembered))
 	}
-	for n := 2; n < 3+Rest; n++ {
-		o.sample(c, n)
-	}
-	if len(c.moving) != MaxHistories || len(c.still) != extra {
-		t.Fatalf("when all are still, %d move, and %d are still", len(c.moving), len(c.still))
+	o.sample(c, 2)
+	if len(c.moving) != MaxHistories {
+		t.Fatalf("when all are still, %d are held", len(c.moving))
 	}
 	window := []Window{{time.Minute, step}}
 	for i := range MaxHistories + extra {
-		c.Look(name(i), window, o[name(i)])
+		c.Look(name(i), window, o.is[name(i)])
 	}
 	if len(c.remembered) != MaxHistories || c.remembered[name(0)] != nil || c.remembered[name(MaxHistories+extra-1)] == nil {
 		t.Errorf("%d have a history, the first %t, the last %t", len(c.remembered), c.remembered[name(0)] != nil, c.remembered[name(MaxHistories+extra-1)] != nil)
 	}
 	last := name(MaxHistories + extra - 1)
-	o[last] = []int64{12}
-	o.sample(c, 3+Rest)
-	d := c.Look(last, window, o[last])[0]
+	o.is[last] = []int64{12}
+	o.sample(c, 3)
+	d := c.Look(last, window, o.is[last])[0]
 	if got := values(d); !slices.Equal(got, []int64{12, 2}) || d.Rate != 2 {
 		t.Errorf("since it was asked for: %v, rate %v", got, d.Rate)
 	}
+	o.sample(c, 4)
+	d = c.Look(last, window, o.is[last])[0]
+	if got := values(d); !slices.Equal(got, []int64{12, 12, 2}) || d.Rate != 0 {
+		t.Errorf("when it is still again: %v, rate %v", got, d.Rate)
+	}
 }
 
-// benchmarkClass samples 50,000 objects of 12 numbers.
-func benchmarkClass(b *testing.B, move int64) {
-	b.Helper()
+// BenchmarkSample samples 50,000 objects of 12 numbers that have all changed.
+func BenchmarkSample(b *testing.B) {
 	const n, width = 50_000, 12
-	c := NewClass[int](width, step)
-	var v [width]int64
+	c := NewClass(width, step, func(int) bool { return false })
+	var was, is [width]int64
 	turn := 0
 	for b.Loop() {
 		turn++
-		c.Sample(at(turn), func(note func(int, []int64)) {
+		c.Sample(at(turn), func(note func(int, []int64, []int64)) {
+			was[0], is[0] = is[0], int64(turn)
 			for i := range n {
-				v[0] = move * int64(turn)
-				note(i, v[:])
+				note(i, was[:], is[:])
 			}
 		})
 	}
 }
-
-func BenchmarkSample_Still(b *testing.B)  { benchmarkClass(b, 0) }
-func BenchmarkSample_Moving(b *testing.B) { benchmarkClass(b, 1) }

@@ -32,6 +32,7 @@ type conn struct {
 	version wire.Version
 	far     connack
 	session *core.Session
+	moves   atomic.Pointer[core.Session] // session: for the write side
 	link    *core.Link
 
 	heard   atomic.Int64 // when a byte came last, since opened
@@ -129,6 +130,7 @@ func (c *conn) open(ctx context.Context) (err error) {
 	if c.session, err = b.attach(core.SessionOptions{Info: c.info, End: c.end, Outgoing: true}); err != nil {
 		return err
 	}
+	c.moves.Store(c.session)
 	if c.link, err = b.link(ctx, c.session, c, min(b.opt.Window, c.far.receiveMaximum)); err != nil {
 		return err
 	}
@@ -355,6 +357,13 @@ func (c *conn) Preflush(*outbox.Buffer) {}
 func (c *conn) Room() {
 	if c.session != nil {
 		c.session.Resume()
+	}
+}
+
+// Wrote implements outbox.Owner.
+func (c *conn) Wrote(int) {
+	if s := c.moves.Load(); s != nil {
+		s.Moved()
 	}
 }
 
