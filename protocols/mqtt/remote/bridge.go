@@ -192,16 +192,15 @@ func (b *Bridge) link(ctx context.Context, session *core.Session, r core.Subscri
 		specs = append(specs, spec)
 	}
 	results, err := link.Subscribe(ctx, specs)
+	for i := range results { // also where it has failed: some are there, and no later link finds them to be new
+		if results[i].Err == nil {
+			b.fresh = append(b.fresh, fresh{specs[i], results[i].Retained})
+			continue
+		}
+		err = errors.Join(err, fmt.Errorf("collect what a rule carries out: %w", results[i].Err))
+	}
 	if err != nil {
 		return nil, err
-	}
-	for i := range results {
-		if results[i].Err != nil {
-			return nil, results[i].Err
-		}
-	}
-	for i, spec := range specs {
-		b.fresh = append(b.fresh, fresh{spec, results[i].Retained})
 	}
 	return link, nil
 }

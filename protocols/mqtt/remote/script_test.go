@@ -8,8 +8,10 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -468,6 +470,39 @@ func TestBridge_Stops(t *testing.T) {
 		p.accept()
 		p.send(continued)
 		p.expect("3a 07 0001 61 0001 00 31")
+	})
+}
+
+// silent is a store that does not answer for subscriptions while it is told not to, although it keeps them.
+type silent struct {
+	core.Store
+
+	now atomic.Bool
+}
+
+func (s *silent) Commit(ops []core.Op) {
+	if s.now.Load() && slices.ContainsFunc(ops, func(o core.Op) bool { return o.Kind == core.OpDefine && o.Key[0] == 'u' }) {
+		ops = slices.Clone(ops)
+		for i := range ops {
+			ops[i].Done = nil
+		}
+	}
+	s.Store.Commit(ops)
+}
+
+// What is retained is carried for a rule that is on record although nobody heard so, too.
+func TestBridge_CarriesWhatIsRetainedForARuleThatWasNotAnswered(t *testing.T) {
+	play(t, func(local *side, p *scripted) {
+		store := new(silent)
+		local.wrap = func(s core.Store) core.Store { store.Store = s; return store }
+		local.restart()
+		local.publish("a", "1", 1, true)
+		store.now.Store(true)
+		local.bridgeBy(p.dial, nil, "a out 1")
+		store.now.Store(false)
+		p.accept()
+		p.send(continued)
+		p.expect("33 07 0001 61 0001 00 31")
 	})
 }
 

@@ -29,6 +29,7 @@ type side struct {
 	t    *testing.T
 	name string
 	disk *memstore.Disk
+	wrap func(core.Store) core.Store // nil: the broker has the store as it is
 
 	store   *memstore.Store
 	broker  *core.Broker
@@ -64,8 +65,12 @@ func (s *side) log() *slog.Logger {
 func (s *side) open() {
 	s.t.Helper()
 	s.store = memstore.Open(memstore.Options{Disk: s.disk})
+	var store core.Store = s.store
+	if s.wrap != nil {
+		store = s.wrap(store)
+	}
 	var err error
-	if s.broker, err = core.Open(s.t.Context(), s.store, core.Options{}); err != nil {
+	if s.broker, err = core.Open(s.t.Context(), store, core.Options{}); err != nil {
 		s.t.Fatal(err)
 	}
 	access := s.broker.Access()
