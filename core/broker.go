@@ -18,7 +18,7 @@ type Broker struct {
 	vhosts        atomic.Pointer[pmap[*VHost]]
 	lastQueue     atomic.Uint32 // of the ids made in this epoch
 	lastSub       atomic.Uint32 // of the serials of subscribers
-	unroutable    atomic.Uint64
+	unroutable    atomic.Uint64 // messages that reached nobody, of exchanges that are gone
 	retainedBytes atomic.Int64  // of retained messages in memory: see retainedCache
 	lapsed        atomic.Uint64 // subscribers that did not come back in time
 	churn         churn
@@ -54,6 +54,7 @@ type Broker struct {
 
 	maintenance maintenance
 	events      events
+	trouble     trouble
 
 	life    sync.RWMutex // held for reading by what a timer runs
 	closed  bool
@@ -84,6 +85,7 @@ func Open(ctx context.Context, store Store, opt Options) (*Broker, error) {
 	b.gate.opened, b.gate.news = make(chan struct{}), make(chan struct{}, 1)
 	b.arriving.limit = opt.ArrivingBytes
 	b.access.broker = b
+	b.trouble.opened = time.Now()
 	if opt.Events != "" {
 		b.events.waiting = make(chan event, eventsWaiting)
 	}
@@ -233,6 +235,7 @@ func (b *Broker) minder(ctx context.Context) {
 		select {
 		case <-tick.C:
 			b.mind()
+			b.trouble.tick(b)
 			ticked = true
 		case <-space.C:
 			b.mindSpace()

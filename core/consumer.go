@@ -44,7 +44,9 @@ type Consumer struct {
 	// guarded by queue.mu
 	listed    bool // in the queue's list of consumers that may have credit
 	cancelled bool
-	retired   bool // it was the active one, and gets nothing any more
+	retired   bool   // it was the active one, and gets nothing any more
+	lack      Lack   // why it is not listed, where it may be served
+	since     uint32 // when it was found so, in seconds of the broker's life
 }
 
 // Tag is the name the client gave the consumer.
@@ -95,26 +97,26 @@ func (c *Consumer) ended() bool {
 // take claims credit for one delivery, all or nothing. When there is none c waits where it was missing and will be woken.
 func (c *Consumer) take() bool {
 	if c.final && !c.session.broker.doubt.spares(c) {
-		return false
+		return c.lacks(LacksCertainty)
 	}
 	if r := c.spec.Receiver; !r.Ready() {
 		c.session.stall.add(c)
 		if !r.Ready() { // room made before c was listed woke nobody
-			return false
+			return c.lacks(LacksRoom)
 		}
 	}
 	if c.spec.NoAck {
 		return true
 	}
 	if c.open && !c.takeOpen() {
-		return false
+		return c.lacks(LacksMemory)
 	}
 	if !c.spec.Window.take(c) {
-		return false
+		return c.lacks(LacksCredit)
 	}
 	if s := c.spec.Shared; s != nil && !s.take(c) {
 		c.spec.Window.used.Add(-1) // c waits in the shared window; nobody else waits in its own
-		return false
+		return c.lacks(LacksShared)
 	}
 	return true
 }

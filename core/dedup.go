@@ -300,7 +300,7 @@ func (s *Session) publishUnique(id dedupID, m *Message, c Completion, tag uint64
 	case err != nil:
 		s.ops = u.commit(nil, 0)
 	case routed == 0:
-		s.broker.unroutable.Add(1)
+		s.unrouted(m)
 	default:
 		u.add(s.extra...)
 		s.ops = u.commit(c, tag)

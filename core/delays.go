@@ -407,7 +407,7 @@ func (d *delays) routeAll(due []delayed) {
 		pushed, _ := s.push(m)
 		// What a full queue refuses is dropped: there is nobody to be told.
 		if n, full := s.put(&u, nil, m); n+pushed == 0 && full == nil {
-			s.broker.unroutable.Add(1)
+			s.unrouted(m)
 		}
 	}
 	// A crash must not have them come due again, unmarked, when a consumer has them already.

@@ -62,6 +62,9 @@
 //     back to where it died gets its new place and loses its old one in one unit.
 //   - To look at queues, exchanges, bindings, consumers and channels costs who publishes and consumes nothing but the moment in which the
 //     numbers of one of them are copied: however long a list is, no lock is held from one of its items to the next.
+//   - Why a consumer can be given no more, and since when, is known while it is so. A queue of which no consumer has taken anything for half
+//     a minute, though something is ready, is found without looking at any other. What the log is told of that, of messages that reach
+//     nobody, and of subscribers that are too slow for what nobody keeps, are a few lines a minute at most, and of each fewer and fewer.
 //   - Connections are counted for the limits of their user and their vhost, and channels for those of their user, whatever protocol they
 //     speak. Who is connected when its user or its vhost is deleted is asked to end, and nobody gets in in between.
 //   - Publishers wait while the memory or the disk alarm holds, or longer than their session's rates ask for; consumers go on. Who waits
@@ -78,7 +81,8 @@
 //   - What is out of a shared subscription that ends meanwhile is not handed over again if the link breaks before the client has answered.
 //     What waits in one that was not on record when it was published ends with the process, also if somebody has joined since that is.
 //   - A message that is handed over exactly once out of a shared subscription is stored a second time, for the one it goes to.
-//   - A list is not one moment: it is read while the broker goes on. What passes through exchanges is not counted.
+//   - A list is not one moment: it is read while the broker goes on. What passes through exchanges is not counted, but for what reaches
+//     nobody from there.
 //   - Order is per queue. Two queues bound to the same exchange may show two publishers' messages in different order.
 //   - A will is published by nobody who could be told to wait. One that comes due while publishers must is held back, with its record,
 //     and looked at once a second; when its owner comes back first it is published at that moment. So wills are late rather than lost,

@@ -39,6 +39,8 @@ type Exchange struct {
 	table atomic.Pointer[router]
 	gone  atomic.Bool // it was deleted
 
+	unrouted atomic.Pointer[unrouted] // what reached nobody; nil: all did
+
 	delays   *delays // of one that may keep messages back; else nil
 	byHeader bool    // it keeps those back whose headers ask for it
 

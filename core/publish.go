@@ -49,7 +49,7 @@ func (s *Session) publish(m *Message, c Completion, tag uint64) (routed int, err
 	}
 	switch {
 	case routed == 0 && pushed == 0:
-		s.broker.unroutable.Add(1)
+		s.unrouted(m)
 	case routed == 0:
 		s.Confirm(c, tag)
 	}
@@ -76,12 +76,17 @@ func (s *Session) commit(op Op) {
 func (s *Session) push(m *Message) (n int, missed bool) {
 	for i := range s.pushes {
 		p := &s.pushes[i]
-		if l := p.sub.link.Load(); l != nil && l.started.Load() && l.receiver.Ready() {
+		l := p.sub.link.Load()
+		there := l != nil && l.started.Load()
+		if there && l.receiver.Ready() {
 			l.receiver.Push(m, &p.match)
-		} else {
-			s.broker.dropped.Add(1)
-			missed = true
+			continue
 		}
+		if there {
+			p.sub.miss()
+		}
+		s.broker.dropped.Add(1)
+		missed = true
 	}
 	if len(s.shared) > 0 && s.pushShared(m) {
 		missed = true

@@ -56,6 +56,7 @@ type Queue struct {
 	lease     *lease        // of a queue that goes when it is not used
 	resting   *resting      // messages that came back and are not ready yet; nil: there never were any
 	dying     *dying        // messages that are dead and have not gone on; nil: there never were any
+	slow      *slowness     // nil: consumers have always taken what was ready
 	shorter   chan struct{} // closed when the queue is shorter than its share again; nil: nobody waits for that
 	stats     QueueStats    // they change behind stir
 	stirred   stirred

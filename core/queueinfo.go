@@ -3,6 +3,7 @@ package core
 import (
 	"encoding/binary"
 	"iter"
+	"time"
 
 	"github.com/batonmq/baton/core/field"
 )
@@ -25,10 +26,12 @@ type QueueInfo struct {
 	HeadTime      int64 // Unix seconds that the next message's publisher gave it; 0: none, or it is not in memory
 
 	Consumers         int
-	ExclusiveConsumer bool   // the one there is lets no other beside it
-	SingleActive      bool   // one of them is active at a time
-	ActiveTag         string // that one's tag, if it has one
-	Stalled           bool   // it has consumers and messages, and none of the consumers has credit
+	ExclusiveConsumer bool      // the one there is lets no other beside it
+	SingleActive      bool      // one of them is active at a time
+	ActiveTag         string    // that one's tag, if it has one
+	Stalled           bool      // it has consumers and messages, and none of the consumers can take one
+	StalledSince      time.Time // if it is: when one took a message, or tried to, last
+	Capacity          float64   // how much of the last minute, about, a consumer could take what was ready; 0 without consumers
 }
 
 // Memory is about how many bytes of memory the queue's messages take.
@@ -116,7 +119,10 @@ func (q *Queue) count(info *QueueInfo) (head []byte, ok bool) {
 	}
 	info.Consumers, info.SingleActive = len(q.consumers), q.single
 	info.ExclusiveConsumer = q.exclusive && len(q.consumers) > 0
-	info.Stalled = len(q.consumers) > 0 && q.stats.Ready > 0 && len(q.listed) == 0
+	if since, stalled := q.stalled(); stalled {
+		info.Stalled, info.StalledSince = true, q.vhost.broker.trouble.at(since)
+	}
+	info.Capacity = q.capacity()
 	if q.active != nil && !q.active.retired {
 		info.ActiveTag = q.active.spec.Tag
 	} else if info.ExclusiveConsumer {
@@ -152,6 +158,10 @@ type ConsumerInfo struct {
 	Prefetch  int  // deliveries that it may have outstanding, by its own limit; 0: it has none
 	Priority  int64
 	Args      field.Table // not to be changed
+
+	Unacked int       // deliveries that its client has not answered for; of a subscriber: all that it has
+	Lack    Lack      // why it can be given no more
+	Since   time.Time // since when; zero: it can
 }
 
 // Consumers returns the queue's consumers, in the order of their making.
@@ -166,6 +176,12 @@ func (q *Queue) Consumers() []ConsumerInfo {
 		infos[i] = ConsumerInfo{
 			Tag: c.spec.Tag, Session: c.session, Channel: c.spec.Channel, NoAck: c.spec.NoAck, Exclusive: c.spec.Exclusive,
 			Single: q.single, Active: !c.retired && (!q.single || q.active == c), Prefetch: c.prefetch(), Priority: c.priority, Args: c.spec.Args,
+		}
+		if !c.spec.NoAck {
+			infos[i].Unacked = int(c.spec.Window.used.Load())
+		}
+		if !c.listed && c.lack != LacksNothing {
+			infos[i].Lack, infos[i].Since = c.lack, q.vhost.broker.trouble.at(c.since)
 		}
 	}
 	return infos

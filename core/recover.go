@@ -477,6 +477,8 @@ type Stats struct {
 	Unroutable uint64 // messages that reached nobody
 	Lapsed     uint64 // subscribers that did not come back before their expiry
 	Dropped    uint64 // messages that nobody keeps, for subscribers that were away or slow
+	Missed     uint64 // of Dropped, those for subscribers that were there
+	SlowQueues int    // those of SlowQueues
 	Duplicates uint64 // messages that an exchange or a queue passed over, as it has had their ids
 
 	QueuesDeclared uint64 // those that were there already included
@@ -493,7 +495,7 @@ type Stats struct {
 // Stats counts. Its cost grows with the number of queues that have moved since the last Look.
 func (b *Broker) Stats() Stats {
 	st := Stats{
-		Unroutable: b.unroutable.Load(), Lapsed: b.lapsed.Load(), Dropped: b.dropped.Load(), Duplicates: b.duplicates.Load(), HeldBytes: b.held.Load(), OpenBytes: b.openBytes.Load(), Blocked: !b.open(),
+		Unroutable: b.unroutableTotal(), Lapsed: b.lapsed.Load(), Dropped: b.dropped.Load(), Missed: b.trouble.missed.Load(), SlowQueues: int(b.trouble.slow.Load()), Duplicates: b.duplicates.Load(), HeldBytes: b.held.Load(), OpenBytes: b.openBytes.Load(), Blocked: !b.open(),
 		Pending: b.store.Pending(), Space: b.store.Space(), RetainedBytes: b.retainedBytes.Load(),
 	}
 	st.QueuesDeclared, st.QueuesCreated, st.QueuesDeleted = b.churn.declared.Load(), b.churn.created.Load(), b.churn.deleted.Load()

@@ -126,6 +126,8 @@ func (x *sharing) decline(d Delivery) {
 	l, c, q := x.link, x.consumer, d.queue
 	l.declined.Store(true)
 	q.unlistConsumer(c)
+	c.lacks(LacksTurn)
+	c.wait()
 	l.session.stall.add(c)
 	q.stats.Delivered--
 	if d.Redelivered {

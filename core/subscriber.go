@@ -49,6 +49,7 @@ type Subscriber struct {
 	table  atomic.Pointer[subscriptionTable] // changes under vhost.mu
 	shares atomic.Pointer[[]*member]         // likewise; nil: none
 	link   atomic.Pointer[Link]              // changes under vhost.mu, gate and mu
+	missed atomic.Pointer[missed]            // what it did not get because it was slow; nil: it never was
 
 	// lostAt is the place before which messages that match no subscription any more are dropped: rights to what they were for were taken
 	// away. It changes under vhost.mu and queue.mu; 0: they are handed over.

@@ -18,6 +18,7 @@ type SubscriberInfo struct {
 	Waiting       int           // messages that are kept for it, those on their way to it included
 	Out           int           // of these, those that its client has not answered for
 	Window        int           // how many may be; 0 while its client is away
+	Missed        uint64        // messages that nobody keeps, which it did not get because its client was there and slow
 }
 
 // Subscribers returns the names of a vhost's subscribers, in no order.
@@ -54,6 +55,7 @@ func (b *Broker) SubscriberInfo(vhost, name string) (info SubscriberInfo, ok boo
 		info.Linked, info.Session, info.Window = true, l.session, int(l.window.limit.Load())
 	}
 	v.mu.Unlock()
+	info.Missed = sub.missedMessages()
 	sub.mu.Lock()
 	info.Out = len(sub.out)
 	sub.mu.Unlock()

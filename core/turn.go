@@ -86,7 +86,9 @@ func (q *Queue) pick() *Consumer {
 			return c
 		}
 		q.unlist(q.turn)
+		c.wait()
 	}
+	q.stall()
 	return nil
 }
 

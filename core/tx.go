@@ -51,7 +51,7 @@ func (s *Session) Transact(ctx context.Context, t *Transaction) error {
 		}
 		routed, full := s.publishIn(&u, m)
 		if refused = cmp.Or(refused, full); routed == 0 && full == nil {
-			s.broker.unroutable.Add(1)
+			s.unrouted(m)
 			t.Unrouted(i)
 		}
 	}

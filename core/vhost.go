@@ -180,7 +180,7 @@ func (d *deletion) exchange(x *Exchange) {
 	}
 	next := d.vhost.exchanges.Load().without(x.spec.Name)
 	d.vhost.exchanges.Store(&next)
-	x.gone.Store(true)
+	x.end()
 	d.vhost.tell("exchange.deleted", d.by, of("name", x.spec.Name))
 	for id, b := range x.outbound {
 		d.binding(id, b)

@@ -239,6 +239,7 @@ func (v *VHost) clearExchanges(u *units) {
 		if x.delays != nil {
 			u.add(x.delays.end()...)
 		}
+		x.end()
 		switch {
 		case predeclared(name):
 			kept = kept.with(name, x)
@@ -246,7 +247,6 @@ func (v *VHost) clearExchanges(u *units) {
 		case x.spec.Durable:
 			u.add(removeOp(x.definition()))
 		}
-		x.gone.Store(true)
 	}
 	v.exchanges.Store(&kept)
 }

@@ -43,7 +43,12 @@ func listings() []listing {
 			{"POLICY", "policy", nil},
 		}},
 		{"exchanges", "List the exchanges", "exchanges", "", []listColumn{
-			name, vhost, {"TYPE", "type", nil}, {"DURABLE", "durable", nil}, {"INTERNAL", "internal", nil}, {"POLICY", "policy", nil},
+			name, vhost,
+			{"TYPE", "type", nil},
+			{"DURABLE", "durable", nil},
+			{"INTERNAL", "internal", nil},
+			{"POLICY", "policy", nil},
+			{"UNROUTABLE", "unroutable.messages", nil},
 		}},
 		{"bindings", "List the bindings; those of MQTT sessions are their subscriptions", "bindings", "", []listColumn{
 			{"SOURCE", "source", nil}, {"DESTINATION", "destination", nil}, {"KIND", "destination_type", nil}, {"KEY", "routing_key", nil}, vhost,
@@ -56,6 +61,9 @@ func listings() []listing {
 			{"ACK", "ack_required", nil},
 			{"PREFETCH", "prefetch_count", showLimit},
 			{"ACTIVITY", "activity_status", nil},
+			{"UNACKED", "messages_unacknowledged", nil},
+			{"WAITS FOR", "waits_for", nil},
+			{"SINCE", "waits_since", showTime},
 		}},
 		{"sessions", "List the MQTT sessions, those of clients that are away included", "sessions", "", []listColumn{
 			{"CLIENT", "client_id", nil},
@@ -184,6 +192,9 @@ func whyCommand(f *adminFlags) *cobra.Command {
 	ask := func(use, short string, args cobra.PositionalArgs, about func(args []string) url.Values) *cobra.Command {
 		return f.verbCommand(use, short, args, func(b *broker, args []string) error {
 			q := about(args)
+			if q == nil {
+				return b.why(nil)
+			}
 			q.Set("vhost", vhost)
 			if user != "" {
 				q.Set("user", user)
@@ -199,9 +210,13 @@ func whyCommand(f *adminFlags) *cobra.Command {
 	connection := ask("connection NAME", "Why do a connection's messages not go on?", cobra.ExactArgs(1), one("connection"))
 	publish := ask("publish EXCHANGE KEY", "Where does a message go, or why nowhere? MQTT's topics are keys of amq.topic, with dots for slashes", cobra.ExactArgs(2),
 		func(args []string) url.Values { return url.Values{"exchange": {args[0]}, "routing_key": {args[1]}} })
+	exchange := ask("exchange EXCHANGE", "What was published to an exchange and reached nobody?", cobra.ExactArgs(1), one("exchange"))
 	publish.Flags().StringVar(&user, "as", "", "`user` of the broker's own records who publishes it (default who asks)")
-	vhostFlag(&vhost, queue, session, publish)
-	return nounCommand("why", "Say why something does not happen: what is so now, and what to do", queue, session, connection, publish)
+	vhostFlag(&vhost, queue, session, exchange, publish)
+	all := ask("why", "Say what is the matter, or why something does not happen: what is so now, and what to do", cobra.NoArgs, func([]string) url.Values { return nil })
+	all.Long = all.Short + ".\n\nAlone it looks at all of the broker: alarms, queues whose consumers take nothing, queues that nobody consumes, and exchanges from where messages reach nobody."
+	all.AddCommand(queue, session, connection, exchange, publish)
+	return all
 }
 
 // whyAnswer is what was found.
@@ -218,7 +233,7 @@ func (b *broker) why(q url.Values) error {
 	var a whyAnswer
 	if err := b.get("/why?"+q.Encode(), &a); err != nil {
 		if missing(err) && err.Error() == "Not Found" {
-			err = fmt.Errorf("there is no such %s", firstOf(q, "queue", "session", "connection", "vhost"))
+			err = fmt.Errorf("there is no such %s", firstOf(q, "queue", "session", "connection", "exchange", "vhost"))
 		}
 		return err
 	}

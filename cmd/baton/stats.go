@@ -65,7 +65,7 @@ func (n *node) stats() (admin.Stats, bool) {
 		Ready: int64(b.Ready), ReadyBytes: b.ReadyBytes, Unacked: int64(b.Unsettled), Resting: int64(b.Resting), Delayed: int64(b.Delayed),
 		Subscribers: b.Subscribers, Subscriptions: b.Subscriptions, Retained: b.Retained, RetainedBytes: b.RetainedBytes,
 		QueuesDeclaredTotal: b.QueuesDeclared, QueuesCreatedTotal: b.QueuesCreated, QueuesDeletedTotal: b.QueuesDeleted,
-		RoutedTotal: b.Published, SettledTotal: b.Settled, ExpiredTotal: b.Expired, OverflowedTotal: b.Overflowed, DuplicatesTotal: b.Duplicates, DroppedTotal: b.Dropped,
+		RoutedTotal: b.Published, SettledTotal: b.Settled, ExpiredTotal: b.Expired, OverflowedTotal: b.Overflowed, DuplicatesTotal: b.Duplicates, DroppedTotal: b.Dropped, MissedTotal: b.Missed, SlowQueues: b.SlowQueues,
 		Maintenance:       parts.broker.InMaintenance(),
 		EventsLostTotal:   parts.broker.EventsLost(),
 		PublishersBlocked: b.Blocked, MemoryAlarm: parts.broker.Alarms().Memory, DiskLow: b.Space.Level != core.SpaceOK,

@@ -15,6 +15,8 @@ type Stats struct {
 	Connections, Channels, Consumers int
 	VHosts, Exchanges, Queues        int
 
+	SlowQueues int // of which consumers have taken nothing of late, though something is ready
+
 	Ready, Unacked   int64 // messages
 	ReadyBytes       int64 // of the bodies of those that are ready
 	Resting, Delayed int64 // messages that came back and are not ready yet, and those that exchanges keep back
@@ -37,6 +39,7 @@ type Stats struct {
 	ExpiredTotal    uint64 // of SettledTotal
 	DuplicatesTotal uint64 // passed over for their ids
 	DroppedTotal    uint64 // that nobody keeps, for subscribers that were away or slow
+	MissedTotal     uint64 // of DroppedTotal, for those that were there
 	OverflowedTotal uint64
 
 	Traffic               // the sum over Protocols
@@ -153,6 +156,8 @@ func brokerMetrics() []metric {
 		{"baton_messages_delayed", "Messages that exchanges of the type x-delayed-message keep back", gauge, func(s *Stats) float64 { return float64(s.Delayed) }},
 		{"baton_messages_duplicate_total", "Messages that an exchange or a queue passed over, as it has had one of that id, once for each of them", counter, func(s *Stats) float64 { return float64(s.DuplicatesTotal) }},
 		{"baton_messages_dropped_total", "Messages of QoS 0 that did not go to a subscriber because it was away or slow", counter, func(s *Stats) float64 { return float64(s.DroppedTotal) }},
+		{"baton_messages_dropped_slow_total", "Of those, messages for subscribers that were there and did not read fast enough", counter, func(s *Stats) float64 { return float64(s.MissedTotal) }},
+		{"baton_queues_stalled", "Queues that have messages and consumers, none of which has taken one for half a minute", gauge, func(s *Stats) float64 { return float64(s.SlowQueues) }},
 		{"baton_subscribers", "MQTT sessions, those of clients that are away included", gauge, func(s *Stats) float64 { return float64(s.Subscribers) }},
 		{"baton_subscriptions", "Subscriptions of MQTT sessions", gauge, func(s *Stats) float64 { return float64(s.Subscriptions) }},
 		{"baton_messages_retained", "Retained messages", gauge, func(s *Stats) float64 { return float64(s.Retained) }},

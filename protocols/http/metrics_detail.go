@@ -71,6 +71,7 @@ func families() []family {
 			own.prefix = ownPrefix
 			own.writeQueues(ownQueueMetrics())
 		}},
+		{"baton_exchange_metrics", true, (*detail).writeUnrouted},
 		{"channel_metrics", true, (*detail).writeChannels},
 		{"connection_coarse_metrics", true, func(d *detail) { d.writeConnections(connectionCoarse()) }},
 		{"connection_metrics", true, func(d *detail) { d.writeConnections(connectionMetrics()) }},

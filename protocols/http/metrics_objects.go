@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -124,6 +125,8 @@ func queueConsumerCount() []objectMetric[core.QueueInfo] {
 
 func queueMetrics() []objectMetric[core.QueueInfo] {
 	return append(queueConsumerCount(), []objectMetric[core.QueueInfo]{
+		{"queue_consumer_capacity", "How much of the last minute, about, a consumer could take what was ready, from 0 to 1", prometheus.GaugeValue, func(q *core.QueueInfo) float64 { return q.Capacity }},
+		{"queue_consumer_utilisation", "The same", prometheus.GaugeValue, func(q *core.QueueInfo) float64 { return q.Capacity }},
 		{"queue_messages_ready_bytes", "Bytes of the bodies of ready messages", prometheus.GaugeValue, func(q *core.QueueInfo) float64 { return float64(q.ReadyBytes) }},
 		{"queue_messages_ready_ram", "Ready messages that are in memory", prometheus.GaugeValue, func(q *core.QueueInfo) float64 { return float64(q.InMemory) }},
 		{"queue_messages_paged_out", "Ready messages that are on disk alone", prometheus.GaugeValue, func(q *core.QueueInfo) float64 { return float64(q.Ready - q.InMemory) }},
@@ -160,6 +163,12 @@ func ownQueueMetrics() []objectMetric[core.QueueInfo] {
 		{"queue_expired_messages_total", "Of those, they whose time was over", counter, func(q *core.QueueInfo) float64 { return float64(q.Expired) }},
 		{"queue_overflowed_messages_total", "Messages that went, or were refused, because the queue was full", counter, func(q *core.QueueInfo) float64 { return float64(q.Overflowed) }},
 		{"queue_stalled", "1 while a queue has messages and consumers none of which may have one more, else 0", prometheus.GaugeValue, func(q *core.QueueInfo) float64 { return one(q.Stalled) }},
+		{"queue_stalled_seconds", "For how long that has been, and no consumer has taken a message", prometheus.GaugeValue, func(q *core.QueueInfo) float64 {
+			if !q.Stalled {
+				return 0
+			}
+			return time.Since(q.StalledSince).Seconds()
+		}},
 	}
 }
 
@@ -240,6 +249,38 @@ func (d *detail) writeExchanges(counted bool, m objectMetric[exchangeRow]) {
 	writeObjects(d.textWriter, clusterPrefix, d.exchanges(counted), func(b []byte, x *exchangeRow) []byte {
 		return label(label(label(b, "vhost", x.vhost), "exchange", x.name), "type", x.kind)
 	}, []objectMetric[exchangeRow]{m})
+}
+
+// unroutedRow is what was published to an exchange and reached nobody.
+type unroutedRow struct {
+	vhost, name string
+	messages    uint64
+}
+
+// unrouted yields the exchanges, the default ones too, from where something has
+// reached nobody.
+func (d *detail) unrouted() iter.Seq[*unroutedRow] {
+	return func(yield func(*unroutedRow) bool) {
+		if d.broker == nil {
+			return
+		}
+		for _, v := range d.vhosts {
+			for x := range d.broker.Exchanges(v) {
+				if u := x.Unrouted(); u.Messages > 0 && !yield(&unroutedRow{v, x.Name(), u.Messages}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (d *detail) writeUnrouted() {
+	writeObjects(d.textWriter, ownPrefix, d.unrouted(), func(b []byte, u *unroutedRow) []byte {
+		return label(label(b, "vhost", u.vhost), "exchange", u.name)
+	}, []objectMetric[unroutedRow]{{
+		"exchange_unroutable_messages_total", "Messages that were published to an exchange and reached nobody; of exchanges where there were any", prometheus.CounterValue,
+		func(u *unroutedRow) float64 { return float64(u.messages) },
+	}})
 }
 
 func (d *detail) writeVHosts() {

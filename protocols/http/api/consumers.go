@@ -17,6 +17,11 @@ type consumer struct {
 	Arguments map[string]any  `json:"arguments"`
 	Queue     inVHost         `json:"queue"`
 	Channel   consumerChannel `json:"channel_details"`
+
+	// Baton's own
+	Unacked   int    `json:"messages_unacknowledged"` // of an MQTT session: all that it has
+	WaitsFor  string `json:"waits_for,omitempty"`     // why it can be given no more: credit, channel_credit, memory, socket, primary or session
+	WaitsFrom int64  `json:"waits_since,omitempty"`   // milliseconds
 }
 
 // inVHost names an object in its vhost.
@@ -54,7 +59,7 @@ func (seen seenConnections) of(s *core.Session) *core.ConnectionInfo {
 func (c *call) consumerOf(q *core.Queue, k *core.ConsumerInfo, conn *core.ConnectionInfo) consumer {
 	one := consumer{
 		Tag: k.Tag, Ack: !k.NoAck, Exclusive: k.Exclusive, Active: k.Active, Activity: "up",
-		Prefetch: k.Prefetch, Arguments: object(k.Args), Queue: inVHost{q.Name(), q.VHost()},
+		Prefetch: k.Prefetch, Arguments: object(k.Args), Queue: inVHost{q.Name(), q.VHost()}, Unacked: k.Unacked,
 		Channel: consumerChannel{
 			Name: conn.Name, Number: int(k.Channel), Node: c.api.opt.Node, User: conn.User, Connection: conn.Name,
 			PeerHost: conn.PeerHost, PeerPort: conn.PeerPort,
@@ -62,6 +67,9 @@ func (c *call) consumerOf(q *core.Queue, k *core.ConsumerInfo, conn *core.Connec
 	}
 	if k.Channel != 0 {
 		one.Channel.Name = channelName(conn.Name, k.Channel)
+	}
+	if k.Lack != core.LacksNothing {
+		one.WaitsFor, one.WaitsFrom = k.Lack.String(), k.Since.UnixMilli()
 	}
 	switch {
 	case k.Single && k.Active:

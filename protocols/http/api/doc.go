@@ -70,13 +70,17 @@
 //   - Parameters of any component are kept, where RabbitMQ refuses those of which it
 //     has no plugin; none of them has an effect here but operator policies and the
 //     limits of vhosts. Their values are not logged: passwords may be in them.
-//   - What passes through exchanges is not counted, nor by which channel messages
+//   - What passes through exchanges is not counted, but for what reaches nobody, nor by which channel messages
 //     go to which queue: they have no message_stats, and incoming, outgoing,
 //     publishes and deliveries are empty. A queue's counters begin with the queue,
 //     or with the process, and count its own part of each message.
 //   - Numbers of bytes are those of payloads. Bytes that are out with consumers are
-//     not counted. consumer_utilisation and consumer_capacity are 1 or 0: whether
-//     some consumer has credit now, or there is nothing for it.
+//     not counted. consumer_utilisation and consumer_capacity are about the last
+//     minute, in steps of five seconds.
+//   - A consumer has messages_unacknowledged and, while it can be given no more,
+//     waits_for and waits_since; a queue stalled_since, while no consumer takes what
+//     is ready; an exchange unroutable, once something has reached nobody from there,
+//     which names the last publisher to users with the monitoring tag.
 //   - A queue of an MQTT session or shared subscription says so in mqtt, and has its
 //     subscriptions as bindings of amq.topic. ?mqtt=false leaves those queues out of
 //     a list, and mqtt=true all others. MQTT connections have no channels.
@@ -89,8 +93,10 @@
 //     whether there may be more.
 //   - GET /api/sessions, …/{vhost} and …/{vhost}/{client} show MQTT sessions: to
 //     whom has the monitoring tag all, to others their own. GET /why tells what
-//     keeps the messages of a queue, a session or a connection from going on, and
-//     where a message would go; an administrator may ask for another user.
+//     keeps the messages of a queue, a session or a connection from going on, what
+//     has reached nobody from an exchange, and where a message would go, for which an
+//     administrator may ask for another user. To whom has the monitoring tag it tells,
+//     asked about nothing, what is the matter anywhere.
 //   - GET /api/exchanges/{vhost}/{exchange}/delayed shows what an exchange keeps
 //     back, to whom may read from it; DELETE …/delayed/{id} cancels a message, for
 //     whom may configure the exchange.

@@ -8,7 +8,7 @@ import (
 )
 
 // exchange is what RabbitMQ tells of one. What passes through exchanges is not
-// counted.
+// counted, but for what reaches nobody.
 type exchange struct {
 	Name       string         `json:"name"`
 	VHost      string         `json:"vhost"`
@@ -20,6 +20,16 @@ type exchange struct {
 	Policy     *string        `json:"policy"`
 	Performer  string         `json:"user_who_performed_action"`
 	Delayed    int            `json:"messages_delayed,omitempty"` // that it keeps back
+	Unroutable *unroutable    `json:"unroutable,omitempty"`       // Baton's own
+}
+
+// unroutable is what was published to an exchange and reached nobody.
+type unroutable struct {
+	Messages   uint64 `json:"messages"`
+	Key        string `json:"last_routing_key"`
+	User       string `json:"last_user,omitempty"`
+	Connection string `json:"last_connection,omitempty"`
+	At         int64  `json:"last_at"` // milliseconds
 }
 
 // anExchange is an exchange in a list.
@@ -30,14 +40,28 @@ var _ item = anExchange{}
 func (x anExchange) name() string { return x.Name() }
 
 // row implements item.
-func (x anExchange) row(*call) any { return exchangeOf(x.Exchange) }
+func (x anExchange) row(c *call) any { return c.exchangeOf(x.Exchange) }
 
-func exchangeOf(x *core.Exchange) exchange {
+func (c *call) exchangeOf(x *core.Exchange) exchange {
 	i := x.Info()
-	return exchange{
+	one := exchange{
 		Name: i.Name, VHost: i.VHost, Type: i.Kind, Durable: i.Durable, AutoDelete: i.AutoDelete, Internal: i.Internal,
 		Arguments: object(i.Args), Policy: orNull(i.Policy.Policy), Performer: internalUser, Delayed: i.Delayed,
 	}
+	if u := c.unrouted(x); u.Messages > 0 {
+		one.Unroutable = &unroutable{u.Messages, u.Key, u.User, u.Conn, u.At.UnixMilli()}
+	}
+	return one
+}
+
+// unrouted tells what reached nobody. Without the monitoring tag one is not told
+// what others do.
+func (c *call) unrouted(x *core.Exchange) core.Unrouted {
+	u := x.Unrouted()
+	if !c.is(monitoring) && u.User != c.actor.Name {
+		u.User, u.Conn = "", ""
+	}
+	return u
 }
 
 // internalUser is RabbitMQ's word for nobody in particular: who has made an object
@@ -114,5 +138,5 @@ func getExchange(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return exchangeWithTraffic{exchangeOf(x), []any{}, []any{}}, nil
+	return exchangeWithTraffic{c.exchangeOf(x), []any{}, []any{}}, nil
 }

@@ -169,7 +169,7 @@ func TestReadersFindWhatTheyLookAt(t *testing.T) {
 	}
 	k := get[[]jsonObject](t, f, "/api/consumers/v1")[0]
 	if got, want := fmt.Sprint(slices.Sorted(maps.Keys(k))),
-		"[ack_required active activity_status arguments channel_details consumer_tag exclusive prefetch_count queue]"; got != want {
+		"[ack_required active activity_status arguments channel_details consumer_tag exclusive messages_unacknowledged prefetch_count queue]"; got != want {
 		t.Errorf("a consumer has %s, want %s", got, want)
 	}
 }

@@ -178,7 +178,7 @@ var matrix = []struct {
 	{"GET", "/api/sessions/v2", "", 200, 200, 401, 401, 401},
 	{"GET", "/api/sessions/v1/c", "", 404, 404, 401, 404, 401},
 
-	{"GET", "/why", "", 400, 400, 400, 400, 401},
+	{"GET", "/why", "", 200, 200, 400, 400, 401},
 	{"GET", "/why?queue=q&vhost=v1", "", 404, 404, 401, 404, 401},
 	{"GET", "/why?session=c&vhost=v1", "", 404, 404, 401, 404, 401},
 	{"GET", "/why?connection=of-mgt", "", 200, 200, 401, 200, 401},

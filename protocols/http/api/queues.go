@@ -51,6 +51,7 @@ type queue struct {
 	Consumers         int     `json:"consumers"`
 	ConsumerCapacity  float64 `json:"consumer_capacity"`
 	ConsumerUtilised  float64 `json:"consumer_utilisation"`
+	StalledSince      int64   `json:"stalled_since,omitempty"` // Baton's own: milliseconds, when a consumer took something last, if none can take what is ready
 	ExclusiveConsumer *string `json:"exclusive_consumer_tag"`
 	ActiveConsumer    *string `json:"single_active_consumer_tag"`
 
@@ -112,15 +113,15 @@ func (c *call) queueOf(of *core.Queue, i *core.QueueInfo) queue {
 		queueTotals:   c.totalsOf(i),
 		ReadyInMemory: i.InMemory, InMemory: i.InMemory + i.Unsettled, PagedOut: i.Ready - i.InMemory,
 		Bytes: i.ReadyBytes, ReadyBytes: i.ReadyBytes, BytesInMemory: i.InMemoryBytes, BytesPagedOut: i.ReadyBytes - i.InMemoryBytes,
-		Memory: i.Memory(), Consumers: i.Consumers,
+		Memory: i.Memory(), Consumers: i.Consumers, ConsumerCapacity: i.Capacity, ConsumerUtilised: i.Capacity,
 		Policy: orNull(i.Policy.Policy), OperatorPolicy: orNull(i.Policy.Operator), PolicyDefinition: object(i.Policy.Definition),
 		Stats: &stats,
 	}
 	if i.HeadTime != 0 {
 		q.HeadTime = &i.HeadTime
 	}
-	if i.Consumers > 0 && !i.Stalled {
-		q.ConsumerCapacity, q.ConsumerUtilised = 1, 1
+	if i.Stalled {
+		q.StalledSince = i.StalledSince.UnixMilli()
 	}
 	switch {
 	case i.ExclusiveConsumer:

@@ -23,13 +23,14 @@ type session struct {
 	Subscriptions int     `json:"subscriptions"`
 	Messages      int     `json:"messages"`
 	Unacked       int     `json:"messages_unacknowledged"`
-	Window        int     `json:"receive_maximum"` // 0: the client is away
+	Window        int     `json:"receive_maximum"`  // 0: the client is away
+	Dropped       uint64  `json:"messages_dropped"` // of QoS 0, because the client was there and slow
 }
 
 func sessionOf(vhost, name string, i *core.SubscriberInfo) session {
 	s := session{
 		ClientID: name, VHost: vhost, User: i.User, Connected: i.Linked, Queue: i.Queue, Durable: i.Durable,
-		Subscriptions: i.Subscriptions, Messages: i.Waiting, Unacked: i.Out, Window: i.Window,
+		Subscriptions: i.Subscriptions, Messages: i.Waiting, Unacked: i.Out, Window: i.Window, Dropped: i.Missed,
 	}
 	if i.Session != nil {
 		s.Connection = new(i.Session.Name())

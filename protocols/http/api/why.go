@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 )
 
 // The questions why something does not happen, which are Baton's own. An answer is
-// what is so now: nothing is remembered of what was.
+// what is so now. What was is remembered of what reached nobody alone.
 
 // answer is what is found about an object.
 type answer struct {
@@ -32,8 +33,9 @@ func (a *answer) find(code, advice, format string, args ...any) {
 	a.Findings = append(a.Findings, finding{code, fmt.Sprintf(format, args...), advice})
 }
 
-// why answers about what the query names: a queue, a session, a connection or an
-// exchange with a routing key.
+// why answers about what the query names: a queue, a session, a connection, an
+// exchange, with a routing key what is published with it; and about all of the
+// broker where it names nothing.
 func why(c *call) (any, error) {
 	q := c.query
 	c.names["vhost"] = cmp.Or(q.Get("vhost"), "/")
@@ -46,63 +48,13 @@ func why(c *call) (any, error) {
 		return c.whyQueue()
 	case q.Has("session"):
 		return c.whySession(q.Get("session"))
-	case q.Has("exchange"):
+	case q.Has("exchange") && q.Has("routing_key"):
 		return c.whyPublish(q.Get("exchange"), q.Get("routing_key"), q.Get("user"))
+	case q.Has("exchange"):
+		c.names["exchange"] = q.Get("exchange")
+		return c.whyExchange()
 	}
-	return nil, badRequest("ask about a queue, a session, a connection, or an exchange and a routing_key")
-}
-
-// whyQueue tells why the messages of a queue are where they are.
-func (c *call) whyQueue() (any, error) {
-	q, err := c.theQueue()
-	if err != nil {
-		return nil, err
-	}
-	i, ok := q.Info()
-	if !ok {
-		return nil, noObject()
-	}
-	a := answer{About: fmt.Sprintf("queue '%s' in vhost '%s'", i.Name, i.VHost), Findings: []finding{}}
-	if i.Unsettled > 0 {
-		a.find("unacknowledged", "see who has them: baton why connection, and the consumers' acknowledgements",
-			"%d messages are with consumers that have not answered for them", i.Unsettled)
-	}
-	if i.Resting > 0 {
-		a.find("resting", "they are ready when their delay is over (x-delayed-retry-type)", "%d messages came back and wait before they are handed out again", i.Resting)
-	}
-	if i.Ready == 0 {
-		return a, nil
-	}
-	switch {
-	case i.Subscriber != "":
-		c.findSession(&a, i.Subscriber)
-	case i.Consumers == 0:
-		a.find("no_consumers", "start a consumer", "%d messages are ready, and nobody consumes", i.Ready)
-	case i.Stalled:
-		c.findStalled(&a, q, i.Ready)
-	}
-	return a, nil
-}
-
-// findStalled tells of consumers that may have no more.
-func (c *call) findStalled(a *answer, q *core.Queue, ready int) {
-	seen := seenConnections{}
-	for _, k := range q.Consumers() {
-		conn := seen.of(k.Session)
-		who := fmt.Sprintf("consumer '%s' of connection '%s'", k.Tag, conn.Name)
-		switch {
-		case !k.Active:
-		case conn.Pending > 0:
-			a.find("slow_reader", "its client does not read: look at its machine and network", "%s: %d bytes wait to be written to its client", who, conn.Pending)
-		case k.NoAck || k.Prefetch == 0:
-			a.find("no_credit", "acknowledge deliveries, or raise the channel's prefetch limit", "%s has all that its channel may have unanswered", who)
-		default:
-			a.find("no_credit", "acknowledge deliveries, or raise its prefetch limit", "%s has all %d messages that it may have unanswered", who, k.Prefetch)
-		}
-	}
-	if len(a.Findings) == 0 {
-		a.find("no_credit", "", "%d messages are ready, and no consumer takes one just now", ready)
-	}
+	return c.whyBroker()
 }
 
 // whySession tells why a session's messages wait.
@@ -140,6 +92,9 @@ func (c *call) findSession(a *answer, client string) (ok bool) {
 			a.find("slow_reader", "its client does not read: look at its machine and network", "%d bytes wait to be written to the client", conn.Pending)
 		}
 	}
+	if i.Missed > 0 {
+		a.find("dropped", "its client does not read fast enough; subscribe with QoS 1 to what must not be lost", "%d messages of QoS 0 were not sent to it, because it was slow", i.Missed)
+	}
 	if i.Subscriptions == 0 {
 		a.find("no_subscriptions", "the client should subscribe", "the session has no subscription, so nothing is sent to it")
 	}
@@ -160,6 +115,9 @@ func (c *call) whyConnection() (any, error) {
 	if conn.Pending > 0 {
 		a.find("slow_reader", "its client does not read: look at its machine and network", "%d bytes wait to be written to its client", conn.Pending)
 	}
+	if conn.State == stateBlocked && consumes(s) {
+		a.find("blocked_consumer", "publish and consume on connections of their own", "it publishes and consumes: while it waits, its acknowledgements do, too")
+	}
 	for _, ch := range s.Channels() {
 		limit := cmp.Or(ch.GlobalPrefetch, ch.Prefetch)
 		if limit > 0 && ch.Unacked >= limit {
@@ -171,6 +129,11 @@ func (c *call) whyConnection() (any, error) {
 		}
 	}
 	return a, nil
+}
+
+// consumes reports whether a connection has consumers on its channels.
+func consumes(s *core.Session) bool {
+	return slices.ContainsFunc(s.Channels(), func(ch core.ChannelInfo) bool { return ch.Consumers > 0 })
 }
 
 // findAlarms tells why publishers wait.
