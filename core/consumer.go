@@ -26,6 +26,7 @@ type ConsumerSpec struct {
 	Exclusive bool   // refuse, and be refused beside, other consumers
 	Args      field.Table
 	Receiver  Receiver
+	Copies    int     // with NoAck: the receiver keeps nothing of a message whose body is shorter than that, but copies it
 	Window    *Window // the consumer's own credit; nil: as much as Options.OpenWindow
 	Shared    *Window // credit it shares with others, also needed for a delivery; nil: none
 	OnReady   func()  // called with the queue's lock held before the first delivery; may be nil

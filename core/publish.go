@@ -24,15 +24,18 @@ func (s *Session) publish(m *Message, c Completion, tag uint64) (routed int, err
 		return s.publishLater(m, c, tag)
 	}
 	if m.Retain && m.Exchange == TopicExchange {
-		return s.publishRetained(m, c, tag)
+		return s.publishRetained(s.keep(m), c, tag)
 	}
 	if s.vhost.dedups.on.Load() {
 		if id, ok := m.dedupID(); ok {
-			return s.publishUnique(id, m, c, tag)
+			return s.publishUnique(id, s.keep(m), c, tag)
 		}
 	}
 	if err := s.routePaced(m); err != nil {
 		return 0, err
+	}
+	if len(s.pushes)+len(s.shared) > 0 {
+		m = s.keep(m)
 	}
 	pushed, _ := s.push(m)
 	switch {
@@ -106,6 +109,11 @@ func (s *Session) publishOne(q *Queue, m *Message, c Completion, tag uint64) (ro
 		return 0, err
 	}
 	durable := m.Persistent && q.durable()
+	if !durable && q.goesThrough(m, s.lent != nil) {
+		s.Confirm(c, tag)
+		return 1, nil
+	}
+	m = s.keep(m)
 	at := q.push(m, durable, false)
 	if durable {
 		s.commit(Op{Kind: OpPublish, Msg: m, Queue: at.lane.id, Seq: at.seq, Done: c, Tag: tag})
@@ -118,6 +126,7 @@ func (s *Session) publishOne(q *Queue, m *Message, c Completion, tag uint64) (ro
 
 // publishMany has several queues, or a message that is to arrive exactly once, or later.
 func (s *Session) publishMany(m *Message, c Completion, tag uint64) (routed int, err error) {
+	m = s.keep(m)
 	u := s.unit()
 	routed, err = s.put(&u, nil, m)
 	if err != nil {

@@ -86,7 +86,7 @@ func (s *Session) reply(m *Message) int {
 	switch {
 	case a == nil:
 		return 0
-	case !a.receiver.Reply(m):
+	case !a.receiver.Reply(s.keep(m)):
 		s.broker.dropped.Add(1)
 		return 0
 	}

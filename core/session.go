@@ -105,7 +105,8 @@ type scratch struct {
 	unique  *unique   // of a message whose id is looked at; else nil
 	pace    *pace     // nil until it is needed
 	ops     []Op
-	extra   []Op // to be recorded with the next publish, as one unit
+	extra   []Op   // to be recorded with the next publish, as one unit
+	lent    []byte // what holds the message that is being published, where that was only lent; see keep
 }
 
 // push is a subscriber that a message reaches at most once.

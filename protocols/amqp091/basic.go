@@ -74,6 +74,7 @@ func (ch *channel) basicConsume(ctx context.Context, m *wire.BasicConsume) error
 	var sendErr error
 	spec := core.ConsumerSpec{
 		Queue: queue, Tag: k.tag, Channel: ch.id, NoAck: m.NoAck, Exclusive: m.Exclusive, Args: m.Arguments, Receiver: k,
+		Copies: byReference,
 		// Before the first delivery, which may come from another goroutine at
 		// any moment.
 		OnReady: func() { sendErr = ch.reply(m.NoWait, &wire.BasicConsumeOK{ConsumerTag: k.tag}) },

@@ -43,11 +43,12 @@ type conn struct {
 
 	channelsMu    sync.Mutex // the reader holds it to change channels, others to read them
 	channels      map[uint16]*channel
-	last          *channel // the one that the last frame was for
-	arriving      int64    // bytes that have arrived of all channels' publications
-	pending       int64    // bytes of publications that wait for their commits
-	released      bool     // the session is closed
-	channelErrors int      // that closed a channel
+	last          *channel      // the one that the last frame was for
+	arriving      int64         // bytes that have arrived of all channels' publications
+	pending       int64         // bytes of publications that wait for their commits
+	lent          *core.Message // see channel.lend; nil until it is needed
+	released      bool          // the session is closed
+	channelErrors int           // that closed a channel
 
 	heart   heart
 	reading atomic.Bool // the reader waits for the client, not for the broker
@@ -106,12 +107,9 @@ func (c *conn) serve(ctx context.Context) {
 // run reads frames until the connection ends, and returns why.
 func (c *conn) run(ctx context.Context) error {
 	for {
-		f, err := c.nextFrame()
-		switch {
-		case err == nil:
-			err = c.handle(ctx, f)
-		case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil:
-			err = c.woken(ctx)
+		taken, err := c.takeWhole(ctx)
+		if !taken {
+			err = c.takeFrame(ctx)
 		}
 		if err == nil {
 			err = c.out.AwaitRoom(ctx)
@@ -120,6 +118,18 @@ func (c *conn) run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// takeFrame waits for the next frame, and acts on it.
+func (c *conn) takeFrame(ctx context.Context) error {
+	f, err := c.nextFrame()
+	switch {
+	case err == nil:
+		return c.handle(ctx, f)
+	case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil:
+		return c.woken(ctx)
+	}
+	return err
 }
 
 // nextFrame waits for the next frame. Its payload is valid until the next call.
@@ -172,14 +182,23 @@ func (c *conn) handle(ctx context.Context, f wire.Frame) error {
 	if f.Channel == 0 {
 		return c.control(ctx, f)
 	}
-	ch := c.last
-	if ch == nil || ch.id != f.Channel {
-		if ch = c.channels[f.Channel]; ch == nil {
-			return c.openChannel(f)
-		}
-		c.last = ch
+	ch := c.channel(f.Channel)
+	if ch == nil {
+		return c.openChannel(f)
 	}
 	return c.finish(ctx, ch, ch.handle(ctx, f))
+}
+
+// channel returns the one of that number, nil for none.
+func (c *conn) channel(id uint16) *channel {
+	if ch := c.last; ch != nil && ch.id == id {
+		return ch
+	}
+	ch := c.channels[id]
+	if ch != nil {
+		c.last = ch
+	}
+	return ch
 }
 
 // finish closes ch if err is a soft error, and returns any other.

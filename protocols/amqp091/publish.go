@@ -59,7 +59,13 @@ func (ch *channel) basicPublish(args []byte) error {
 	if m.Immediate {
 		return wire.Errorf(wire.NotImplemented, wire.BasicPublishID, "immediate=true")
 	}
-	p := &ch.publication
+	ch.publication.begin(&m)
+	ch.publication.state = awaitHeader
+	return nil
+}
+
+// begin takes over what basic.publish says.
+func (p *publication) begin(m *wire.Publish) {
 	if string(m.Exchange) != p.exchange {
 		p.exchange = string(m.Exchange)
 	}
@@ -67,8 +73,6 @@ func (ch *channel) basicPublish(args []byte) error {
 		p.key = string(m.RoutingKey)
 	}
 	p.mandatory = m.Mandatory
-	p.state = awaitHeader
-	return nil
 }
 
 // outOfOrder is the error for a frame that the publication does not wait for
@@ -102,28 +106,12 @@ func (ch *channel) contentHeader(ctx context.Context, payload []byte) error {
 		return wire.Errorf(wire.UnexpectedFrame, wire.BasicPublishID,
 			"expected content header for class %d, got one for class %d instead", wire.ClassBasic, h.Class)
 	}
-	if limit := ch.c.srv.opt.MaxMessageSize; h.BodySize > uint64(limit) {
-		return wire.Errorf(wire.PreconditionFailed, wire.BasicPublishID,
-			"message size %d is larger than configured max size %d", h.BodySize, limit)
-	}
-	s, err := field.CheckProperties(h.Properties)
-	if err != nil {
-		return wire.MalformedProperties(wire.BasicPublishID, err)
-	}
-	lifetime, err := ch.checkProperties(&s)
+	s, err := ch.checkHeader(h.BodySize, h.Properties)
 	if err != nil {
 		return err
 	}
-	if p.properties, err = ch.takeProperties(p.properties[:0], h.Properties, &s); err != nil {
+	if err := ch.readProperties(h.Properties, &s); err != nil {
 		return err
-	}
-	p.persistent, p.priority = s.Persistent, s.Priority
-	p.expires, p.lifetime = s.Expiration != nil, lifetime
-	p.retain, p.once, p.keys = false, false, nil
-	if len(s.Headers) > 0 {
-		if err := p.readHeaders(&s); err != nil {
-			return err
-		}
 	}
 	p.size = int(h.BodySize) // at most MaxInt32: options.validate
 	if p.size == 0 {
@@ -132,6 +120,35 @@ func (ch *channel) contentHeader(ctx context.Context, payload []byte) error {
 	}
 	p.state = awaitBody
 	return ch.arrive(len(p.properties))
+}
+
+// checkHeader checks what a content header says, and notes what the broker goes by,
+// but for what takes a look into the headers.
+func (ch *channel) checkHeader(bodySize uint64, properties []byte) (s field.Summary, err error) {
+	if limit := ch.c.srv.opt.MaxMessageSize; bodySize > uint64(limit) {
+		return s, wire.Errorf(wire.PreconditionFailed, wire.BasicPublishID,
+			"message size %d is larger than configured max size %d", bodySize, limit)
+	}
+	if s, err = field.CheckProperties(properties); err != nil {
+		return s, wire.MalformedProperties(wire.BasicPublishID, err)
+	}
+	p := &ch.publication
+	p.persistent, p.priority, p.expires = s.Persistent, s.Priority, s.Expiration != nil
+	p.retain, p.once, p.keys = false, false, nil
+	p.lifetime, err = ch.checkProperties(&s)
+	return s, err
+}
+
+// readProperties makes the publication's properties of a block.
+func (ch *channel) readProperties(block []byte, s *field.Summary) (err error) {
+	p := &ch.publication
+	if p.properties, err = ch.takeProperties(p.properties[:0], block, s); err != nil {
+		return err
+	}
+	if len(s.Headers) > 0 {
+		return p.readHeaders(s)
+	}
+	return nil
 }
 
 // takeProperties appends a property block to dst, with the channel's own address
@@ -246,19 +263,29 @@ func (ch *channel) endPublication() {
 	p.state, p.block, p.arrived = awaitMethod, nil, 0
 }
 
-// publish hands the complete message to the engine.
+// publish hands the message over that is complete now.
 func (ch *channel) publish(ctx context.Context) error {
 	p := &ch.publication
 	n := len(p.properties)
-	m := &core.Message{
-		Exchange: p.exchange, Key: p.key, Keys: p.keys, Props: p.block[:n:n], Body: p.block[n:],
-		Persistent: p.persistent, Once: p.once, Retain: p.retain, Priority: p.priority,
-	}
+	m := new(core.Message)
+	p.complete(m, p.block[:n:n], p.block[n:])
 	ch.endPublication()
 	if n > keepProperties {
 		p.properties = nil
 	}
-	session := ch.c.session
+	return ch.handOver(ctx, m, nil)
+}
+
+// complete makes m the publication's message, of its properties and body.
+func (p *publication) complete(m *core.Message, properties, body []byte) {
+	m.Exchange, m.Key, m.Keys, m.Props, m.Body = p.exchange, p.key, p.keys, properties, body
+	m.Persistent, m.Once, m.Retain, m.Priority = p.persistent, p.once, p.retain, p.priority
+}
+
+// handOver gives a complete message to the engine: for good, or lent where span is not
+// nil.
+func (ch *channel) handOver(ctx context.Context, m *core.Message, span []byte) error {
+	p, session := &ch.publication, ch.c.session
 	if err := session.Admit(ctx, m.Size()); err != nil {
 		return err
 	}
@@ -278,7 +305,7 @@ func (ch *channel) publish(ctx context.Context) error {
 	if ch.confirms.on {
 		done, tag = ch, ch.confirms.issued.Add(1)
 	}
-	routed, err := session.Publish(m, done, tag)
+	routed, err := session.PublishLent(m, span, done, tag)
 	switch {
 	case err != nil && core.KindOf(err) == core.Overflow: // the others have it
 		if done != nil {
