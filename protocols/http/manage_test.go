@@ -415,3 +415,26 @@ func TestSocket_ConnectionsAreBounded(t *testing.T) {
 		t.Errorf("after both have gone: %v", err)
 	}
 }
+
+// Logins to the API count as those of the protocol http, which has no other numbers.
+func TestMetrics_LoginsToTheAPI(t *testing.T) {
+	p := primary(t)
+	s := start(t, Options{Health: serving(), Primary: func() *api.Primary { return p }, Admin: []string{"127.0.0.1:0"}, Stats: func() (Stats, bool) {
+		var s Stats
+		s.Add(&Protocol{Name: "amqp091"})
+		return s, true
+	}})
+	addr := s.AdminAddrs()[0].String()
+	for _, password := range []string{"pw", "wrong", "pw"} {
+		do(t, "tcp", addr, http.MethodGet, "/api/whoami", "adm", password)
+	}
+	for _, path := range []string{"/metrics", "/metrics/detailed?family=auth_attempt_metrics"} {
+		_, body := get(t, s.MetricsAddrs()[0], path)
+		body = strings.ReplaceAll(body, "rabbitmq_detailed_", "rabbitmq_")
+		wantLines(t, body, `rabbitmq_auth_attempts_total{protocol="http"} 3`, `rabbitmq_auth_attempts_succeeded_total{protocol="http"} 2`,
+			`rabbitmq_auth_attempts_failed_total{protocol="http"} 1`, `rabbitmq_auth_attempts_total{protocol="amqp091"} 0`)
+		if strings.Contains(body, `global_publishers{protocol="http"}`) {
+			t.Error("the API has publishers")
+		}
+	}
+}

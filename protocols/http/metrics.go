@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/batonmq/baton/protocols/http/api"
 )
 
 // Stats is a snapshot of the broker's counters. Fields that end in Total only
@@ -185,6 +187,8 @@ type collector struct {
 	protocols []protocolMetric
 
 	byProtocol []*prometheus.Desc // of protocols
+
+	logins func() api.Attempts // of the management API; nil: there is none
 }
 
 var _ prometheus.Collector = (*collector)(nil)
@@ -193,6 +197,7 @@ var _ prometheus.Collector = (*collector)(nil)
 func newCollector(opt *Options, skip func(name string) bool) *collector {
 	c := &collector{
 		stats: opt.Stats, metrics: slices.Concat(brokerMetrics(), storeMetrics()), spreads: storeHistograms(),
+		logins: opt.logins,
 	}
 	c.metrics = slices.DeleteFunc(c.metrics, func(m metric) bool { return skip(m.name) })
 	c.bridges, c.protocols = bridgeMetrics(), protocolMetrics()
@@ -234,8 +239,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		v := h.value(&stats)
 		ch <- prometheus.MustNewConstHistogram(c.descs[len(c.metrics)+i], v.Count, v.Sum, v.Buckets)
 	}
-	for _, p := range stats.Protocols {
-		for i, m := range c.protocols {
+	for i, m := range c.protocols {
+		for _, p := range m.of(&stats, c.logins) {
 			ch <- prometheus.MustNewConstMetric(c.byProtocol[i], m.kind, m.value(p), p.Name)
 		}
 	}

@@ -139,7 +139,7 @@ func (s *details) answer(w http.ResponseWriter, r *http.Request, sums http.Handl
 		http.Error(w, "too many scrapes of objects at a time", http.StatusServiceUnavailable)
 		return
 	}
-	d := &detail{prefix: prefix}
+	d := &detail{prefix: prefix, logins: s.opt.logins}
 	if p := s.opt.Primary(); p != nil {
 		if stats, ok := s.opt.Stats(); ok {
 			d.broker, d.stats, d.vhosts = p.Broker, &stats, chosen(p.Broker, r.URL.Query()["vhost"])

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/batonmq/baton/core"
+	"github.com/batonmq/baton/protocols/http/api"
 )
 
 // What is told of each object goes out as it is read: once through the queues for
@@ -48,7 +49,8 @@ type detail struct {
 	prefix string
 	broker *core.Broker // nil: this node does not serve
 	stats  *Stats
-	vhosts []string // those whose objects are told, for what has a vhost
+	vhosts []string            // those whose objects are told, for what has a vhost
+	logins func() api.Attempts // of the management API; nil: there is none
 
 	conns []connRow // see connections
 	chans []chanRow
@@ -310,7 +312,7 @@ func (d *detail) writeProtocols(names ...string) {
 	}
 	writeNamed := func(m protocolMetric) {
 		d.header(d.prefix+m.name, m.help, m.kind)
-		for _, p := range d.stats.Protocols {
+		for _, p := range m.of(d.stats, d.logins) {
 			d.sample(d.prefix+m.name, label(nil, "protocol", p.Name), m.value(p))
 		}
 	}

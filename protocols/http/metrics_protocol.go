@@ -1,12 +1,32 @@
 package admin
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"slices"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/batonmq/baton/protocols/http/api"
+)
 
 // A protocolMetric renders one field of what the clients of each protocol do.
 type protocolMetric struct {
 	name, help string // the name without RabbitMQ's prefix
 	kind       prometheus.ValueType
 	value      func(*Protocol) float64
+}
+
+// isOfLogins reports whether it is told of the management API, too, whose clients
+// log in and do nothing else that is counted.
+func (m *protocolMetric) isOfLogins() bool { return strings.HasPrefix(m.name, "auth_attempts") }
+
+// of are those of which the metric is told.
+func (m *protocolMetric) of(s *Stats, logins func() api.Attempts) []*Protocol {
+	if !m.isOfLogins() || logins == nil {
+		return s.Protocols
+	}
+	a := logins()
+	return append(slices.Clip(s.Protocols), &Protocol{Name: a.Protocol, Traffic: Traffic{LoginsAcceptedTotal: a.Accepted, LoginsRefusedTotal: a.Refused}})
 }
 
 func (m *protocolMetric) desc() *prometheus.Desc {

@@ -102,6 +102,8 @@ type Options struct {
 	// Log receives refused and failed requests, and what administrators do; nil
 	// discards them.
 	Log *slog.Logger
+
+	logins func() api.Attempts // of the management API
 }
 
 func (o *Options) validate() error {
@@ -163,6 +165,7 @@ func Start(ctx context.Context, opt Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	opt.logins = manage.Logins
 	scrape := newScrapes(&opt)
 	if err := s.open(ctx, adminMux(opt.Health, scrape, manage), metricsMux(scrape)); err != nil {
 		return nil, errors.Join(err, s.Close(context.WithoutCancel(ctx)))

@@ -65,13 +65,18 @@ func listAttempts(c *call) (any, error) {
 	of := func(a Attempts) attempts {
 		return attempts{a.Protocol, a.Accepted + a.Refused, a.Refused, a.Accepted}
 	}
-	l := list{of(Attempts{"http", c.api.logins.accepted.Load(), c.api.logins.refused.Load()})}
+	l := list{of(c.api.Logins())}
 	if c.api.opt.Attempts != nil {
 		for _, a := range c.api.opt.Attempts() {
 			l = append(l, of(a))
 		}
 	}
 	return l, nil
+}
+
+// Logins are those to the API itself so far.
+func (a *API) Logins() Attempts {
+	return Attempts{"http", a.logins.accepted.Load(), a.logins.refused.Load()}
 }
 
 func listAttemptsBySource(c *call) (any, error) {
