@@ -12,7 +12,7 @@ RUN CGO_ENABLED=0 GOOS="$TARGETOS" GOARCH="$TARGETARCH" GOARM="${TARGETVARIANT#v
 # A volume takes its first owner from the image: the folder must belong to the user below.
 # Scripts and test suites call RabbitMQ's tools; the binary answers to their names through the socket in /run/baton.
 RUN mkdir -p /root-of-image/data /root-of-image/run/baton /root-of-image/usr/local/bin \
- && for tool in rabbitmqctl rabbitmq-diagnostics rabbitmqadmin; do ln -s /baton /root-of-image/usr/local/bin/$tool; done
+ && for tool in rabbitmqctl rabbitmq-diagnostics rabbitmq-plugins rabbitmq-upgrade rabbitmqadmin; do ln -s /baton /root-of-image/usr/local/bin/$tool; done
 
 FROM scratch
 COPY --from=build /out/baton /baton

@@ -17,6 +17,7 @@ import (
 const (
 	exitToolUsage       exitCode = 64
 	exitToolUnavailable exitCode = 69
+	exitToolPlugins     exitCode = 70 // it does not know a plugin
 )
 
 // A rabbitTool is the program under the name of one of RabbitMQ's tools: a link to
@@ -34,6 +35,9 @@ type rabbitTool struct {
 	format  string
 
 	priority, applyTo string // of set_policy
+	within            int    // of check_certificate_expiration
+	unit              string
+	minimal           bool // of a list of plugins
 }
 
 // defaultToolTimeout is RabbitMQ's for awaiting a start.
@@ -41,7 +45,7 @@ const defaultToolTimeout = 5 * time.Minute
 
 // rabbitTools are the names that the program answers to.
 func rabbitTools() []string {
-	return []string{"rabbitmqctl", "rabbitmq-diagnostics", "rabbitmq-upgrade"}
+	return []string{"rabbitmqctl", "rabbitmq-diagnostics", "rabbitmq-upgrade", "rabbitmq-plugins"}
 }
 
 // rabbitTool is the command of the tool that the program was called as; nil: of none.
@@ -61,6 +65,13 @@ func (p *program) rabbitTool() *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	t.addFlags(root)
+	switch name {
+	case "rabbitmq-plugins":
+		t.pluginFlags(root)
+	case "rabbitmq-diagnostics":
+		root.PersistentFlags().IntVar(&t.within, "within", 4, "`number` of units within which no certificate may expire")
+		root.PersistentFlags().StringVar(&t.unit, "unit", "weeks", "days, weeks, months or years, as a `name`")
+	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitToolUsage, err} })
 	for _, v := range t.verbs() {
 		root.AddCommand(&cobra.Command{Use: v.use, Short: v.short, Args: toolArgs(v.args), RunE: func(cmd *cobra.Command, args []string) error {
@@ -93,8 +104,12 @@ func (p *program) runTool(ctx context.Context, root *cobra.Command) exitCode {
 		return exitOK
 	}
 	_, _ = fmt.Fprintln(p.stderr, "Error: "+err.Error()) // nowhere to say that this failed
-	if e, ok := errors.AsType[*exitError](err); ok && (e.code == exitToolUsage || e.code == exitUsage) {
+	e, ok := errors.AsType[*exitError](err)
+	switch {
+	case ok && (e.code == exitToolUsage || e.code == exitUsage):
 		return exitToolUsage
+	case ok && e.code == exitToolPlugins:
+		return exitToolPlugins
 	}
 	return exitToolUnavailable
 }

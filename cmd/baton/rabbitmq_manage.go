@@ -245,17 +245,3 @@ func clusterStatus(c *toolCall, _ []string) error {
 	return c.show(nil, fmt.Sprintf("Basics\n\nCluster name: %s\n\nDisk Nodes\n\n%s\n\nRunning Nodes\n\n%s\n\nAlarms\n\n%s\n\nNetwork Partitions\n\n(none)\n",
 		o.Cluster, o.Node, o.Node, listText(a.names())))
 }
-
-// checkListener says whether an address is open for a protocol, or at a port.
-func checkListener(c *toolCall, args []string) error {
-	var o toolOverview
-	if err := c.get("/api/overview", &o); err != nil {
-		return err
-	}
-	for _, l := range o.Listeners {
-		if strconv.Itoa(l.Port) == args[0] || l.Protocol == args[0] || args[0] == "amqp091" && l.Protocol == "amqp" {
-			return c.show(map[string]string{"result": "ok"}, fmt.Sprintf("A listener of %s is open.\n", args[0]))
-		}
-	}
-	return fmt.Errorf("no listener of %s is open", args[0])
-}

@@ -23,7 +23,7 @@ func runTool(t *testing.T, env []string, name string, args ...string) (code exit
 func TestRabbitTool(t *testing.T) {
 	b := startAdminBroker(t)
 	env := []string{"BATON_ADMIN_SOCKET=" + b.socket}
-	const ctl, diagnostics = "/usr/sbin/rabbitmqctl", "rabbitmq-diagnostics.exe"
+	const ctl, diagnostics, plugins = "/usr/sbin/rabbitmqctl", "rabbitmq-diagnostics.exe", "rabbitmq-plugins"
 	for _, step := range []struct {
 		name, args string
 		code       exitCode
@@ -88,8 +88,28 @@ func TestRabbitTool(t *testing.T) {
 		{ctl, "cluster_status -q", 0, "Basics\n\nCluster name: node-a\n\nDisk Nodes\n\nnode-a\n\nRunning Nodes\n\nnode-a\n\nAlarms\n\n-\n\nNetwork Partitions\n\n(none)\n"},
 		{ctl, "node_health_check", 0, "The broker serves clients.\n"},
 		{ctl, "wait /run/pid -t 5", 0, ""},
-		{diagnostics, "check_port_listener 1", 69, "no listener of 1 is open"},
-		{diagnostics, "check_virtual_hosts", 0, "The broker serves clients.\n"},
+		{diagnostics, "check_port_listener 1", 69, "Error: No active listener\n"},
+		{diagnostics, "check_port_listener x", 69, "Invalid port"},
+		{diagnostics, "check_protocol_listener http", 0, "A listener of http is open.\n"},
+		{diagnostics, "check_protocol_listener amqp", 69, "Error: No active listener\n"},
+		{diagnostics, "check_virtual_hosts", 0, "All virtual hosts are served.\n"},
+		{diagnostics, "check_alarms --formatter json", 0, "{\n  \"result\": \"ok\"\n}\n"},
+		{diagnostics, "check_certificate_expiration --within 2 --unit months", 0, "No certificate expires within 2 months.\n"},
+		{diagnostics, "check_certificate_expiration --unit moons", 69, "Time unit not recognised"},
+		{diagnostics, "check_if_node_is_quorum_critical", 0, "The service would not end with this node.\n"},
+		{diagnostics, "is_booting", 0, "The broker is not booting.\n"},
+		{diagnostics, "alarms", 0, "No alarm is set.\n"},
+		{diagnostics, "server_version", 0, "1\n"},
+		{diagnostics, "-s list_node_auth_attempt_stats", 0, "http\t0\t0\t0\n"},
+		{plugins, "is_enabled rabbitmq_management rabbitmq_mqtt --offline", 0, "Plugin rabbitmq_management, rabbitmq_mqtt is enabled\n"},
+		{plugins, "is_enabled rabbitmq_stomp", 69, "plugin rabbitmq_stomp is not enabled"},
+		{plugins, "-q enable --offline rabbitmq_management", 0, ""},
+		{plugins, "enable rabbitmq_shovel", 70, "plugin rabbitmq_shovel: Baton has nothing like it"},
+		{plugins, "disable rabbitmq_shovel", 0, ""},
+		{plugins, "disable rabbitmq_mqtt", 69, "cannot be disabled"},
+		{plugins, "list -q -m -E _mqtt", 0, "rabbitmq_mqtt\nrabbitmq_web_mqtt\n"},
+		{plugins, "list -s _mqtt", 0, "[E*] rabbitmq_mqtt " + version() + "\n[E*] rabbitmq_web_mqtt " + version() + "\n"},
+		{plugins, "list (", 64, "is no pattern"},
 		{ctl, "check_running", 64, "not among what Baton understands of rabbitmqctl"},
 		{ctl, "--bogus", 64, "unknown flag: --bogus"},
 		{diagnostics, "check_running", 0, "The broker serves clients.\n"},

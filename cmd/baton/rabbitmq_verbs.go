@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -43,22 +42,15 @@ func (t *rabbitTool) verbs() []toolVerb {
 	switch t.name {
 	case "rabbitmq-upgrade":
 		return upgradeVerbs()
+	case "rabbitmq-plugins":
+		return pluginVerbs()
 	case "rabbitmq-diagnostics":
-		return append(verbs,
-			toolVerb{"check_running", "Say whether the broker serves clients", cobra.NoArgs, checkRunning},
-			toolVerb{"check_alarms", "Say whether publishers wait for memory or disk", cobra.NoArgs, checkLocalAlarms},
-			toolVerb{"check_virtual_hosts", "Say whether the broker serves clients", cobra.NoArgs, checkRunning},
-			toolVerb{"is_running", "Say whether the broker serves clients", cobra.NoArgs, checkRunning},
-			toolVerb{"check_port_listener PORT", "Say whether a port is open", cobra.ExactArgs(1), checkListener},
-			toolVerb{"check_protocol_listener PROTOCOL", "Say whether an address is open for a protocol", cobra.ExactArgs(1), checkListener},
-			toolVerb{"check_local_alarms", "Say whether publishers wait for memory or disk", cobra.NoArgs, checkLocalAlarms},
-			toolVerb{"check_port_connectivity", "Connect to each port that is open for clients", cobra.NoArgs, checkPorts},
-		)
+		return append(verbs, diagnosticVerbs()...)
 	}
 	verbs = append(verbs, t.changeVerbs()...)
 	return append(verbs,
 		toolVerb{"wait [PIDFILE]", "Wait until the broker serves", cobra.MaximumNArgs(1), awaitStartup},
-		toolVerb{"node_health_check", "Say whether the broker serves clients", cobra.NoArgs, checkRunning},
+		toolVerb{"node_health_check", "Say whether the broker serves clients", cobra.NoArgs, healthCheck("is-in-service", "The broker serves clients.\n")},
 		toolVerb{
 			"set_vm_memory_high_watermark FRACTION | absolute SIZE", "Set the memory watermark until the broker ends",
 			cobra.RangeArgs(1, 2), setMemoryWatermark,
@@ -74,20 +66,6 @@ func pingTool(c *toolCall, _ []string) error {
 		return err
 	}
 	return c.show("Ping succeeded", "Ping succeeded\n")
-}
-
-func checkRunning(c *toolCall, _ []string) error {
-	if err := c.get("/readyz", nil); err != nil {
-		return err
-	}
-	return c.show(map[string]string{"result": "ok"}, "The broker serves clients.\n")
-}
-
-func checkLocalAlarms(c *toolCall, _ []string) error {
-	if err := c.get("/api/health/checks/local-alarms", nil); err != nil {
-		return err
-	}
-	return c.show(map[string]any{"result": "ok", "alarms": []string{}}, "No alarm is set.\n")
 }
 
 // awaitStartup asks until the answer is yes or the time is up. A broker that is not
@@ -157,21 +135,6 @@ func statusTool(c *toolCall, _ []string) error {
 		fmt.Fprintf(&s, "Interface: %s, port: %d, protocol: %s\n", l.Address, l.Port, l.Protocol)
 	}
 	return c.show(nil, s.String())
-}
-
-func checkPorts(c *toolCall, _ []string) error {
-	var o toolOverview
-	if err := c.get("/api/overview", &o); err != nil {
-		return err
-	}
-	for _, l := range o.Listeners {
-		conn, err := new(net.Dialer).DialContext(c.cmd.Context(), "tcp", net.JoinHostPort(l.Address, strconv.Itoa(l.Port)))
-		if err != nil {
-			return fmt.Errorf("connect to the %s listener: %w", l.Protocol, err)
-		}
-		_ = conn.Close() // it was opened to see who is there
-	}
-	return c.show(map[string]string{"result": "ok"}, "Successfully connected to all ports.\n")
 }
 
 // names are those of the alarms that are set.
