@@ -23,31 +23,33 @@ func (sub *Subscriber) putBack() (n int, bytes int64, shared []Delivery) {
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
 	sub.link.Store(nil)
-	var ids []uint16
-	for id, o := range sub.out {
+	var own []outgoing
+	out := sub.out
+	sub.out = nil
+	for o := range out.all {
 		switch {
 		case o.released:
+			sub.keep(*o)
 		case o.delivery.queue != q:
 			shared = append(shared, o.delivery)
-			delete(sub.out, id)
 		default:
-			ids = append(ids, id)
+			own = append(own, *o)
 		}
 	}
-	slices.SortFunc(ids, func(a, b uint16) int { return cmp.Compare(sub.out[a].delivery.Seq, sub.out[b].delivery.Seq) })
-	for _, id := range ids {
-		o := sub.out[id]
-		delete(sub.out, id)
+	slices.SortFunc(own, func(a, b outgoing) int { return cmp.Compare(a.delivery.Seq, b.delivery.Seq) })
+	for i := range own {
+		o := &own[i]
 		bytes += int64(o.delivery.Size())
-		c := carried{id: id, level: o.match.Level, recorded: o.recorded}
+		c := carried{id: o.id, level: o.match.Level, recorded: o.recorded}
 		if o.moved {
-			c.shared = &o.match
+			match := o.match
+			c.shared = &match
 		}
 		sub.carry(o.delivery.Seq, c)
 		q.giveBack(&o.delivery, o.sent)
 	}
 	q.commitRanges(OpMark)
-	return len(ids), bytes, shared
+	return len(own), bytes, shared
 }
 
 // carry reserves an id for a place. mu is held.

@@ -11,7 +11,7 @@ const idQuarter = 1 << 14
 func (sub *Subscriber) newID() uint16 {
 	for {
 		sub.lastID++
-		if sub.lastID == 0 || sub.out[sub.lastID] != nil {
+		if sub.lastID == 0 || sub.out.get(sub.lastID) != nil {
 			continue
 		}
 		if _, ok := sub.reserved[sub.lastID]; !ok {

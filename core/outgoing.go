@@ -14,6 +14,7 @@ type outgoing struct {
 	moved    bool   // it was a share's
 	released bool   // the client has it [MQTT-4.3.3-3]; what is left is to forget the id
 	turn     uint64 // of a released one: its place in the order of releases
+	id       uint16 // 0 where there is nothing
 }
 
 // passingMost is how many bytes may wait for the records of their ids: about what an outbox takes, where they are to go all at once.
@@ -62,25 +63,25 @@ func (l *Link) Deliver(d Delivery) {
 	default:
 		c.id = sub.newID()
 	}
-	l.handOver(&outgoing{delivery: d, match: match, recorded: c.recorded, moved: c.shared != nil}, c.id, nil)
+	l.handOver(outgoing{id: c.id, delivery: d, match: match, recorded: c.recorded, moved: c.shared != nil}, nil)
 }
 
-// handOver has o out under id, and sends it once that is on record where it must be; ops are recorded with it. What need not be on record
+// handOver has out out, and sends it once its id is on record where it must be; ops are recorded with it. What need not be on record
 // waits for what must and is before it: both go out in the order of the queue, and again in that order. sub.mu is held.
-func (l *Link) handOver(o *outgoing, id uint16, ops []Op) {
+func (l *Link) handOver(out outgoing, ops []Op) {
 	sub := l.sub
-	sub.keep(id, o)
+	o := sub.keep(out)
 	if !sub.durable || (o.match.Level < ExactlyOnce || o.recorded) && l.passing.Load() == 0 {
 		sub.vhost.commit(true, ops...)
-		l.send(id, o)
+		l.send(o)
 		return
 	}
 	size := int64(o.delivery.Message.Size()) + messageCost
 	l.passing.Add(size)
-	op := Op{Kind: OpNone, Done: l, Tag: uint64(size)<<16 | uint64(id)} // not before those that wait [MQTT-4.6.0-1]
+	op := Op{Kind: OpNone, Done: l, Tag: uint64(size)<<16 | uint64(o.id)} // not before those that wait [MQTT-4.6.0-1]
 	if !o.recorded && o.match.Level == ExactlyOnce {
 		o.recorded = true
-		op = sub.outgoingDefinition(id, o.delivery.Seq, op.Done, op.Tag)
+		op = sub.outgoingDefinition(o.id, o.delivery.Seq, op.Done, op.Tag)
 	}
 	sub.vhost.broker.store.Commit(append(ops, op))
 }
@@ -104,7 +105,7 @@ func (l *Link) Complete(tag uint64, err error) {
 	sub, id := l.sub, uint16(tag)
 	sub.mu.Lock()
 	if l.holds() { // else the message is carried, and perhaps out again
-		l.send(id, sub.out[id])
+		l.send(sub.out.get(id))
 	}
 	sub.mu.Unlock()
 	if l.passing.Add(-int64(tag>>16)) < passingMost && l.stalled.Swap(false) {
@@ -113,23 +114,32 @@ func (l *Link) Complete(tag uint64, err error) {
 }
 
 // send hands o over. sub.mu is held.
-func (l *Link) send(id uint16, o *outgoing) {
+func (l *Link) send(o *outgoing) {
 	o.sent = true
-	l.receiver.Send(o.delivery.Message, id, &o.match, o.delivery.Redelivered)
+	l.receiver.Send(o.delivery.Message, o.id, &o.match, o.delivery.Redelivered)
 }
 
-// keep notes what is out under id. sub.mu is held.
-func (sub *Subscriber) keep(id uint16, o *outgoing) {
+// keep notes what is out, and returns where: see inflight.add. sub.mu is held.
+func (sub *Subscriber) keep(o outgoing) *outgoing {
 	if sub.out == nil {
-		sub.out = map[uint16]*outgoing{}
+		sub.out = new(inflight)
 	}
-	sub.out[id] = o
+	return sub.out.add(o)
+}
+
+// rest lets go of an empty table: a subscriber that is idle is small.
+func (sub *Subscriber) rest() {
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	if sub.out.len() == 0 {
+		sub.out = nil
+	}
 }
 
 // keepReleased notes an id that the next link asks the client to forget. sub.mu is held.
 func (sub *Subscriber) keepReleased(id uint16, recorded bool) {
 	sub.releases++
-	sub.keep(id, &outgoing{match: Match{Level: ExactlyOnce}, recorded: recorded, sent: true, released: true, turn: sub.releases})
+	sub.keep(outgoing{id: id, match: Match{Level: ExactlyOnce}, recorded: recorded, sent: true, released: true, turn: sub.releases})
 }
 
 // releaseAgain has a new link ask for the release of what was released, in that order [MQTT-4.4.0-1] [MQTT-4.6.0-4]. The queue's lock
@@ -137,21 +147,18 @@ func (sub *Subscriber) keepReleased(id uint16, recorded bool) {
 func (sub *Subscriber) releaseAgain(l *Link) {
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
-	ids := make([]uint16, 0, len(sub.out))
-	for id := range sub.out { // nothing is out yet
-		ids = append(ids, id)
-	}
-	slices.SortFunc(ids, func(a, b uint16) int { return cmp.Compare(sub.out[a].turn, sub.out[b].turn) })
-	for _, id := range ids {
-		sub.out[id].delivery.Consumer = l.consumer
+	all := slices.Collect(sub.out.all) // nothing is out yet
+	slices.SortFunc(all, func(a, b *outgoing) int { return cmp.Compare(a.turn, b.turn) })
+	for _, o := range all {
+		o.delivery.Consumer = l.consumer
 		l.window.used.Add(1)
-		l.receiver.Release(id)
+		l.receiver.Release(o.id)
 	}
 }
 
 // take finds what is out, or released, under id and matches the client's answer. The gate is held.
 func (l *Link) take(id uint16, level Level, released bool) *outgoing {
-	o := l.sub.out[id]
+	o := l.sub.out.get(id)
 	if o == nil || !o.sent || o.match.Level != level || o.released != released || !l.holds() {
 		return nil
 	}
@@ -159,29 +166,55 @@ func (l *Link) take(id uint16, level Level, released bool) *outgoing {
 }
 
 // finish takes what the client has answered for in the last way there is. The gate is held.
-func (l *Link) finish(id uint16, level Level, released bool) *outgoing {
+func (l *Link) finish(id uint16, level Level, released bool) (o outgoing, ok bool) {
 	l.sub.mu.Lock()
 	defer l.sub.mu.Unlock()
-	o := l.take(id, level, released)
-	if o != nil {
-		delete(l.sub.out, id)
-		if len(l.sub.out) == 0 { // a subscriber that is idle is small
-			l.sub.out = nil
-		}
+	at := l.take(id, level, released)
+	if at == nil {
+		return outgoing{}, false
 	}
-	return o
+	o = *at
+	l.sub.out.remove(id)
+	return o, true
 }
 
 // Ack ends a message that was sent at least once, and out until now [MQTT-4.3.2-3]: the client has it. It reports false for an id that is not out so.
 func (l *Link) Ack(id uint16) bool {
 	l.sub.gate.Lock()
 	defer l.sub.gate.Unlock()
-	o := l.finish(id, AtLeastOnce, false)
-	if o == nil {
+	o, ok := l.finish(id, AtLeastOnce, false)
+	if !ok {
 		return false
 	}
 	l.session.Settle([]Delivery{o.delivery}, Accept)
 	return true
+}
+
+// AckAll is Ack for many ids, in the order of the client's answers, and returns how many of them were out so. The locks are taken, the
+// record is written and credit is given back once for all: a client that is busy has hundreds of answers in what is read at a time.
+// It is called by the connection's reader alone.
+func (l *Link) AckAll(ids []uint16) (known int) {
+	l.sub.gate.Lock()
+	defer l.sub.gate.Unlock()
+	s := l.session
+	s.prepare()
+	s.acked = l.finishAll(ids, s.acked[:0])
+	s.Settle(s.acked, Accept)
+	clear(s.acked)
+	return len(s.acked)
+}
+
+// finishAll is finish for many that were sent at least once, whose deliveries it appends to ds. The gate is held.
+func (l *Link) finishAll(ids []uint16, ds []Delivery) []Delivery {
+	l.sub.mu.Lock()
+	defer l.sub.mu.Unlock()
+	for _, id := range ids {
+		if o := l.take(id, AtLeastOnce, false); o != nil {
+			ds = append(ds, o.delivery)
+			l.sub.out.remove(id)
+		}
+	}
+	return ds
 }
 
 // Received notes that the client has a message that is sent exactly once, which is not sent again from then on [MQTT-4.3.3-6]. c is completed when that is on record: the id may then be
@@ -193,15 +226,8 @@ func (l *Link) Received(id uint16, c Completion, tag uint64) (known bool, err er
 	if !l.holds() { // the client must not forget an id under which it is about to be sent the message again
 		return false, ErrTakenOver
 	}
-	sub.mu.Lock()
-	again := l.take(id, ExactlyOnce, true) != nil
-	o := l.take(id, ExactlyOnce, false)
-	if o != nil {
-		sub.releases++
-		o.released, o.turn = true, sub.releases
-	}
-	sub.mu.Unlock()
-	if o == nil {
+	d, known, again := l.release(id)
+	if !known {
 		if again { // what the first answer caused was recorded before
 			l.session.Confirm(c, tag)
 		}
@@ -211,11 +237,24 @@ func (l *Link) Received(id uint16, c Completion, tag uint64) (known bool, err er
 	if sub.durable {
 		op = sub.outgoingDefinition(id, 0, c, tag)
 	}
-	sub.queue.settleWith(&o.delivery, op)
-	size := int64(o.delivery.Size())
-	o.delivery.Message = nil
-	o.delivery.Consumer.grant(0, size)
+	sub.queue.settleWith(&d, op)
+	d.Consumer.grant(0, int64(d.Size()))
 	return true, nil
+}
+
+// release notes that what is out under id is released, and returns its delivery. again: it was before. The gate is held.
+func (l *Link) release(id uint16) (d Delivery, known, again bool) {
+	sub := l.sub
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	o := l.take(id, ExactlyOnce, false)
+	if o == nil {
+		return Delivery{}, false, l.take(id, ExactlyOnce, true) != nil
+	}
+	d = o.delivery
+	sub.releases++
+	o.released, o.turn, o.delivery.Message = true, sub.releases, nil
+	return d, true, false
 }
 
 // Refused ends a message that the client did not want, or that it never got: there is nothing to release [MQTT-4.4.0-2].
@@ -223,8 +262,8 @@ func (l *Link) Refused(id uint16) bool {
 	sub := l.sub
 	sub.gate.Lock()
 	defer sub.gate.Unlock()
-	o := l.finish(id, ExactlyOnce, false)
-	if o == nil {
+	o, ok := l.finish(id, ExactlyOnce, false)
+	if !ok {
 		return false
 	}
 	op := Op{Kind: OpNone}
@@ -241,8 +280,8 @@ func (l *Link) Released(id uint16) bool {
 	sub := l.sub
 	sub.gate.Lock()
 	defer sub.gate.Unlock()
-	o := l.finish(id, ExactlyOnce, true)
-	if o == nil {
+	o, ok := l.finish(id, ExactlyOnce, true)
+	if !ok {
 		return false
 	}
 	if o.recorded {

@@ -105,8 +105,9 @@ type scratch struct {
 	unique  *unique   // of a message whose id is looked at; else nil
 	pace    *pace     // nil until it is needed
 	ops     []Op
-	extra   []Op   // to be recorded with the next publish, as one unit
-	lent    []byte // what holds the message that is being published, where that was only lent; see keep
+	extra   []Op       // to be recorded with the next publish, as one unit
+	lent    []byte     // what holds the message that is being published, where that was only lent; see keep
+	acked   []Delivery // what a client has answered for in one run
 }
 
 // push is a subscriber that a message reaches at most once.
@@ -129,7 +130,12 @@ func (s *Session) prepare() {
 }
 
 // Rest lets go of what only a session that publishes needs. It is made anew when it does.
-func (s *Session) Rest() { s.scratch, s.rights = nil, nil }
+func (s *Session) Rest() {
+	s.scratch, s.rights = nil, nil
+	if s.link != nil {
+		s.link.sub.rest()
+	}
+}
 
 // HasTag reports whether the session's user has a tag.
 func (s *Session) HasTag(tag string) bool { return slices.Contains(s.opt.Tags, tag) }

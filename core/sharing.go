@@ -84,12 +84,12 @@ func (x *sharing) send(d Delivery, match Match) {
 		x.decline(d)
 		return
 	}
-	x.link.handOver(&outgoing{delivery: d, match: match}, sub.newID(), nil)
+	x.link.handOver(outgoing{id: sub.newID(), delivery: d, match: match}, nil)
 }
 
 // shortOfIDs reports whether what is out, and what waits with an id in the subscriber's own queue, has all ids that there are. What waits
 // there goes out first: it has its credit from the same window, which has no more than there are ids. mu is held.
-func (sub *Subscriber) shortOfIDs() bool { return len(sub.out)+len(sub.reserved) >= math.MaxUint16 }
+func (sub *Subscriber) shortOfIDs() bool { return sub.out.len()+len(sub.reserved) >= math.MaxUint16 }
 
 // move makes a message the subscriber's own, in one unit with its id, and hands it over. It keeps its credit.
 func (x *sharing) move(d Delivery, match Match) {
@@ -117,7 +117,7 @@ func (x *sharing) move(d Delivery, match Match) {
 	moved := own.handOut(l.consumer, false)                  // nothing else waits there
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
-	l.handOver(&outgoing{delivery: moved, match: match, moved: true}, sub.newID(), ops)
+	l.handOver(outgoing{id: sub.newID(), delivery: moved, match: match, moved: true}, ops)
 }
 
 // decline puts a message back that the link cannot take now, whose consumer waits until its subscriber's own queue has been served. The

@@ -64,7 +64,7 @@ type Subscriber struct {
 
 	// mu is below queue.mu and above the outbox.
 	mu       sync.Mutex
-	out      map[uint16]*outgoing // what is out or released
+	out      *inflight // what is out or released; nil: nothing
 	carried  map[Seq]carried
 	reserved map[uint16]struct{} // the ids of carried
 	lastID   uint16
@@ -432,9 +432,9 @@ func (sub *Subscriber) forgetIDs() (ops []Op) {
 	sub.gate.Unlock()
 	sub.mu.Lock()
 	defer sub.mu.Unlock()
-	for id, o := range sub.out {
+	for o := range sub.out.all {
 		if o.recorded {
-			ops = append(ops, Op{Kind: OpRemove, Key: sub.idKey(keyOutgoing, id)})
+			ops = append(ops, Op{Kind: OpRemove, Key: sub.idKey(keyOutgoing, o.id)})
 		}
 	}
 	for _, c := range sub.carried {

@@ -57,7 +57,7 @@ func (b *Broker) SubscriberInfo(vhost, name string) (info SubscriberInfo, ok boo
 	v.mu.Unlock()
 	info.Missed = sub.missedMessages()
 	sub.mu.Lock()
-	info.Out = len(sub.out)
+	info.Out = sub.out.len()
 	sub.mu.Unlock()
 	q := sub.queue
 	q.mu.Lock()

@@ -135,6 +135,10 @@ func (c *conn) finish(err error) {
 func (c *conn) run(ctx context.Context) error {
 	for {
 		b := c.in.Buffered()
+		if n := c.acknowledgedAll(b); n > 0 {
+			c.in.Discard(n)
+			continue
+		}
 		f, n, err := wire.ParseFrame(b, c.sendMax)
 		switch {
 		case err != nil:
