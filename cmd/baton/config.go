@@ -18,6 +18,7 @@ import (
 type Config struct {
 	Data        string
 	Node        string
+	ClusterName string // empty: the node's
 	DefaultUser string
 	DefaultPass string
 

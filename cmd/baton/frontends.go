@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -127,7 +128,7 @@ func (f *frontEnds) serveAMQP(n *node, broker *core.Broker) (err error) {
 		Broker: broker, Auth: f.admission.auth, LoginFailed: n.doors.rate.RecordFailure, Log: n.log,
 		FrameMax: cfg.FrameMax, ChannelMax: cfg.ChannelMax, MaxMessageSize: cfg.MaxMessageSize,
 		Rates: n.doors.rates, Heartbeat: heartbeat, HandshakeTimeout: cfg.HandshakeTimeout,
-		ConsumerTimeout: cfg.ConsumerTimeout, Product: cfg.Product, Version: cfg.Version, ClusterName: n.cfg.Node,
+		ConsumerTimeout: cfg.ConsumerTimeout, Product: cfg.Product, Version: cfg.Version, ClusterName: cmp.Or(n.boot.ClusterName, n.boot.Node),
 	})
 	if err != nil {
 		return &exitError{exitUsage, err}

@@ -142,6 +142,9 @@ func (t *rabbitTool) changeVerbs() []toolVerb {
 		{"clear_global_parameter NAME", "End a global parameter", one(1), func(c *toolCall, args []string) error {
 			return c.change(http.MethodDelete, apiPath("api", "global-parameters", args[0]), nil, "Clearing global runtime parameter %q ...", args[0])
 		}},
+		{"set_cluster_name NAME", "Name the cluster", one(1), func(c *toolCall, args []string) error {
+			return c.change(http.MethodPut, "/api/cluster-name", map[string]string{"name": args[0]}, "Setting cluster name to %s ...", args[0])
+		}},
 		{"set_vhost_limits LIMITS", "Set limits of the virtual host", one(1), func(c *toolCall, args []string) error {
 			value, err := jsonArgument(args[0])
 			if err != nil {

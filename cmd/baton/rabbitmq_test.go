@@ -86,6 +86,8 @@ func TestRabbitTool(t *testing.T) {
 		{ctl, "-q delete_vhost v", 0, ""},
 		{ctl, "-q delete_user x", 0, ""},
 		{ctl, "cluster_status -q", 0, "Basics\n\nCluster name: node-a\n\nDisk Nodes\n\nnode-a\n\nRunning Nodes\n\nnode-a\n\nAlarms\n\n-\n\nNetwork Partitions\n\n(none)\n"},
+		{ctl, "set_cluster_name pair", 0, "Setting cluster name to pair ...\n"},
+		{ctl, "cluster_status -q", 0, "Basics\n\nCluster name: pair\n\nDisk Nodes\n\nnode-a\n\nRunning Nodes\n\nnode-a\n\nAlarms\n\n-\n\nNetwork Partitions\n\n(none)\n"},
 		{ctl, "node_health_check", 0, "The broker serves clients.\n"},
 		{ctl, "wait /run/pid -t 5", 0, ""},
 		{diagnostics, "check_port_listener 1", 69, "Error: No active listener\n"},

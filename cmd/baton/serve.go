@@ -69,7 +69,7 @@ func serve(ctx context.Context, cfg *Config, r *reloader, selfKill bool, log *sl
 	server, err := admin.Start(ctx, admin.Options{
 		Admin: cfg.Admin.Listen, AdminTLS: cfg.Admin.TLSListen, TLS: shared.tls, Socket: cfg.socket(), SocketOptional: cfg.Admin.Socket == auto, Metrics: cfg.Metrics.Listen,
 		MaxConns: cfg.Admin.MaxConnections, Rate: shared.rate, Proxy: cfg.Proxy.of, Reload: r.reload,
-		Health: &n.health, Primary: n.primary, Facts: n.facts, Peers: n.peers(), About: n.about(), Stats: n.stats, Failover: n.failover, Node: cfg.Node, Version: version(), Compatible: cfg.AMQP.Version, Log: log,
+		Health: &n.health, Primary: n.primary, Facts: n.facts, Peers: n.peers(), About: n.about(), Stats: n.stats, Failover: n.failover, Node: cfg.Node, Cluster: cfg.ClusterName, Version: version(), Compatible: cfg.AMQP.Version, Log: log,
 	})
 	if err != nil {
 		return err

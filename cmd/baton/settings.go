@@ -85,6 +85,12 @@ func nodeSettings() []setting {
 			bind: func(c *Config) value { return text(&c.Node) },
 		},
 		{
+			key: "cluster_name", unit: "name",
+			doc:  "What the brokers of one directory are called together: in the overview, in `rabbitmq_identity_info`, by which dashboards of RabbitMQ select, and to AMQP clients. Give every node on the directory the same. Empty is the node's name.",
+			held: true,
+			bind: func(c *Config) value { return text(&c.ClusterName) },
+		},
+		{
 			key: "default_user", unit: "name",
 			doc:  "The first user of a new store: an administrator who may do everything in the vhost `/`. Empty is `guest` with the password `guest`, who may log in from loopback addresses only. On a store that has had a user this changes nothing: `baton user` does.",
 			bind: func(c *Config) value { return text(&c.DefaultUser) },

@@ -12,7 +12,7 @@ import (
 // primary, and points to the one that is otherwise.
 func newAPI(opt *Options, own func() []api.Listener) (*api.API, error) {
 	return api.New(api.Options{
-		Node: opt.Node, Version: opt.Version, Log: opt.Log, LoginFailed: opt.Rate.RecordFailure,
+		Node: opt.Node, Cluster: opt.Cluster, Version: opt.Version, Log: opt.Log, LoginFailed: opt.Rate.RecordFailure,
 		Primary: func() *api.Primary {
 			if opt.Health.State().Role != RolePrimary {
 				return nil
