@@ -127,20 +127,27 @@ func TestConsumersTellWhatTheyLack(t *testing.T) {
 		want core.Lack
 		stop func(t *testing.T, b *core.Broker, s *core.Session)
 	}{
-		{"its own window", core.LacksCredit, func(t *testing.T, _ *core.Broker, s *core.Session) { consume(t, s, &hold{}, core.NewWindow(1), nil) }},
+		{"its own window", core.LacksCredit, func(t *testing.T, _ *core.Broker, s *core.Session) {
+			t.Helper()
+			consume(t, s, &hold{}, core.NewWindow(1), nil)
+		}},
 		{"that of its channel", core.LacksShared, func(t *testing.T, _ *core.Broker, s *core.Session) {
+			t.Helper()
 			consume(t, s, &hold{}, core.NewWindow(0), core.NewWindow(1))
 		}},
 		{"memory for those without a limit", core.LacksMemory, func(t *testing.T, _ *core.Broker, s *core.Session) {
+			t.Helper()
 			consume(t, s, &hold{}, core.NewWindow(0), nil)
 			for range core.OpenFloor {
 				publish(t, s, &core.Message{Key: "q", Body: []byte("m")})
 			}
 		}},
 		{"a client that reads", core.LacksRoom, func(t *testing.T, _ *core.Broker, s *core.Session) {
+			t.Helper()
 			consume(t, s, &hold{full: true}, core.NewWindow(1), nil)
 		}},
 		{"certainty", core.LacksCertainty, func(t *testing.T, b *core.Broker, s *core.Session) {
+			t.Helper()
 			b.Doubt(true)
 			if _, err := s.Consume(t.Context(), core.ConsumerSpec{Queue: "q", Receiver: &hold{}, NoAck: true}); err != nil {
 				t.Fatal(err)
