@@ -13,6 +13,8 @@ import (
 type Limits[T any] map[string]func(*T) *int
 
 // The limits that there are.
+//
+//nolint:gochecknoglobals // tables that nobody writes to
 var (
 	UserLimits = Limits[core.User]{
 		"max-connections": func(u *core.User) *int { return &u.MaxConnections },
